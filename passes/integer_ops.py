@@ -1,0 +1,179 @@
+"""The ``tinyml`` dialect: Relax operators on integer tensors, between the float graph and the kernels.
+
+Each operator of this dialect computes what a TFLite int8 kernel computes, with every parameter an integer: no scale
+is left. Tensors are NHWC, filters OHWI. Moving data (reshape, transpose, concat, ...) needs no operator of its own:
+Relax's work on integers as they are.
+
+Numbers: ``requantize(acc) = clamp(multiply(acc, multiplier, shift) + output_zero_point)`` with the two roundings of
+:func:`tvm_tinyml.arithmetic.multiply_by_quantized_multiplier`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import tvm
+from tvm import relax
+from tvm.ir import Op, _ffi_api
+
+Attributes = dict[str, int | list[int]]
+InferShape = Callable[[list[list[int]], Attributes], list[int]]
+
+
+class IntegerOp:
+    """An operator of the dialect: a constructor of calls that knows its result's shape.
+
+    Parameters
+    ----------
+    name : without the dialect's prefix.
+    arguments : names of the tensors it takes, in order.
+    attributes : names of the integers (or lists of integers) it takes; all are required.
+    infer_shape : shape of the result from the arguments' shapes and the attributes.
+    dtype : of the result.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        arguments: Sequence[str],
+        attributes: Sequence[str],
+        infer_shape: InferShape,
+        dtype: str = "int8",
+    ) -> None:
+        self.name = name
+        self.arguments = tuple(arguments)
+        self.attributes = tuple(attributes)
+        self._infer_shape = infer_shape
+        self._dtype = dtype
+        full_name = f"tinyml.{name}"
+        if full_name not in Op.list_op_names():
+            _ffi_api.RegisterOp(full_name, f"tinyml integer operator {name}")
+        self.op = Op.get(full_name)
+        self.op.set_num_inputs(len(self.arguments))
+        self.op.set_attr("FPurity", True)
+        self.op.set_attr("FInferType", self._infer_type)
+
+    def __call__(self, *tensors: relax.Expr, **attributes: int | Sequence[int]) -> relax.Call:
+        """Build a call; every tensor and attribute must be given."""
+        assert len(tensors) == len(self.arguments), f"{self.name} takes {self.arguments}"
+        assert set(attributes) == set(self.attributes), f"{self.name} takes {self.attributes}, got {sorted(attributes)}"
+        plain = {k: int(v) if isinstance(v, int) else [int(i) for i in v] for k, v in attributes.items()}
+        return relax.Call(self.op, list(tensors), attrs=plain)
+
+    def _infer_type(self, call: relax.Call, _context: relax.BlockBuilder) -> relax.TensorType:
+        shapes = [shape_of(argument) for argument in call.args]
+        return relax.TensorType(self._infer_shape(shapes, attributes_of(call)), self._dtype)
+
+
+def shape_of(expr: relax.Expr) -> list[int]:
+    """Return the static shape of a tensor expression."""
+    return [int(extent) for extent in expr.ty.shape]
+
+
+def attributes_of(call: relax.Call) -> Attributes:
+    """Return the attributes of a call of this dialect as Python integers and lists."""
+    return {
+        str(key): [int(i) for i in value] if isinstance(value, tvm.ir.Array) else int(value)
+        for key, value in call.attrs.items()
+    }
+
+
+def window_extent(size: int, kernel: int, stride: int, pad: int, dilation: int = 1) -> int:
+    """Return the number of windows along one axis; `pad` counts both sides."""
+    return (size + pad - dilation * (kernel - 1) - 1) // stride + 1
+
+
+def _conv2d_shape(shapes: list[list[int]], attributes: Attributes) -> list[int]:
+    (batch, height, width, _), (channels, kernel_h, kernel_w, _) = shapes[:2]
+    (stride_h, stride_w), (dilation_h, dilation_w) = attributes["strides"], attributes["dilation"]  # type: ignore[misc]
+    top, left, bottom, right = attributes["padding"]  # type: ignore[misc]
+    return [
+        batch,
+        window_extent(height, kernel_h, stride_h, top + bottom, dilation_h),
+        window_extent(width, kernel_w, stride_w, left + right, dilation_w),
+        channels,
+    ]
+
+
+def _pool2d_shape(shapes: list[list[int]], attributes: Attributes) -> list[int]:
+    batch, height, width, channels = shapes[0]
+    (pool_h, pool_w), (stride_h, stride_w) = attributes["pool_size"], attributes["strides"]  # type: ignore[misc]
+    top, left, bottom, right = attributes["padding"]  # type: ignore[misc]
+    return [
+        batch,
+        window_extent(height, pool_h, stride_h, top + bottom),
+        window_extent(width, pool_w, stride_w, left + right),
+        channels,
+    ]
+
+
+def _broadcast_shape(shapes: list[list[int]], _attributes: Attributes) -> list[int]:
+    rank = max(len(shape) for shape in shapes)
+    padded = [[1] * (rank - len(shape)) + shape for shape in shapes]
+    return [max(extents) for extents in zip(*padded, strict=True)]
+
+
+def _mean_shape(shapes: list[list[int]], attributes: Attributes) -> list[int]:
+    axes: list[int] = attributes["axes"]  # type: ignore[assignment]
+    if attributes["keepdims"]:
+        return [1 if i in axes else extent for i, extent in enumerate(shapes[0])]
+    return [extent for i, extent in enumerate(shapes[0]) if i not in axes]
+
+
+def _same_shape(shapes: list[list[int]], _attributes: Attributes) -> list[int]:
+    return shapes[0]
+
+
+_OUTPUT = ("output_zero_point", "clamp_min", "clamp_max")
+_PER_CHANNEL = ("bias", "multiplier", "shift")
+_SUM = ("input1_zero_point", "input1_multiplier", "input1_shift", "input2_zero_point", "input2_multiplier",
+        "input2_shift", "left_shift", "output_multiplier", "output_shift")  # fmt: skip
+
+conv2d = IntegerOp(
+    "conv2d",
+    ("x", "weight", *_PER_CHANNEL),
+    ("strides", "padding", "dilation", "groups", "input_zero_point", *_OUTPUT),
+    _conv2d_shape,
+)
+"""int8 [N,H,W,C] * int8 [O,KH,KW,C/groups] -> int8 [N,H',W',O]. `bias` (int32 [O]) holds the input offset already:
+bias - input_zero_point * sum(weight); padding (top, left, bottom, right) is filled with `input_zero_point`."""
+
+dense = IntegerOp(
+    "dense", ("x", "weight", *_PER_CHANNEL), _OUTPUT, lambda shapes, _: [shapes[0][0], shapes[1][0]]
+)
+"""int8 [N,K] * int8 [O,K] -> int8 [N,O]; `bias` holds the input offset as in `conv2d`."""
+
+add = IntegerOp("add", ("x", "y"), (*_SUM, *_OUTPUT), _broadcast_shape)
+"""x + y, each first shifted left by `left_shift` and rescaled to twice the larger of the two scales."""
+
+subtract = IntegerOp("subtract", ("x", "y"), (*_SUM, *_OUTPUT), _broadcast_shape)
+"""x - y, scaled as `add`."""
+
+multiply = IntegerOp(
+    "multiply",
+    ("x", "y"),
+    ("input1_zero_point", "input2_zero_point", "output_multiplier", "output_shift", *_OUTPUT),
+    _broadcast_shape,
+)
+"""(x - zero point) * (y - zero point), requantized."""
+
+avg_pool2d = IntegerOp("avg_pool2d", ("x",), ("pool_size", "strides", "padding", "clamp_min", "clamp_max"), _pool2d_shape)
+"""Mean over the window's elements inside the image, rounded half away from zero; scale and zero point stay."""
+
+max_pool2d = IntegerOp("max_pool2d", ("x",), ("pool_size", "strides", "padding", "clamp_min", "clamp_max"), _pool2d_shape)
+"""Largest element of the window."""
+
+mean = IntegerOp(
+    "mean",
+    ("x",),
+    ("axes", "keepdims", "input_zero_point", "multiplier", "shift", *_OUTPUT),
+    _mean_shape,
+)
+"""Mean over `axes`: the sum of (x - input_zero_point), requantized with 1 / count in the multiplier."""
+
+lookup = IntegerOp("lookup", ("x", "table"), (), _same_shape)
+"""table[x + 128] for int8, table[x] for uint8: any function of one integer tensor, 256 entries."""
+
+softmax = IntegerOp("softmax", ("x", "table"), (), _same_shape)
+"""Softmax over the last axis with result scale 1/256 and zero point -128; `table` (int32 [256]) is exp(-difference) in
+Q0.31, indexed by (largest element of the row) - x."""
