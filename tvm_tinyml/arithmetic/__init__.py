@@ -1,0 +1,81 @@
+"""The arithmetic of int8 models, in exact integers.
+
+`fixed_point` has the primitives, `parameters` derives each operator's integers from its scales, `tables` evaluates
+8-bit functions and the exponential of softmax. Everything equals TensorFlow Lite Micro's reference kernels bit for bit.
+"""
+
+from tvm_tinyml.arithmetic.fixed_point import (
+    doubling_high_multiply,
+    multiply_by_quantized_multiplier,
+    quantize_multiplier,
+    reciprocal,
+    rounding_right_shift,
+    saturate,
+    saturating_left_shift,
+    wrap,
+)
+from tvm_tinyml.arithmetic.parameters import (
+    ADD_LEFT_SHIFT,
+    RANGES,
+    AddParameters,
+    activation_range,
+    add_parameters,
+    conv_parameters,
+    dense_parameters,
+    fold_input_offset,
+    mean_parameters,
+    mul_parameters,
+    nearest_indices,
+    quantize_value,
+    requantize_parameters,
+    sub_parameters,
+    sum_parameters,
+    window,
+)
+from tvm_tinyml.arithmetic.tables import (
+    hard_swish_table,
+    leaky_relu_table,
+    logistic_table,
+    relu6_table,
+    relu_table,
+    requantize_table,
+    softmax_exp_table,
+    table_of,
+    tanh_table,
+)
+
+__all__ = [
+    "ADD_LEFT_SHIFT",
+    "RANGES",
+    "AddParameters",
+    "activation_range",
+    "add_parameters",
+    "conv_parameters",
+    "dense_parameters",
+    "doubling_high_multiply",
+    "fold_input_offset",
+    "hard_swish_table",
+    "leaky_relu_table",
+    "logistic_table",
+    "mean_parameters",
+    "mul_parameters",
+    "multiply_by_quantized_multiplier",
+    "nearest_indices",
+    "quantize_multiplier",
+    "quantize_value",
+    "reciprocal",
+    "relu6_table",
+    "relu_table",
+    "requantize_parameters",
+    "requantize_table",
+    "rounding_right_shift",
+    "saturate",
+    "saturating_left_shift",
+    "softmax_exp_table",
+    "sub_parameters",
+    "sum_parameters",
+    "table_of",
+    "tanh_table",
+    "window",
+    "wrap",
+]

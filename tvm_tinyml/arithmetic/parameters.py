@@ -1,0 +1,338 @@
+"""The integers of each int8 operator, derived from its scales exactly as TFLM derives them.
+
+Scales of a model are float32. TFLM multiplies and divides them in double for most operators and in float32 for a
+few (per-tensor dense layers, sub, leaky ReLU); the last bit of a multiplier depends on it, so each function here
+says which. Scales may be passed as Python floats; they are rounded to float32 first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from tvm_tinyml.arithmetic.fixed_point import quantize_multiplier, wrap
+from tvm_tinyml.errors import ModelError
+
+RANGES: dict[str, tuple[int, int]] = {"int8": (-128, 127), "uint8": (0, 255)}
+"""Smallest and largest value of the 8-bit types."""
+
+
+def float32_scale(scale: float, what: str) -> np.float32:
+    """Round a scale to float32 and check it.
+
+    Raises
+    ------
+    ModelError : the scale is not finite and positive; ``what`` names the tensor in the message.
+    """
+    result = np.float32(scale)
+    if not np.isfinite(result) or result <= 0.0:
+        raise ModelError(
+            f"the scale of the {what} is {scale}, it must be finite and above 0. Quantize the model again."
+        )
+    return result
+
+
+def round_half_away(x: ArrayLike) -> NDArray[np.float64]:
+    """Round to the nearest integer, halves away from zero, as C's round does (exact: float64 in, float64 out)."""
+    value = np.asarray(x, np.float64)
+    whole = np.trunc(value)
+    return whole + np.copysign(np.abs(value - whole) >= 0.5, value)
+
+
+# Layers with weights ------------------------------------------------------------------------------------------
+
+
+def conv_parameters(
+    input_scale: float, weight_scales: ArrayLike, output_scale: float, channels: int
+) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
+    """Multiplier and shift of each output channel of a convolution, plain, grouped or depthwise.
+
+    Parameters
+    ----------
+    weight_scales : float32, one, or one per output channel.
+    channels : output channels.
+
+    Returns
+    -------
+    multipliers, shifts : int32[channels], of input scale * weight scale / output scale, computed in double.
+
+    Raises
+    ------
+    ModelError : a scale is not positive, there are neither 1 nor ``channels`` weight scales, or the combined scale
+        is out of range.
+
+    Source: TFLM kernel_util.cc (PopulateConvolutionQuantizationParams).
+    """
+    double_in = float(float32_scale(input_scale, "input"))
+    double_out = float(float32_scale(output_scale, "output"))
+    scales = _weight_scales(weight_scales, channels)
+    pairs = [quantize_multiplier(double_in * float(scale) / double_out) for scale in scales]
+    return _per_channel(pairs, channels)
+
+
+def dense_parameters(
+    input_scale: float,
+    weight_scales: ArrayLike,
+    output_scale: float,
+    channels: int,
+    bias_scale: float | None = None,
+) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
+    """Multiplier and shift of each output of a fully connected layer.
+
+    As `conv_parameters`, but with a single weight scale the product input scale * weight scale is rounded to
+    float32 before the division in double.
+
+    Parameters
+    ----------
+    weight_scales : float32, one, or one per output.
+    channels : outputs.
+    bias_scale : of the bias if there is one; checked with a single weight scale only, as TFLM does.
+
+    Raises
+    ------
+    ModelError : as for `conv_parameters`; or the bias scale is further from input scale * weight scale than
+        0.02 output scales (TFLM refuses such a model).
+
+    Source: TFLM fully_connected_common.cc and kernel_util.cc (GetQuantizedConvolutionMultipler).
+    """
+    scales = _weight_scales(weight_scales, channels)
+    if len(scales) > 1:
+        return conv_parameters(input_scale, scales, output_scale, channels)
+    single_in, single_out = float32_scale(input_scale, "input"), float32_scale(output_scale, "output")
+    if bias_scale is not None:
+        expected = float(single_in) * float(scales[0])
+        if abs(expected - float(np.float32(bias_scale))) / float(single_out) > 0.02:
+            raise ModelError(
+                f"fully connected: the bias scale is {bias_scale}, input scale * weight scale is {expected}: "
+                "their difference is above 0.02 output scales. Quantize the model again."
+            )
+    pair = quantize_multiplier(float(single_in * scales[0]) / float(single_out))
+    return _per_channel([pair], channels)
+
+
+def fold_input_offset(bias: ArrayLike | None, weights: NDArray[np.int8], input_zero_point: int) -> NDArray[np.int32]:
+    """Bias of a layer that multiplies raw inputs: bias - input zero point * sum of the channel's weights.
+
+    Parameters
+    ----------
+    bias : int32[O], or None for zeros.
+    weights : int8[O, ...], output channel first.
+
+    Returns
+    -------
+    int32[O]. Sums wrap to 32 bits as the accumulator does, so that the folding changes no result.
+    """
+    sums = weights.reshape(weights.shape[0], -1).sum(axis=1, dtype=np.int64)
+    start = np.zeros(len(sums), np.int64) if bias is None else np.asarray(bias, np.int64)
+    return wrap(start - input_zero_point * sums)
+
+
+def window(padding: str, size: int, kernel: int, stride: int, dilation: int = 1) -> tuple[int, int, int]:
+    """Output size and padding of a sliding window along one axis.
+
+    Parameters
+    ----------
+    padding : "SAME" or "VALID".
+
+    Returns
+    -------
+    output : elements.
+    before, after : elements of padding; with an odd total the extra one is after.
+
+    Source: TFLM padding.h.
+
+    >>> window("SAME", 96, 3, 2)
+    (48, 0, 1)
+    """
+    extent = (kernel - 1) * dilation + 1
+    if padding == "SAME":
+        output = -(-size // stride)
+    elif padding == "VALID":
+        output = (size - extent + stride) // stride
+    else:
+        raise ModelError(f"padding is {padding!r}, it must be 'SAME' or 'VALID'.")
+    if output < 1:
+        raise ModelError(f"a window of {extent} elements does not fit an axis of {size}. Use SAME padding.")
+    total = max((output - 1) * stride + extent - size, 0)
+    return output, total // 2, total - total // 2
+
+
+# Element-wise -------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class AddParameters:
+    """Scaling of add and sub: both inputs to a common scale with ``left_shift`` bits in reserve, the sum to the output.
+
+    Multipliers are Q0.31, shifts are in bits, positive to the left, as from `quantize_multiplier`.
+    """
+
+    left_shift: int
+    a_multiplier: int
+    a_shift: int
+    b_multiplier: int
+    b_shift: int
+    output_multiplier: int
+    output_shift: int
+
+
+ADD_LEFT_SHIFT = 20
+"""Bits by which int8 operands of add and sub are shifted left: 9 bits of difference and 20 stay inside int32."""
+
+
+def add_parameters(a_scale: float, b_scale: float, output_scale: float) -> AddParameters:
+    """Scaling of an addition, in double. Source: TFLM add_common.cc.
+
+    Raises
+    ------
+    ModelError : a scale is not positive, or the output scale is too small for the inputs (TFLM aborts there).
+    """
+    a, b, out = (float(float32_scale(s, w)) for s, w in _named(a_scale, b_scale, output_scale))
+    twice_max = 2.0 * max(a, b)
+    return _sum_parameters("add", a / twice_max, b / twice_max, twice_max / ((1 << ADD_LEFT_SHIFT) * out))
+
+
+def sub_parameters(a_scale: float, b_scale: float, output_scale: float) -> AddParameters:
+    """Scaling of a subtraction a - b: as `add_parameters`, but every step is rounded to float32.
+
+    Source: TFLM sub_common.cc.
+    """
+    a, b, out = (float32_scale(s, w) for s, w in _named(a_scale, b_scale, output_scale))
+    twice_max = np.float32(2.0) * max(a, b)
+    scaled_out = np.float32(1 << ADD_LEFT_SHIFT) * out
+    return _sum_parameters("sub", float(a / twice_max), float(b / twice_max), float(twice_max / scaled_out))
+
+
+def mul_parameters(a_scale: float, b_scale: float, output_scale: float) -> tuple[int, int]:
+    """Multiplier and shift of a product: a scale * b scale / output scale, in double. Source: TFLM mul_common.cc."""
+    a, b, out = (float(float32_scale(s, w)) for s, w in _named(a_scale, b_scale, output_scale))
+    return quantize_multiplier(a * b / out)
+
+
+def requantize_parameters(input_scale: float, output_scale: float) -> tuple[int, int]:
+    """Multiplier and shift of a change of scale: input scale / output scale, in double.
+
+    Of QUANTIZE from int8 or uint8 and of SUM. Source: TFLM quantize_common.cc, reduce_common.cc.
+    """
+    return quantize_multiplier(
+        float(float32_scale(input_scale, "input")) / float(float32_scale(output_scale, "output"))
+    )
+
+
+sum_parameters = requantize_parameters
+"""Multiplier and shift of SUM: those of a change of scale."""
+
+
+def mean_parameters(input_scale: float, output_scale: float, count: int) -> tuple[int, int]:
+    """Multiplier and shift of MEAN: the division by the count is part of the multiplier, truncated.
+
+    Parameters
+    ----------
+    count : elements averaged into one, above 0.
+
+    Source: TFLM reduce.h (QuantizedMeanOrSum); one path for all axes and for equal and unequal scales.
+    """
+    multiplier, shift = requantize_parameters(input_scale, output_scale)
+    kept = min(count.bit_length() - 1, 32, 31 + shift)  # bits of the count that move into the multiplier
+    return (multiplier << kept) // count, shift - kept
+
+
+# Activations --------------------------------------------------------------------------------------------------
+
+
+def activation_range(activation: str, scale: float, zero_point: int, dtype: str = "int8") -> tuple[int, int]:
+    """Smallest and largest output of a fused activation.
+
+    Parameters
+    ----------
+    activation : "NONE", "RELU", "RELU6" or "RELU_N1_TO_1".
+    scale, zero_point : of the output.
+    dtype : "int8" or "uint8".
+
+    Raises
+    ------
+    ModelError : any other activation, or a bound that does not fit int32.
+
+    Source: TFLM kernel_util.cc (CalculateActivationRangeQuantized), division in float32.
+
+    >>> activation_range("RELU6", 6 / 255, -128)
+    (-128, 127)
+    """
+    bounds: dict[str, tuple[float | None, float | None]] = {
+        "NONE": (None, None),
+        "RELU": (0.0, None),
+        "RELU6": (0.0, 6.0),
+        "RELU_N1_TO_1": (-1.0, 1.0),
+    }
+    if activation not in bounds:
+        raise ModelError(
+            f"fused activation {activation!r} is not one of {', '.join(bounds)}. Make it its own operator."
+        )
+    low, high = RANGES[dtype]
+    real_low, real_high = bounds[activation]
+    if real_low is not None:
+        low = max(low, quantize_value(real_low, scale, zero_point))
+    if real_high is not None:
+        high = min(high, quantize_value(real_high, scale, zero_point))
+    return low, high
+
+
+def quantize_value(value: float, scale: float, zero_point: int) -> int:
+    """Quantize a real value without clamping: round(value / scale) + zero point, divided in float32."""
+    quotient = float(round_half_away(np.float32(value) / float32_scale(scale, "output")))
+    if abs(quotient) >= 2.0**31:
+        raise ModelError(f"{value} / {scale} does not fit 32 bits. The output scale is too small; quantize again.")
+    return int(quotient) + zero_point
+
+
+# Positions ----------------------------------------------------------------------------------------------------
+
+
+def nearest_indices(
+    input_size: int, output_size: int, align_corners: bool, half_pixel_centers: bool
+) -> NDArray[np.intp]:
+    """Input position of each output position of a nearest-neighbour resize along one axis.
+
+    Computed in float32 as TFLM does (resize_nearest_neighbor.h), halves away from zero.
+    """
+    if align_corners and output_size > 1:
+        step = np.float32(input_size - 1) / np.float32(output_size - 1)
+    else:
+        step = np.float32(input_size) / np.float32(output_size)
+    position = (np.arange(output_size, dtype=np.float32) + np.float32(0.5 if half_pixel_centers else 0.0)) * step
+    index = round_half_away(position) if align_corners else np.floor(position)
+    return np.clip(index, 0, input_size - 1).astype(np.intp)
+
+
+# Helpers ------------------------------------------------------------------------------------------------------
+
+
+def _weight_scales(weight_scales: ArrayLike, channels: int) -> NDArray[np.float32]:
+    scales = np.atleast_1d(np.asarray(weight_scales, np.float32))
+    if scales.shape not in ((1,), (channels,)):
+        raise ModelError(f"the weights have {scales.size} scales, they must have 1 or one per channel ({channels}).")
+    if not (np.isfinite(scales).all() and (scales > 0.0).all()):
+        worst = int(np.argmin(np.where(np.isfinite(scales), scales, -np.inf)))
+        raise ModelError(f"the weight scale of channel {worst} is {scales[worst]}, it must be finite and above 0.")
+    return scales
+
+
+def _per_channel(pairs: Sequence[tuple[int, int]], channels: int) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
+    both = np.broadcast_to(np.asarray(pairs, np.int32), (channels, 2))
+    return both[:, 0].copy(), both[:, 1].copy()
+
+
+def _named(a_scale: float, b_scale: float, output_scale: float) -> tuple[tuple[float, str], ...]:
+    return (a_scale, "first input"), (b_scale, "second input"), (output_scale, "output")
+
+
+def _sum_parameters(operator: str, a: float, b: float, output: float) -> AddParameters:
+    if not 0.0 < output < 1.0:
+        raise ModelError(
+            f"{operator}: twice the larger input scale is {output * (1 << ADD_LEFT_SHIFT)} output scales, it must be "
+            f"below {1 << ADD_LEFT_SHIFT}. Quantize the model again with a larger output scale."
+        )
+    return AddParameters(ADD_LEFT_SHIFT, *quantize_multiplier(a), *quantize_multiplier(b), *quantize_multiplier(output))
