@@ -10,7 +10,7 @@ import math
 from collections.abc import Callable
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from tvm_tinyml.arithmetic.fixed_point import (
     INT32_MAX,
@@ -55,9 +55,9 @@ def table_of(
     >>> int(table_of(np.tanh, 0.1, 0, 1 / 128, 0)[128 + 10])
     97
     """
-    q = _inputs(input_zero_point)
+    x = _inputs(input_zero_point).astype(np.float64) * float(float32_scale(input_scale, "input"))
     with np.errstate(all="ignore"):
-        real = np.asarray(function(q * float(float32_scale(input_scale, "input"))), np.float64)
+        real = np.asarray(function(x), np.float64)
     if np.isnan(real).any():
         at = int(np.argmax(np.isnan(real))) - 128
         raise ModelError(f"table_of: the function has no value at input {at}. Restrict the input's range.")
@@ -206,8 +206,8 @@ def _inputs(zero_point: int, dtype: str = "int8") -> NDArray[np.int64]:
     return np.arange(low, high + 1, dtype=np.int64) - zero_point
 
 
-def _clamp(values: NDArray[np.generic]) -> Table:
-    return np.clip(values, -128, 127).astype(np.int8)
+def _clamp(values: ArrayLike) -> Table:
+    return np.asarray(np.clip(np.asarray(values), -128, 127), np.int8)
 
 
 def _quantize_large(scale: float) -> tuple[int, int]:
@@ -246,4 +246,4 @@ def _doubling_high_multiply16(x: NDArray[np.int64], m: int) -> NDArray[np.int64]
 
 
 def _saturating_left_shift16(x: NDArray[np.int64], s: int) -> NDArray[np.int64]:
-    return np.clip(x << s, -(2**15), 2**15 - 1)
+    return np.asarray(np.clip(x << s, -(2**15), 2**15 - 1), np.int64)
