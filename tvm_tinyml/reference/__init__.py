@@ -1,0 +1,35 @@
+"""The reference: every integer operator as a numpy function, equal bit for bit to TensorFlow Lite Micro's kernels."""
+
+from tvm_tinyml.reference.movement import concat, pad, reshape, resize_nearest, split, strided_slice, transpose
+from tvm_tinyml.reference.operators import (
+    add,
+    avg_pool2d,
+    conv2d,
+    dense,
+    lookup,
+    max_pool2d,
+    mean,
+    mul,
+    softmax,
+    sub,
+)
+
+__all__ = [
+    "add",
+    "avg_pool2d",
+    "concat",
+    "conv2d",
+    "dense",
+    "lookup",
+    "max_pool2d",
+    "mean",
+    "mul",
+    "pad",
+    "reshape",
+    "resize_nearest",
+    "softmax",
+    "split",
+    "strided_slice",
+    "sub",
+    "transpose",
+]

@@ -1,0 +1,340 @@
+"""int8 operators as plain numpy: what every compiled kernel has to compute, bit for bit.
+
+Activations are int8 in NHWC order. Every parameter is an explicit integer as derived by `tvm_tinyml.arithmetic`; there
+is no floating point in the meaning, only in the speed: matrix products run in floats that hold every sum exactly.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from tvm_tinyml.arithmetic import (
+    ADD_LEFT_SHIFT,
+    doubling_high_multiply,
+    multiply_by_quantized_multiplier,
+    reciprocal,
+    rounding_right_shift,
+    saturate,
+    wrap,
+)
+from tvm_tinyml.errors import ModelError
+
+Int8 = NDArray[np.int8]
+
+
+def conv2d(
+    x: Int8,
+    w: Int8,
+    bias: NDArray[np.int32],
+    multiplier: NDArray[np.int32],
+    shift: NDArray[np.int32],
+    *,
+    strides: tuple[int, int] = (1, 1),
+    padding: tuple[int, int, int, int] = (0, 0, 0, 0),
+    dilation: tuple[int, int] = (1, 1),
+    groups: int = 1,
+    input_zero_point: int = 0,
+    output_zero_point: int = 0,
+    clamp_min: int = -128,
+    clamp_max: int = 127,
+) -> Int8:
+    """Convolve in two dimensions; depthwise is ``groups`` equal to the input channels.
+
+    Parameters
+    ----------
+    x : int8[N, H, W, C].
+    w : int8[O, KH, KW, C // groups].
+    bias : int32[O], with the input offset folded in (`tvm_tinyml.arithmetic.fold_input_offset`).
+    multiplier, shift : int32[O], as from `tvm_tinyml.arithmetic.conv_parameters`.
+    strides, dilation : of height and width.
+    padding : top, left, bottom, right elements, which hold ``input_zero_point``.
+    clamp_min, clamp_max : of the fused activation.
+
+    Returns
+    -------
+    int8[N, OH, OW, O]. Accumulators wrap to 32 bits.
+
+    Raises
+    ------
+    ModelError : channels and groups do not fit, or the window is larger than the padded input.
+    """
+    outputs, kernel_h, kernel_w, depth = w.shape
+    if x.shape[3] != depth * groups or outputs % groups:
+        raise ModelError(
+            f"conv2d: {x.shape[3]} input channels, {groups} groups, weights {w.shape}: the input must have "
+            f"{depth * groups} channels and the outputs must divide by the groups."
+        )
+    top, left, bottom, right = padding
+    padded = np.pad(x, ((0, 0), (top, bottom), (left, right), (0, 0)), constant_values=input_zero_point)
+    taps = list(_taps(padded, (kernel_h, kernel_w), strides, dilation, "conv2d"))
+    sums = _depthwise_sums(taps, w) if depth == 1 and groups > 1 else _grouped_sums(taps, w, groups)
+    return _requantize(sums, bias, multiplier, shift, output_zero_point, clamp_min, clamp_max)
+
+
+def dense(
+    x: Int8,
+    w: Int8,
+    bias: NDArray[np.int32],
+    multiplier: ArrayLike,
+    shift: ArrayLike,
+    *,
+    output_zero_point: int = 0,
+    clamp_min: int = -128,
+    clamp_max: int = 127,
+) -> Int8:
+    """Multiply by a weight matrix (FULLY_CONNECTED).
+
+    Parameters
+    ----------
+    x : int8[N, K]. w : int8[O, K]. bias : int32[O], with the input offset folded in.
+    multiplier, shift : int32[O] or one integer, as from `tvm_tinyml.arithmetic.dense_parameters`.
+
+    Returns
+    -------
+    int8[N, O]. Accumulators wrap to 32 bits.
+    """
+    return _requantize(_matmul(x, w.T), bias, multiplier, shift, output_zero_point, clamp_min, clamp_max)
+
+
+def add(
+    a: Int8,
+    b: Int8,
+    *,
+    a_zero_point: int,
+    b_zero_point: int,
+    a_multiplier: int,
+    a_shift: int,
+    b_multiplier: int,
+    b_shift: int,
+    output_multiplier: int,
+    output_shift: int,
+    output_zero_point: int,
+    left_shift: int = ADD_LEFT_SHIFT,
+    clamp_min: int = -128,
+    clamp_max: int = 127,
+) -> Int8:
+    """Add int8 arrays that broadcast; the integers are those of `tvm_tinyml.arithmetic.add_parameters`."""
+    scaled_a = _to_common_scale(a, a_zero_point, left_shift, a_multiplier, a_shift)
+    scaled_b = _to_common_scale(b, b_zero_point, left_shift, b_multiplier, b_shift)
+    return _requantize(scaled_a + scaled_b, 0, output_multiplier, output_shift, output_zero_point, clamp_min, clamp_max)
+
+
+def sub(
+    a: Int8,
+    b: Int8,
+    *,
+    a_zero_point: int,
+    b_zero_point: int,
+    a_multiplier: int,
+    a_shift: int,
+    b_multiplier: int,
+    b_shift: int,
+    output_multiplier: int,
+    output_shift: int,
+    output_zero_point: int,
+    left_shift: int = ADD_LEFT_SHIFT,
+    clamp_min: int = -128,
+    clamp_max: int = 127,
+) -> Int8:
+    """Subtract int8 arrays that broadcast; the integers are those of `tvm_tinyml.arithmetic.sub_parameters`."""
+    scaled_a = _to_common_scale(a, a_zero_point, left_shift, a_multiplier, a_shift)
+    scaled_b = _to_common_scale(b, b_zero_point, left_shift, b_multiplier, b_shift)
+    return _requantize(scaled_a - scaled_b, 0, output_multiplier, output_shift, output_zero_point, clamp_min, clamp_max)
+
+
+def mul(
+    a: Int8,
+    b: Int8,
+    *,
+    a_zero_point: int,
+    b_zero_point: int,
+    multiplier: int,
+    shift: int,
+    output_zero_point: int,
+    clamp_min: int = -128,
+    clamp_max: int = 127,
+) -> Int8:
+    """Multiply int8 arrays that broadcast; the integers are those of `tvm_tinyml.arithmetic.mul_parameters`."""
+    product = (a.astype(np.int64) - a_zero_point) * (b.astype(np.int64) - b_zero_point)
+    return _requantize(product, 0, multiplier, shift, output_zero_point, clamp_min, clamp_max)
+
+
+def avg_pool2d(
+    x: Int8,
+    kernel: tuple[int, int],
+    *,
+    strides: tuple[int, int] = (1, 1),
+    padding: tuple[int, int, int, int] = (0, 0, 0, 0),
+    clamp_min: int = -128,
+    clamp_max: int = 127,
+) -> Int8:
+    """Average over windows, halves away from zero; padding is neither summed nor counted.
+
+    Parameters
+    ----------
+    x : int8[N, H, W, C], raw values: input and output have the same scale and zero point.
+    padding : top, left, bottom, right; smaller than the kernel.
+
+    Source: TFLM integer_ops/pooling.h.
+    """
+    total = sum(_pool_taps(x.astype(np.int64), kernel, strides, padding, 0))
+    count = sum(_pool_taps(np.ones((1, *x.shape[1:3], 1), np.int64), kernel, strides, padding, 0))
+    average = np.sign(total) * ((np.abs(total) + count // 2) // count)
+    return _clamp(average, clamp_min, clamp_max)
+
+
+def max_pool2d(
+    x: Int8,
+    kernel: tuple[int, int],
+    *,
+    strides: tuple[int, int] = (1, 1),
+    padding: tuple[int, int, int, int] = (0, 0, 0, 0),
+    clamp_min: int = -128,
+    clamp_max: int = 127,
+) -> Int8:
+    """Largest value of each window; parameters as for `avg_pool2d`."""
+    largest = np.maximum.reduce(list(_pool_taps(x, kernel, strides, padding, -128)))
+    return _clamp(largest, clamp_min, clamp_max)
+
+
+def mean(
+    x: Int8,
+    axes: Sequence[int],
+    *,
+    multiplier: int,
+    shift: int,
+    input_zero_point: int,
+    output_zero_point: int,
+    keep_dims: bool = False,
+) -> Int8:
+    """Average over axes, or add up: the integers say which.
+
+    Parameters
+    ----------
+    axes : any, negative from the end.
+    multiplier, shift : from `tvm_tinyml.arithmetic.mean_parameters` for MEAN, `sum_parameters` for SUM.
+
+    Source: TFLM reduce.h (QuantizedMeanOrSum).
+    """
+    total = (x.astype(np.int64) - input_zero_point).sum(axis=tuple(axes), keepdims=keep_dims)
+    return _requantize(total, 0, multiplier, shift, output_zero_point, -128, 127)
+
+
+def lookup(x: NDArray[np.int8] | NDArray[np.uint8], table: NDArray[np.int8] | NDArray[np.uint8]) -> Int8:
+    """Apply a table of 256 entries; entry ``i`` is for input ``i - 128``, for uint8 inputs for input ``i``.
+
+    The result has the table's type.
+    """
+    return table[x.astype(np.intp) - np.iinfo(x.dtype).min]  # type: ignore[return-value]
+
+
+def softmax(x: Int8, exp_table: NDArray[np.int32]) -> Int8:
+    """Softmax over the last axis; the output has scale 1/256 and zero point -128.
+
+    Parameters
+    ----------
+    exp_table : int32[256], Q0.31, exp of the difference to the largest value (`softmax_exp_table`).
+
+    Raises
+    ------
+    ModelError : more than 4096 elements, whose sum does not fit the 12 integer bits.
+
+    Source: TFLM softmax.h.
+    """
+    if x.shape[-1] > 4096:
+        raise ModelError(f"softmax: {x.shape[-1]} elements, the sum of exponentials holds 4096. Use fewer classes.")
+    wide = x.astype(np.intp)
+    terms = exp_table[wide.max(axis=-1, keepdims=True) - wide]
+    integer_bits = 12
+    total = rounding_right_shift(terms, integer_bits).sum(axis=-1, keepdims=True, dtype=np.int64)
+    mantissa, bits = reciprocal(total, integer_bits)
+    quotient = rounding_right_shift(doubling_high_multiply(mantissa, terms), bits + 31 - 8)
+    return _clamp(quotient.astype(np.int64) - 128, -128, 127)
+
+
+# Helpers ------------------------------------------------------------------------------------------------------
+
+
+def _clamp(values: ArrayLike, low: int, high: int) -> Int8:
+    return np.asarray(np.clip(np.asarray(values), low, high), np.int8)
+
+
+def _requantize(
+    acc: ArrayLike,
+    bias: ArrayLike,
+    multiplier: ArrayLike,
+    shift: ArrayLike,
+    zero_point: int,
+    clamp_min: int,
+    clamp_max: int,
+) -> Int8:
+    """From an accumulator to int8. The zero point is added in 64 bits; in TFLM's 32 it overflows at 2**31."""
+    scaled = multiply_by_quantized_multiplier(
+        wrap(np.asarray(acc, np.int64) + np.asarray(bias, np.int64)), multiplier, shift
+    )
+    return _clamp(scaled.astype(np.int64) + zero_point, clamp_min, clamp_max)
+
+
+def _to_common_scale(x: Int8, zero_point: int, left_shift: int, multiplier: int, shift: int) -> NDArray[np.int64]:
+    shifted = saturate((x.astype(np.int64) - zero_point) << left_shift)
+    return multiply_by_quantized_multiplier(shifted, multiplier, shift).astype(np.int64)
+
+
+def _depthwise_sums(taps: Sequence[Int8], w: Int8) -> NDArray[np.int32]:
+    """One multiplication per tap: much faster than a tiny matrix product per channel."""
+    channels = taps[0].shape[-1]
+    kernel = w.reshape(channels, -1, len(taps)).astype(np.int32)
+    sums = np.zeros((*taps[0].shape, kernel.shape[1]), np.int32)
+    for i, tap in enumerate(taps):
+        sums += tap[..., None] * kernel[:, :, i]
+    return sums.reshape(*taps[0].shape[:-1], -1)
+
+
+def _grouped_sums(taps: Sequence[Int8], w: Int8, groups: int) -> NDArray[np.int64]:
+    """One matrix product per group: windows as rows, filters as columns."""
+    depth = len(taps) * w.shape[-1]
+    patches = np.stack(taps, axis=3).reshape(-1, len(taps), groups, w.shape[-1])
+    rows = patches.transpose(2, 0, 1, 3).reshape(groups, -1, depth)
+    columns = w.reshape(groups, -1, depth).transpose(0, 2, 1)
+    return _matmul(rows, columns).transpose(1, 0, 2).reshape(*taps[0].shape[:-1], -1)
+
+
+def _matmul(a: Int8, b: Int8) -> NDArray[np.int64]:
+    """Exact product of int8 matrices through the float matrix product, which is much faster than numpy's integer one.
+
+    Products are at most 2**14, so that 1024 of them stay inside the 24 exact bits of float32.
+    """
+    exact = np.float32 if a.shape[-1] <= 1024 else np.float64
+    product: NDArray[np.floating] = np.matmul(a.astype(exact), b.astype(exact))
+    return product.astype(np.int64)
+
+
+def _taps(
+    x: NDArray[Any], kernel: tuple[int, int], strides: tuple[int, int], dilation: tuple[int, int], name: str
+) -> Iterator[NDArray[Any]]:
+    """For each position in the window, row by row, the strided view of the elements it meets: [N, OH, OW, C]."""
+    sizes = [
+        (have - (k - 1) * d - 1) // s + 1 for have, k, s, d in zip(x.shape[1:3], kernel, strides, dilation, strict=True)
+    ]
+    if min(sizes) < 1:
+        raise ModelError(
+            f"{name}: a window of {kernel} with dilation {dilation} is larger than the padded input {x.shape[1:3]}. "
+            "Use SAME padding."
+        )
+    for i in range(kernel[0]):
+        rows = slice(i * dilation[0], i * dilation[0] + (sizes[0] - 1) * strides[0] + 1, strides[0])
+        for j in range(kernel[1]):
+            columns = slice(j * dilation[1], j * dilation[1] + (sizes[1] - 1) * strides[1] + 1, strides[1])
+            yield x[:, rows, columns]
+
+
+def _pool_taps(
+    x: NDArray[Any], kernel: tuple[int, int], strides: tuple[int, int], padding: tuple[int, int, int, int], fill: int
+) -> Iterator[NDArray[Any]]:
+    top, left, bottom, right = padding
+    padded = np.pad(x, ((0, 0), (top, bottom), (left, right), (0, 0)), constant_values=fill)
+    return _taps(padded, kernel, strides, (1, 1), "pool")
