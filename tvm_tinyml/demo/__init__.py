@@ -36,7 +36,7 @@ def split() -> tuple[Pictures, Pictures]:
         from sklearn.model_selection import train_test_split
     except ImportError as error:
         raise InputError(
-            "The digits come from scikit-learn, which is not installed. Install it with: pip install 'tvm-tinyml[demo]'."
+            "The digits come from scikit-learn, which is not installed. Install it: pip install 'tvm-tinyml[demo]'."
         ) from error
     data = load_digits()
     images = (data.images[:, None] / 16.0).astype(np.float32)
