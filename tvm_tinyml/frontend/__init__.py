@@ -1,0 +1,73 @@
+"""Front ends: networks of several formats, imported into one canonical form.
+
+Canonical form
+--------------
+A Relax module with one function ``main``: one dataflow block, static shapes, constants in place, one parameter for each
+input and a tuple for several outputs. The module's attribute ``tinyml.reference`` says whose rounding is meant,
+``tflite`` or ``onnx``. Variables are called after the tensors of the source; those named ``real`` are float32.
+
+Activations are int8, in memory order NHWC. Below, ``dq(x)`` is ``relax.dequantize(x, scale, zero_point, axis=-1)`` and
+``q(y)`` is ``relax.quantize(y, scale, zero_point, axis=-1, out_dtype="int8")`` with scalar constants, float32 and int8.
+A weight is ``dq(w) = relax.dequantize(w, scale, 0, axis=0)``: int8, output channels first, `scale` float32 of shape
+() or [O], the zero point int8 zeros of the same shape. Every operator has its own dequantize, also of a shared tensor.
+``act`` is nothing, ``relax.nn.relu`` or ``relax.clip``, which follows TFLite's fused activation.
+
+======================  ================================================================================================
+convolution             ``q(act(nn.conv2d(dq(x), dq(w)) [+ bias]))``, data NHWC, kernel OHWI, four pads (top, left,
+                        bottom, right); depthwise has ``groups = C`` and w [C * multiplier, KH, KW, 1]
+dense                   ``q(act(matmul(dq(x), permute_dims(dq(w))) [+ bias]))`` with x [N, K] and w [O, K]
+bias                    ``add(..., dequantize(b, input scale * weight scale, 0, axis=0))``, b int32 [O], its zero point
+                        int32 zeros [O]
+sum and product         ``q(act(add | subtract | multiply (dq(x), dq(y))))``, numpy broadcasting, x or y may be constant
+pools                   ``q(act(nn.avg_pool2d | nn.max_pool2d (dq(x))))``, layout NHWC, padding is not counted
+mean                    ``q(mean(dq(x), axis, keepdims))``
+softmax                 ``q(nn.softmax(dq(x), axis=-1))``
+function                ``q(f(dq(x)))``, f one of ``sigmoid``, ``tanh``, ``nn.relu``, ``clip``, ``nn.leakyrelu``,
+                        ``exp``, ``abs``, ``negative`` and ``tinyml.hard_swish`` (our own, see :mod:`.qdq`)
+requantization          ``q(dq(x))``, never with equal parameters on both sides
+moving elements         ``reshape``, ``permute_dims``, ``concat``, ``split`` (then ``TupleGetItem``), ``strided_slice``,
+                        ``nn.pad`` (constant), ``image.resize2d`` (nearest_neighbor, NHWC): always on int8 itself; where
+                        the source changes scale or zero point there, a requantization stands before or after
+uint8 input             ``q(relax.dequantize(x, scale, zero_point + 128))``: int8 from there on
+uint8 output            ``relax.quantize(dq(y), scale, zero_point + 128, out_dtype="uint8")``
+======================  ================================================================================================
+
+A float input that is only quantized, and a float output that was dequantized, are int8 tensors here, with scale and
+zero point in their :class:`~tvm_tinyml.model.TensorSpec`.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tvm_tinyml.errors import ModelError
+from tvm_tinyml.frontend import tflite, tflite_file
+from tvm_tinyml.frontend.qdq import identifier
+from tvm_tinyml.model import Model
+
+__all__ = ["load"]
+
+
+def load(source: str | Path | bytes, *, name: str | None = None) -> Model:
+    """Import a network.
+
+    Parameters
+    ----------
+    source : a TFLite file or its content.
+    name : made a C identifier; the stem of the file, or ``model``, when left out.
+
+    Raises
+    ------
+    ModelError : the file cannot be read or is damaged, an operator is not supported, or the network is not quantized.
+    """
+    if isinstance(source, bytes):
+        content, stem = source, "model"
+    else:
+        path = Path(source)
+        try:
+            content, stem = path.read_bytes(), path.stem
+        except OSError as error:
+            raise ModelError(f"Model file '{path}' cannot be read: {error.strerror}.") from error
+    if content[4:8] != tflite_file.MAGIC:
+        raise ModelError(f"'{stem}' ({len(content)} bytes) is not a TFLite model. Pass a .tflite file.")
+    return tflite.load(content, identifier(name or stem, "model"))

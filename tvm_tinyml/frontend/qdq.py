@@ -1,0 +1,306 @@
+"""Builder of the canonical form, see :mod:`tvm_tinyml.frontend`: each method adds one quantized operator."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import tvm
+from numpy.typing import NDArray
+from tvm import relax
+from tvm.ir import Op, _ffi_api
+
+from tvm_tinyml.errors import ModelError
+from tvm_tinyml.model import Model, TensorSpec
+
+Function = Callable[..., relax.Expr]
+"""From float expressions to a float expression; one Relax call."""
+
+
+@dataclass(frozen=True)
+class Quantization:
+    """What the integers of an int8 tensor mean: real value = scale * (integer - zero_point).
+
+    Attributes
+    ----------
+    scale : a float32 number, positive.
+    zero_point : in [-128, 127].
+    """
+
+    scale: float
+    zero_point: int
+
+
+UNIT_INTERVAL = Quantization(1 / 256, -128)
+"""TFLite's fixed quantization of softmax and logistic."""
+
+SYMMETRIC_UNIT = Quantization(1 / 128, 0)
+"""TFLite's fixed quantization of tanh."""
+
+
+@dataclass(frozen=True)
+class Tensor:
+    """An int8 tensor inside the graph."""
+
+    expr: relax.Expr
+    quantization: Quantization
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return tuple(int(extent) for extent in self.expr.ty.shape)
+
+
+@dataclass(frozen=True)
+class Weight:
+    """Constant int8 filter, symmetric: its zero point is 0.
+
+    Attributes
+    ----------
+    values : int8, output channels first.
+    scale : float32, of shape () or [output channels].
+    """
+
+    values: NDArray[np.int8]
+    scale: NDArray[np.float32]
+
+
+def identifier(text: str, default: str) -> str:
+    """Make a C identifier of `text`.
+
+    >>> identifier("model/conv2d/BiasAdd;model/bn", "t"), identifier("0:0", "t"), identifier("", "t")
+    ('model_conv2d_BiasAdd', 't_0_0', 't')
+    """
+    name = re.sub(r"[^A-Za-z0-9]+", "_", text.split(";")[0]).strip("_")
+    return name if name[:1].isalpha() else f"{default}_{name}".strip("_")
+
+
+def clip(low: float, high: float) -> Function:
+    """Return the function that limits its argument to [low, high]."""
+    return lambda x: relax.op.clip(x, low, high)
+
+
+def _register_hard_swish() -> Op:
+    name = "tinyml.hard_swish"
+    if name not in Op.list_op_names():
+        _ffi_api.RegisterOp(name, "x * min(max(x + 3, 0), 6) / 6, float32")
+    op = Op.get(name)
+    op.set_num_inputs(1)
+    op.set_attr("FPurity", True)
+    op.set_attr("FInferType", lambda call, _context: call.args[0].ty)
+    return op
+
+
+_HARD_SWISH = _register_hard_swish()
+
+
+def hard_swish(x: relax.Expr) -> relax.Call:
+    """Call the float32 operator ``tinyml.hard_swish``, which Relax lacks."""
+    return relax.Call(_HARD_SWISH, [x])
+
+
+class QdqBuilder:
+    """Collects the operators of one network and makes its :class:`Model`.
+
+    Every method that adds an operator takes `to`, the quantization of its result, and `name`, from which the variable
+    that holds the result is named.
+
+    Parameters
+    ----------
+    reference : whose rounding the integers follow: ``tflite`` or ``onnx``.
+    """
+
+    def __init__(self, reference: str) -> None:
+        self._reference = reference
+        self._relax = relax.BlockBuilder()
+        self._bindings: list[relax.VarBinding] = []
+        self._names: set[str] = set()
+        self._parameters: list[relax.Var] = []
+        self._inputs: list[TensorSpec] = []
+        self._results: list[relax.Expr] = []
+        self._outputs: list[TensorSpec] = []
+
+    def input(self, name: str, shape: Sequence[int], dtype: str, quantization: Quantization) -> Tensor:
+        """Add a parameter of `dtype` int8 or uint8; a uint8 one is at once made int8.
+
+        `quantization` is that of the int8 tensor: a uint8 zero point is 128 greater.
+        """
+        parameter = relax.Var(self._unique(name, "input"), relax.TensorType(list(shape), dtype))
+        spec = TensorSpec(name, tuple(shape), dtype, *_interface(dtype, quantization))
+        self._parameters.append(parameter)
+        self._inputs.append(spec)
+        if dtype == "int8":
+            return Tensor(parameter, quantization)
+        real = self._emit(relax.op.dequantize(parameter, *_parameters(quantization, dtype), axis=-1))
+        return self._quantize(real, None, quantization, f"{name}_int8")
+
+    def output(self, name: str, x: Tensor, dtype: str) -> None:
+        """Make `x` the next result of the network, as `dtype` int8 or uint8."""
+        expr = x.expr
+        if dtype == "uint8":
+            real = self._dequantize(x)
+            expr = self._emit(
+                relax.op.quantize(real, *_parameters(x.quantization, dtype), axis=-1, out_dtype=dtype), name
+            )
+        self._results.append(expr)
+        self._outputs.append(TensorSpec(name, x.shape, dtype, *_interface(dtype, x.quantization)))
+
+    def constant(self, values: NDArray[np.int8], quantization: Quantization) -> Tensor:
+        """Return a constant operand."""
+        return Tensor(relax.const(np.ascontiguousarray(values, np.int8)), quantization)
+
+    def apply(
+        self, function: Function, *xs: Tensor, to: Quantization, name: str, activation: Function | None = None
+    ) -> Tensor:
+        """Add ``quantize(activation(function(dequantize(x), ...)))``."""
+        real = self._emit(function(*[self._dequantize(x) for x in xs]))
+        return self._quantize(real, activation, to, name)
+
+    def conv2d(
+        self,
+        x: Tensor,
+        weight: Weight,
+        bias: NDArray[np.int32] | None,
+        *,
+        strides: Sequence[int],
+        padding: Sequence[int],
+        dilation: Sequence[int] = (1, 1),
+        groups: int = 1,
+        to: Quantization,
+        name: str,
+        activation: Function | None = None,
+    ) -> Tensor:
+        """Add a convolution; `x` is NHWC, `weight` OHWI, `padding` (top, left, bottom, right)."""
+        product = relax.op.nn.conv2d(
+            self._dequantize(x),
+            self._dequantize_weight(weight),
+            strides=tuple(strides),
+            padding=tuple(padding),
+            dilation=tuple(dilation),
+            groups=groups,
+            data_layout="NHWC",
+            kernel_layout="OHWI",
+        )
+        return self._quantize(self._add_bias(product, x, weight, bias), activation, to, name)
+
+    def dense(
+        self,
+        x: Tensor,
+        weight: Weight,
+        bias: NDArray[np.int32] | None,
+        *,
+        to: Quantization,
+        name: str,
+        activation: Function | None = None,
+    ) -> Tensor:
+        """Add a fully connected layer; `x` is [N, K], `weight` [O, K]."""
+        transposed = self._emit(relax.op.permute_dims(self._dequantize_weight(weight)))
+        product = relax.op.matmul(self._dequantize(x), transposed)
+        return self._quantize(self._add_bias(product, x, weight, bias), activation, to, name)
+
+    def requantize(self, x: Tensor, to: Quantization, name: str) -> Tensor:
+        """Express the same values in another scale and zero point; nothing is added when both are equal."""
+        if x.quantization == to:
+            return x
+        return self._quantize(self._dequantize(x), None, to, name)
+
+    def move(self, function: Function, *xs: Tensor, name: str) -> Tensor:
+        """Add an operator that only moves elements: it works on the integers themselves.
+
+        Raises
+        ------
+        ModelError : the operands do not share scale and zero point.
+        """
+        for x in xs[1:]:
+            if x.quantization != xs[0].quantization:
+                raise ModelError(
+                    f"'{name}': its operands are quantized differently, {xs[0].quantization} and {x.quantization}. "
+                    "Quantize them with one scale and zero point."
+                )
+        return Tensor(self._emit(function(*[x.expr for x in xs]), name), xs[0].quantization)
+
+    def split(self, x: Tensor, sections: int | Sequence[int], axis: int, names: Sequence[str]) -> list[Tensor]:
+        """Cut `x` along `axis` into equal `sections` or at the given indices."""
+        parts = self._emit(relax.op.split(x.expr, sections, axis), f"{names[0]}_split")
+        return [Tensor(self._emit(relax.TupleGetItem(parts, i), name), x.quantization) for i, name in enumerate(names)]
+
+    def reshape(self, x: Tensor, shape: Sequence[int], name: str) -> Tensor:
+        """Give `x` another shape; nothing is added when it has it already."""
+        if x.shape == tuple(shape):
+            return x
+        return self.move(lambda e: relax.op.reshape(e, tuple(shape)), x, name=name)
+
+    def permute(self, x: Tensor, axes: Sequence[int], name: str) -> Tensor:
+        """Reorder the axes of `x`: a reshape when only axes of extent 1 change their place."""
+        if [i for i in axes if x.shape[i] != 1] == [i for i, extent in enumerate(x.shape) if extent != 1]:
+            return self.reshape(x, [x.shape[i] for i in axes], name)
+        return self.move(lambda e: relax.op.permute_dims(e, list(axes)), x, name=name)
+
+    def finish(self, name: str) -> Model:
+        """Return the network, without what contributes to no output."""
+        outputs = [
+            relax.Var(_name(result) or self._unique(spec.name, "output"), result.ty)
+            for spec, result in zip(self._outputs, self._results, strict=True)
+        ]
+        bindings = [relax.VarBinding(var, result) for var, result in zip(outputs, self._results, strict=True)]
+        block = relax.DataflowBlock([*self._bindings, *bindings])
+        body = outputs[0] if len(outputs) == 1 else relax.Tuple(outputs)
+        body = self._relax.normalize(relax.SeqExpr([block], body))
+        main = relax.Function(self._parameters, body).with_attr("global_symbol", "main")
+        module = tvm.IRModule({"main": main}).with_attr("tinyml.reference", self._reference)
+        tidy = tvm.transform.Sequential(
+            [relax.transform.CanonicalizeBindings(), relax.transform.DeadCodeElimination(["main"])]
+        )
+        return Model(name, tidy(module), tuple(self._inputs), tuple(self._outputs), self._reference)
+
+    def _dequantize(self, x: Tensor) -> relax.Expr:
+        return self._emit(relax.op.dequantize(x.expr, *_parameters(x.quantization, "int8"), axis=-1))
+
+    def _dequantize_weight(self, weight: Weight) -> relax.Expr:
+        scale = weight.scale.astype(np.float32)
+        zero = relax.const(np.zeros(scale.shape, np.int8))
+        return self._emit(relax.op.dequantize(relax.const(weight.values), relax.const(scale), zero, axis=0))
+
+    def _add_bias(self, product: relax.Expr, x: Tensor, weight: Weight, bias: NDArray[np.int32] | None) -> relax.Expr:
+        product = self._emit(product)
+        if bias is None:
+            return product
+        scale = np.broadcast_to(np.float32(x.quantization.scale) * weight.scale, bias.shape).astype(np.float32)
+        zero = relax.const(np.zeros(bias.shape, np.int32))
+        real = self._emit(relax.op.dequantize(relax.const(bias), relax.const(scale), zero, axis=0))
+        return self._emit(relax.op.add(product, real))
+
+    def _quantize(self, real: relax.Expr, activation: Function | None, to: Quantization, name: str) -> Tensor:
+        if activation is not None:
+            real = self._emit(activation(real))
+        call = relax.op.quantize(real, *_parameters(to, "int8"), axis=-1, out_dtype="int8")
+        return Tensor(self._emit(call, name), to)
+
+    def _emit(self, call: relax.Expr, name: str | None = None) -> relax.Expr:
+        call = self._relax.normalize(call)
+        var = relax.DataflowVar("real" if name is None else self._unique(name, "tensor"), call.ty)
+        self._bindings.append(relax.VarBinding(var, call))
+        return var
+
+    def _unique(self, text: str, default: str) -> str:
+        base = name = identifier(text, default)
+        count = 1
+        while name in self._names:
+            name = f"{base}_{count}"
+            count += 1
+        self._names.add(name)
+        return name
+
+
+def _name(result: relax.Expr) -> str | None:
+    return str(result.name) if isinstance(result, relax.DataflowVar) else None
+
+
+def _parameters(quantization: Quantization, dtype: str) -> tuple[relax.Expr, relax.Expr]:
+    scale, zero_point = _interface(dtype, quantization)
+    return relax.const(np.float32(scale)), relax.const(np.array(zero_point, dtype))
+
+
+def _interface(dtype: str, quantization: Quantization) -> tuple[float, int]:
+    return quantization.scale, quantization.zero_point + (128 if dtype == "uint8" else 0)
