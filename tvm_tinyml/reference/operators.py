@@ -224,12 +224,12 @@ def mean(
     return _requantize(total, 0, multiplier, shift, output_zero_point, -128, 127)
 
 
-def lookup(x: NDArray[np.int8] | NDArray[np.uint8], table: NDArray[np.int8] | NDArray[np.uint8]) -> Int8:
-    """Apply a table of 256 entries; entry ``i`` is for input ``i - 128``, for uint8 inputs for input ``i``.
+def lookup(x: NDArray[Any], table: NDArray[Any]) -> NDArray[Any]:
+    """Apply a table of 256 entries to an 8-bit array; the result has the table's type.
 
-    The result has the table's type.
+    Entry ``i`` is for input ``i - 128``, for uint8 inputs for input ``i``.
     """
-    return table[x.astype(np.intp) - np.iinfo(x.dtype).min]  # type: ignore[return-value]
+    return table[x.astype(np.intp) - np.iinfo(x.dtype).min]
 
 
 def softmax(x: Int8, exp_table: NDArray[np.int32]) -> Int8:

@@ -1,0 +1,1 @@
+"""Models and measurements that compare this compiler with others."""
