@@ -177,3 +177,21 @@ lookup = IntegerOp("lookup", ("x", "table"), (), _same_shape)
 softmax = IntegerOp("softmax", ("x", "table"), (), _same_shape)
 """Softmax over the last axis with result scale 1/256 and zero point -128; `table` (int32 [256]) is exp(-difference) in
 Q0.31, indexed by (largest element of the row) - x."""
+
+
+def _pad2d_shape(shapes: list[list[int]], attributes: Attributes) -> list[int]:
+    batch, height, width, channels = shapes[0]
+    top, left, bottom, right = attributes["padding"]  # type: ignore[misc]
+    return [batch, height + top + bottom, width + left + right, channels]
+
+
+pad2d = IntegerOp("pad2d", ("x",), ("padding", "value"), _pad2d_shape)
+"""An image with a border (top, left, bottom, right) of `value`."""
+
+gather2d = IntegerOp(
+    "gather2d",
+    ("x", "rows", "columns"),
+    (),
+    lambda shapes, _: [shapes[0][0], shapes[1][0], shapes[2][0], shapes[0][3]],
+)
+"""Pixel (rows[y], columns[v]) of an image for each (y, v): nearest resizing; `rows`, `columns` are int32."""

@@ -1,0 +1,181 @@
+"""Convolution and dense: dot products over contiguous bytes, then the epilogue."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Sequence
+
+import numpy as np
+from tvm.ir import Expr
+from tvm import relax, te, tirx
+
+from tvm_tinyml.passes.integer_ops import Attributes, shape_of, window_extent
+from tvm_tinyml.passes.kernels.kernel import Kernel, KernelTraits, constant, placeholder
+from tvm_tinyml.passes.kernels.requantize import clamp, requantize_helper
+
+
+def conv2d(arguments: Sequence[relax.Expr], attributes: Attributes, traits: KernelTraits) -> Kernel:
+    """Lower ``tinyml.conv2d`` without padding; a filter as wide as the image or a pixel becomes `dense`."""
+    assert not any(attributes["padding"]), "SplitPadding comes first"  # type: ignore[arg-type]
+    channels_in, weight_shape = shape_of(arguments[0])[3], shape_of(arguments[1])
+    if attributes["groups"] == channels_in and weight_shape[3] == 1 and channels_in > 1:
+        return _depthwise_conv2d(arguments, attributes)
+    if weight_shape[1:3] == [1, 1] and attributes["strides"] == [1, 1] and attributes["groups"] == 1:
+        return _pointwise_conv2d(arguments, attributes, traits)
+    return _spatial_conv2d(arguments, attributes, traits)
+
+
+def dense(arguments: Sequence[relax.Expr], attributes: Attributes, traits: KernelTraits) -> Kernel:
+    """Lower ``tinyml.dense``: int8 [N,K] times int8 [O,K]."""
+    rows, length = shape_of(arguments[0])
+    channels = shape_of(arguments[1])[0]
+    return _matmul("dense", arguments, attributes, traits, rows, length, channels)
+
+
+def _pointwise_conv2d(arguments: Sequence[relax.Expr], attributes: Attributes, traits: KernelTraits) -> Kernel:
+    """A 1x1 convolution is a matrix product over the pixels."""
+    batch, height, width, length = shape_of(arguments[0])
+    channels = shape_of(arguments[1])[0]
+    pixels = batch * height * width
+    flat = [
+        relax.op.reshape(arguments[0], (pixels, length)),
+        relax.const(constant(arguments[1]).reshape(channels, length)),
+        *arguments[2:],
+    ]
+    return _matmul("conv2d", flat, attributes, traits, pixels, length, channels)
+
+
+def _matmul(
+    kind: str,
+    arguments: Sequence[relax.Expr],
+    attributes: Attributes,
+    traits: KernelTraits,
+    rows: int,
+    length: int,
+    channels: int,
+) -> Kernel:
+    x = te.placeholder((rows, length), "int8", "x")
+    weight = te.placeholder((channels, length), "int8", "weight")
+    epilogue = _Epilogue(arguments, attributes)
+
+    def product(output: Indices, _outer: Indices, k: Expr) -> Expr:
+        p, o = output
+        return x[p, k].astype("int32") * weight[o, k].astype("int32")
+
+    total = _accumulate((rows, channels), (), length, traits, product)
+    result = te.compute((rows, channels), lambda p, o: epilogue(total(p, o), o), "output")
+    func = te.create_prim_func([x, weight, *epilogue.parameters, result])
+    return Kernel(kind, func, arguments, rows * channels * length)
+
+
+def _spatial_conv2d(arguments: Sequence[relax.Expr], attributes: Attributes, traits: KernelTraits) -> Kernel:
+    """The general case: a row of the filter without dilation is one contiguous dot product over width and channels."""
+    batch, height, width, channels_in = shape_of(arguments[0])
+    channels, kernel_h, kernel_w, group_in = shape_of(arguments[1])
+    (stride_h, stride_w), (dilation_h, dilation_w) = attributes["strides"], attributes["dilation"]  # type: ignore[misc]
+    groups = attributes["groups"]
+    out_h = window_extent(height, kernel_h, stride_h, 0, dilation_h)
+    out_w = window_extent(width, kernel_w, stride_w, 0, dilation_w)
+    contiguous = groups == 1 and (dilation_w == 1 or kernel_w == 1)
+    taps, length = (1, kernel_w * group_in) if contiguous else (kernel_w, group_in)
+
+    row = width * channels_in
+    x = te.placeholder((batch, height, row), "int8", "x")
+    weight = te.placeholder((channels, kernel_h, taps * length), "int8", "weight")
+    epilogue = _Epilogue(arguments, attributes)
+
+    def product(output: Indices, outer: Indices, k: Expr) -> Expr:
+        (n, y, v, o), (r, s) = output, outer
+        group = o // (channels // groups) * group_in if groups > 1 else 0
+        column = v * (stride_w * channels_in) + s * (dilation_w * channels_in) + group + k
+        return x[n, y * stride_h + r * dilation_h, column].astype("int32") * weight[o, r, s * length + k].astype("int32")
+
+    shape = (batch, out_h, out_w, channels)
+    total = _accumulate(shape, (kernel_h, taps), length, traits, product)
+    result = te.compute(shape, lambda n, y, v, o: epilogue(total(n, y, v, o), o), "output")
+    func = te.create_prim_func([x, weight, *epilogue.parameters, result])
+    flat = [
+        relax.op.reshape(arguments[0], (batch, height, row)),
+        relax.const(constant(arguments[1]).reshape(channels, kernel_h, taps * length)),
+        *arguments[2:],
+    ]
+    return Kernel("conv2d", func, flat, int(np.prod(shape)) * kernel_h * taps * length)
+
+
+def _depthwise_conv2d(arguments: Sequence[relax.Expr], attributes: Attributes) -> Kernel:
+    """One filter a channel: products along the channels, so filters are stored [KH,KW,C]."""
+    batch, height, width, channels_in = shape_of(arguments[0])
+    channels, kernel_h, kernel_w, _ = shape_of(arguments[1])
+    multiplier = channels // channels_in
+    (stride_h, stride_w), (dilation_h, dilation_w) = attributes["strides"], attributes["dilation"]  # type: ignore[misc]
+    shape = (
+        batch,
+        window_extent(height, kernel_h, stride_h, 0, dilation_h),
+        window_extent(width, kernel_w, stride_w, 0, dilation_w),
+        channels,
+    )
+    x = placeholder("x", arguments[0])
+    weight = te.placeholder((kernel_h, kernel_w, channels), "int8", "weight")
+    epilogue = _Epilogue(arguments, attributes)
+    r, s = te.reduce_axis((0, kernel_h), "r"), te.reduce_axis((0, kernel_w), "s")
+
+    def product(n, y, v, c):  # type: ignore[no-untyped-def]
+        source = c if multiplier == 1 else c // multiplier
+        pixel = x[n, y * stride_h + r * dilation_h, v * stride_w + s * dilation_w, source]
+        return te.sum(pixel.astype("int32") * weight[r, s, c].astype("int32"), axis=[r, s])
+
+    sums = te.compute(shape, product, "depthwise")
+    result = te.compute(shape, lambda n, y, v, c: epilogue(sums[n, y, v, c], c), "output")
+    func = te.create_prim_func([x, weight, *epilogue.parameters, result])
+    packed = np.ascontiguousarray(constant(arguments[1])[..., 0].transpose(1, 2, 0))
+    return Kernel(
+        "depthwise_conv2d",
+        func,
+        [arguments[0], relax.const(packed), *arguments[2:]],
+        int(np.prod(shape)) * kernel_h * kernel_w,
+    )
+
+
+class _Epilogue:
+    """Bias, requantization and clamp of one output channel, with the parameters they read."""
+
+    def __init__(self, arguments: Sequence[relax.Expr], attributes: Attributes) -> None:
+        names = ("bias", "multiplier", "shift")
+        self.parameters = [placeholder(name, arg) for name, arg in zip(names, arguments[2:], strict=True)]
+        self._helper = requantize_helper(constant(arguments[4]))
+        self._attributes = attributes
+
+    def __call__(self, accumulator: Expr, channel: tirx.Var) -> Expr:
+        bias, multiplier, shift = (p[channel] for p in self.parameters)
+        scaled = tirx.call_pure_extern("int32", self._helper, accumulator + bias, multiplier, shift)
+        return clamp(scaled, self._attributes)
+
+
+Indices = Sequence[Expr]
+Product = Callable[[Indices, Indices, Expr], Expr]
+"""From output indices, outer reduction indices and position in the contiguous run to one product."""
+
+
+def _accumulate(
+    shape: Sequence[int], outer: Sequence[int], length: int, traits: KernelTraits, product: Product
+) -> Callable[..., Expr]:
+    """Return the sum of `product` over the axes `outer` and a run of `length`, as a function of the output indices.
+
+    The run is cut into the block ``dot``, a multiple of the core's dot product, and the block ``tail``.
+    """
+    whole = length // traits.dot_length * traits.dot_length
+    parts = [
+        _partial_sum(name, shape, outer, begin, end, product)
+        for name, begin, end in (("dot", 0, whole), ("tail", whole, length))
+        if begin < end
+    ]
+    return lambda *indices: functools.reduce(lambda a, b: a + b, [part[indices] for part in parts])
+
+
+def _partial_sum(
+    name: str, shape: Sequence[int], outer: Sequence[int], begin: int, end: int, product: Product
+) -> te.Tensor:
+    axes = [te.reduce_axis((0, extent), f"r{i}") for i, extent in enumerate(outer)]
+    k = te.reduce_axis((0, end - begin), "k")
+    position = k + begin if begin else k
+    return te.compute(shape, lambda *i: te.sum(product(i, axes, position), axis=[*axes, k]), name)

@@ -1,0 +1,70 @@
+"""Kernels that compute each output element from one element of each input."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from tvm.ir import Expr
+from tvm import relax, te, tirx
+
+from tvm_tinyml.passes.integer_ops import Attributes, shape_of
+from tvm_tinyml.passes.kernels.kernel import Kernel, KernelTraits, placeholder
+from tvm_tinyml.passes.kernels.requantize import clamp, scale
+
+
+def add(arguments: Sequence[relax.Expr], attributes: Attributes, _traits: KernelTraits) -> Kernel:
+    """Lower ``tinyml.add``."""
+    return _sum("add", arguments, attributes, 1)
+
+
+def subtract(arguments: Sequence[relax.Expr], attributes: Attributes, _traits: KernelTraits) -> Kernel:
+    """Lower ``tinyml.subtract``."""
+    return _sum("subtract", arguments, attributes, -1)
+
+
+def multiply(arguments: Sequence[relax.Expr], attributes: Attributes, _traits: KernelTraits) -> Kernel:
+    """Lower ``tinyml.multiply``."""
+
+    def product(x: Expr, y: Expr) -> Expr:
+        raw = (x - attributes["input1_zero_point"]) * (y - attributes["input2_zero_point"])
+        return clamp(scale(raw, attributes["output_multiplier"], attributes["output_shift"]), attributes)
+
+    return _binary("multiply", arguments, product)
+
+
+def lookup(arguments: Sequence[relax.Expr], _attributes: Attributes, _traits: KernelTraits) -> Kernel:
+    """Lower ``tinyml.lookup``: one load from a table of 256 entries."""
+    x, table = placeholder("x", arguments[0]), placeholder("table", arguments[1])
+    offset = 128 if x.dtype == "int8" else 0
+    result = te.compute(x.shape, lambda *i: table[x[i].astype("int32") + offset], "output")
+    return Kernel("lookup", te.create_prim_func([x, table, result]), arguments)
+
+
+def _sum(kind: str, arguments: Sequence[relax.Expr], attributes: Attributes, sign: int) -> Kernel:
+    def rescaled(value: Expr, side: str) -> Expr:
+        raised = (value - attributes[f"{side}_zero_point"]) * (1 << attributes["left_shift"])
+        return scale(raised, attributes[f"{side}_multiplier"], attributes[f"{side}_shift"])
+
+    def combine(x: Expr, y: Expr) -> Expr:
+        total = rescaled(x, "input1") + sign * rescaled(y, "input2")
+        return clamp(scale(total, attributes["output_multiplier"], attributes["output_shift"]), attributes)
+
+    return _binary(kind, arguments, combine)
+
+
+def _binary(kind, arguments, combine) -> Kernel:  # type: ignore[no-untyped-def]
+    """Apply `combine` to two int8 tensors as int32 values, with broadcasting."""
+    x, y = placeholder("x", arguments[0]), placeholder("y", arguments[1])
+    shapes = [shape_of(argument) for argument in arguments]
+    rank = max(len(shape) for shape in shapes)
+    padded = [[1] * (rank - len(shape)) + shape for shape in shapes]
+    shape = [max(extents) for extents in zip(*padded, strict=True)]
+
+    def element(tensor: te.Tensor, own: list[int], indices: tuple[tirx.Var, ...]) -> Expr:
+        kept = indices[rank - len(own) :]
+        return tensor[tuple(0 if n == 1 else i for i, n in zip(kept, own, strict=True))].astype("int32")
+
+    result = te.compute(
+        shape, lambda *i: combine(element(x, shapes[0], i), element(y, shapes[1], i)), "output"
+    )
+    return Kernel(kind, te.create_prim_func([x, y, result]), arguments)

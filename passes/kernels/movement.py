@@ -1,0 +1,71 @@
+"""Kernels that only move bytes where Relax's own lowering would be slow or would need floats."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from tvm import relax, te
+from tvm.script import tirx as T
+
+from tvm_tinyml.passes.integer_ops import Attributes, shape_of
+from tvm_tinyml.passes.kernels.kernel import Kernel, KernelTraits, placeholder
+
+
+def pad2d(arguments: Sequence[relax.Expr], attributes: Attributes, _traits: KernelTraits) -> Kernel:
+    """Lower ``tinyml.pad2d``: whole rows are filled and copied."""
+    batch, height, width, channels = shape_of(arguments[0])
+    top, left, bottom, right = attributes["padding"]  # type: ignore[misc]
+    value: int = attributes["value"]  # type: ignore[assignment]
+    row, left_bytes, right_bytes = width * channels, left * channels, right * channels
+    padded_height, padded_row = top + height + bottom, left_bytes + row + right_bytes
+
+    @T.prim_func(s_tir=True)
+    def func(
+        x: T.Buffer((batch, height, row), "int8"), output: T.Buffer((batch, padded_height, padded_row), "int8")
+    ) -> None:
+        T.func_attr({"tirx.noalias": True})
+        for n, y in T.grid(batch, padded_height):
+            with T.sblock("output"):
+                i, j = T.axis.remap("SS", [n, y])
+                T.reads(x[i, 0:height, 0:row])
+                T.writes(output[i, j, 0:padded_row])
+                if j < top or j >= top + height:
+                    T.evaluate(
+                        T.call_extern(
+                            "int32", "tinyml_fill", T.address_of(output[i, j, 0]), T.int32(value), T.int32(padded_row)
+                        )
+                    )
+                else:
+                    T.evaluate(
+                        T.call_extern(
+                            "int32", "tinyml_fill", T.address_of(output[i, j, 0]), T.int32(value), T.int32(left_bytes)
+                        )
+                    )
+                    T.evaluate(
+                        T.call_extern(
+                            "int32",
+                            "tinyml_copy",
+                            T.address_of(output[i, j, left_bytes]),
+                            T.address_of(x[i, j - top, 0]),
+                            T.int32(row),
+                        )
+                    )
+                    T.evaluate(
+                        T.call_extern(
+                            "int32",
+                            "tinyml_fill",
+                            T.address_of(output[i, j, left_bytes + row]),
+                            T.int32(value),
+                            T.int32(right_bytes),
+                        )
+                    )
+
+    return Kernel("pad2d", func, [relax.op.reshape(arguments[0], (batch, height, row))])
+
+
+def gather2d(arguments: Sequence[relax.Expr], _attributes: Attributes, _traits: KernelTraits) -> Kernel:
+    """Lower ``tinyml.gather2d``: pixel (rows[y], columns[v])."""
+    x, rows, columns = (placeholder(n, a) for n, a in zip(("x", "rows", "columns"), arguments, strict=True))
+    shape = (x.shape[0], rows.shape[0], columns.shape[0], x.shape[3])
+    result = te.compute(shape, lambda n, y, v, c: x[n, rows[y], columns[v], c], "output")
+    return Kernel("gather2d", te.create_prim_func([x, rows, columns, result]), arguments)

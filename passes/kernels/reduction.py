@@ -1,0 +1,176 @@
+"""Kernels that reduce a window or whole axes: pools, mean, softmax."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from tvm.ir import Expr
+from tvm import relax, te, tirx
+from tvm.script import tirx as T
+
+from tvm_tinyml.passes.integer_ops import Attributes, shape_of, window_extent
+from tvm_tinyml.passes.kernels.kernel import Kernel, KernelTraits, placeholder
+from tvm_tinyml.passes.kernels.requantize import clamp, saturate, scale
+
+
+class _Window:
+    """The part of a pool's window that lies inside the image, for one output position."""
+
+    def __init__(self, shape: list[int], attributes: Attributes) -> None:
+        self.batch, self.height, self.width, self.channels = shape
+        (self.pool_h, self.pool_w), (self.stride_h, self.stride_w) = attributes["pool_size"], attributes["strides"]  # type: ignore[misc]
+        self.top, self.left, bottom, right = attributes["padding"]  # type: ignore[misc]
+        self.padded = any(attributes["padding"])  # type: ignore[arg-type]
+        self.out_h = window_extent(self.height, self.pool_h, self.stride_h, self.top + bottom)
+        self.out_w = window_extent(self.width, self.pool_w, self.stride_w, self.left + right)
+        self.r, self.s = te.reduce_axis((0, self.pool_h), "r"), te.reduce_axis((0, self.pool_w), "s")
+
+    @property
+    def shape(self) -> tuple[int, int, int, int]:
+        return self.batch, self.out_h, self.out_w, self.channels
+
+    def element(self, x, n, y, v, c, outside):  # type: ignore[no-untyped-def]
+        """Return x under tap (r, s) of the window at (y, v), or `outside` beyond the image."""
+        row, column = y * self.stride_h + self.r - self.top, v * self.stride_w + self.s - self.left
+        value = x[n, row, column, c].astype("int32")
+        if not self.padded:
+            return value
+        inside = tirx.all(row >= 0, row < self.height, column >= 0, column < self.width)
+        return tirx.if_then_else(inside, value, tirx.IntImm("int32", outside))
+
+    def count(self, y: tirx.Var, v: tirx.Var) -> Expr:
+        """Return how many taps of the window at (y, v) lie inside the image."""
+        if not self.padded:
+            return tirx.IntImm("int32", self.pool_h * self.pool_w)
+        row, column = y * self.stride_h - self.top, v * self.stride_w - self.left
+        rows = te.min(row + self.pool_h, self.height) - te.max(row, 0)
+        columns = te.min(column + self.pool_w, self.width) - te.max(column, 0)
+        return rows * columns
+
+
+def avg_pool2d(arguments: Sequence[relax.Expr], attributes: Attributes, _traits: KernelTraits) -> Kernel:
+    """Lower ``tinyml.avg_pool2d``: halves round away from zero."""
+    x, window = placeholder("x", arguments[0]), _Window(shape_of(arguments[0]), attributes)
+    sums = te.compute(
+        window.shape, lambda *i: te.sum(window.element(x, *i, outside=0), axis=[window.r, window.s]), "sum"
+    )
+
+    def mean(n: tirx.Var, y: tirx.Var, v: tirx.Var, c: tirx.Var) -> Expr:
+        total, count = sums[n, y, v, c], window.count(y, v)
+        half = tirx.truncdiv(count, 2)
+        return saturate(tirx.truncdiv(total + tirx.Select(total > 0, half, -half), count), attributes)
+
+    result = te.compute(window.shape, mean, "output")
+    return Kernel("avg_pool2d", te.create_prim_func([x, result]), arguments)
+
+
+def max_pool2d(arguments: Sequence[relax.Expr], attributes: Attributes, _traits: KernelTraits) -> Kernel:
+    """Lower ``tinyml.max_pool2d``."""
+    x, window = placeholder("x", arguments[0]), _Window(shape_of(arguments[0]), attributes)
+    largest = te.compute(
+        window.shape, lambda *i: te.max(window.element(x, *i, outside=-128), axis=[window.r, window.s]), "largest"
+    )
+    result = te.compute(window.shape, lambda *i: saturate(largest[i], attributes), "output")
+    return Kernel("max_pool2d", te.create_prim_func([x, result]), arguments)
+
+
+def mean(arguments: Sequence[relax.Expr], attributes: Attributes, _traits: KernelTraits) -> Kernel:
+    """Lower ``tinyml.mean``: one int32 sum an output element, the input offset taken off at the end."""
+    x, shape = placeholder("x", arguments[0]), shape_of(arguments[0])
+    axes: list[int] = attributes["axes"]  # type: ignore[assignment]
+    kept = [i for i in range(len(shape)) if i not in axes]
+    reduced = {axis: te.reduce_axis((0, shape[axis]), f"k{axis}") for axis in axes}
+    count = int(np.prod([shape[axis] for axis in axes]))
+
+    def total(*indices: tirx.Var) -> Expr:
+        position = dict(zip(kept, indices, strict=True))
+        source = tuple(reduced[i] if i in reduced else position[i] for i in range(len(shape)))
+        return te.sum(x[source].astype("int32"), axis=list(reduced.values()))
+
+    sums = te.compute([shape[i] for i in kept] or [1], total if kept else lambda _: total(), "sum")
+
+    def average(*indices: tirx.Var) -> Expr:
+        raw = sums[tuple(indices)] - count * attributes["input_zero_point"]
+        return clamp(scale(raw, attributes["multiplier"], attributes["shift"]), attributes)
+
+    result = te.compute(sums.shape, average, "output")
+    return Kernel("mean", te.create_prim_func([x, result]), arguments)
+
+
+SUM_INTEGER_BITS = 12
+"""The sum of exponentials, each at most 1 and Q0.31 in the table, is held in Q12.19."""
+NEWTON_START, NEWTON_SLOPE = round(48 / 17 * 2**29), -round(32 / 17 * 2**29)
+"""The best straight line under 1 / d for d in [1/2, 1), in Q2.29."""
+
+
+def softmax(arguments: Sequence[relax.Expr], _attributes: Attributes, _traits: KernelTraits) -> Kernel:
+    """Lower ``tinyml.softmax``: exponentials from the table, their sum's reciprocal by three Newton steps.
+
+    Source: the arithmetic of TFLite's int8 softmax; see `softmax` and `reciprocal` in the reference.
+    """
+    shape = shape_of(arguments[0])
+    depth, rows = shape[-1], int(np.prod(shape[:-1]))
+
+    @T.prim_func(s_tir=True)
+    def func(
+        x: T.Buffer((rows, depth), "int8"), table: T.Buffer((256,), "int32"), output: T.Buffer((rows, depth), "int8")
+    ) -> None:
+        T.func_attr({"tirx.noalias": True})
+        with T.sblock("root"):
+            largest = T.sblock_alloc_buffer((1,), "int32")
+            total = T.sblock_alloc_buffer((1,), "int32")
+            zeros = T.sblock_alloc_buffer((1,), "int32")  # leading zero bits of the sum
+            half = T.sblock_alloc_buffer((1,), "int32")  # half the sum's mantissa, Q0.31
+            inverse = T.sblock_alloc_buffer((1,), "int32")
+            for row in range(rows):
+                with T.sblock("output"):
+                    i = T.axis.spatial(rows, row)
+                    T.reads(x[i, 0:depth], table[0:256])
+                    T.writes(output[i, 0:depth], largest[0], total[0], zeros[0], half[0], inverse[0])
+                    largest[0] = -128
+                    for k in range(depth):
+                        largest[0] = T.max(largest[0], T.Cast("int32", x[i, k]))
+                    total[0] = 0
+                    for k in range(depth):
+                        total[0] = total[0] + T.call_pure_extern(
+                            "int32",
+                            "tinyml_rounding_right_shift",
+                            table[largest[0] - T.Cast("int32", x[i, k])],
+                            SUM_INTEGER_BITS,
+                        )
+                    zeros[0] = T.call_pure_extern("int32", "tinyml_leading_zeros", total[0])
+                    half[0] = T.shift_left(total[0], zeros[0] - 1)
+                    inverse[0] = (
+                        T.call_pure_extern("int32", "tinyml_multiply_q31", half[0], NEWTON_SLOPE) + NEWTON_START
+                    )
+                    for _ in range(3):
+                        inverse[0] = inverse[0] + 4 * T.call_pure_extern(
+                            "int32",
+                            "tinyml_multiply_q31",
+                            inverse[0],
+                            (1 << 29) - T.call_pure_extern("int32", "tinyml_multiply_q31", half[0], inverse[0]),
+                        )
+                    inverse[0] = T.Select(inverse[0] >= 1 << 30, 0x7FFFFFFF, inverse[0] * 2)
+                    for k in range(depth):
+                        output[i, k] = T.Cast(
+                            "int8",
+                            T.min(
+                                T.call_pure_extern(
+                                    "int32",
+                                    "tinyml_rounding_right_shift",
+                                    T.call_pure_extern(
+                                        "int32",
+                                        "tinyml_multiply_q31",
+                                        inverse[0],
+                                        table[largest[0] - T.Cast("int32", x[i, k])],
+                                    ),
+                                    T.min(SUM_INTEGER_BITS + 31 - 8 - zeros[0], 31),
+                                ),
+                                255,
+                            )
+                            - 128,
+                        )
+
+    flat = relax.op.reshape(arguments[0], (rows, depth))
+    return Kernel("softmax", func, [flat, arguments[1]])

@@ -1,0 +1,42 @@
+"""The epilogue of every kernel that accumulates: from int32 sums to int8, rounded as TFLite does."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+from tvm.ir import Expr
+from tvm import te, tirx
+
+from tvm_tinyml.passes.integer_ops import Attributes
+
+
+def requantize_helper(shift: NDArray[np.generic]) -> str:
+    """Return the cheapest helper that is exact for all these shifts.
+
+    A scale below one half (every shift at most -1) needs no left shift and no test for a shift of zero: three
+    instructions on a core with SMMULR.
+    """
+    return "tinyml_requantize_right" if int(shift.max()) <= -1 else "tinyml_requantize"
+
+
+def scale(value: Expr, multiplier: int, shift: int) -> Expr:
+    """Return `value` scaled by the constant ``multiplier * 2**(shift - 31)``."""
+    helper = requantize_helper(np.asarray([shift]))
+    return tirx.call_pure_extern("int32", helper, value, tirx.IntImm("int32", multiplier), tirx.IntImm("int32", shift))
+
+
+def clamp(value: Expr, attributes: Attributes) -> Expr:
+    """Return `value` plus the output zero point, clamped, as int8."""
+    return saturate(value + attributes["output_zero_point"], attributes)
+
+
+def saturate(value: Expr, attributes: Attributes) -> Expr:
+    """Return an int32 `value` clamped to the activation's range, as int8."""
+    # The helper is one SSAT; written as min and max, LLVM moves the zero point past it and needs six instructions.
+    bounded = tirx.call_pure_extern("int32", "tinyml_saturate_s8", value)
+    low, high = attributes["clamp_min"], attributes["clamp_max"]
+    if low > -128:
+        bounded = te.max(bounded, tirx.IntImm("int32", low))
+    if high < 127:
+        bounded = te.min(bounded, tirx.IntImm("int32", high))
+    return bounded.astype("int8")

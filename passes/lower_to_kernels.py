@@ -1,0 +1,73 @@
+"""Every integer operator becomes one PrimFunc, called by `call_tir` with its constants packed."""
+
+from __future__ import annotations
+
+import tvm
+from tvm import IRModule, relax
+from tvm.ir import Op
+from tvm.ir.transform import PassContext
+from tvm.relax.expr_functor import PyExprMutator, mutator
+
+from tvm_tinyml.passes.integer_ops import attributes_of, shape_of
+from tvm_tinyml.passes.kernels import KernelTraits, contraction, elementwise, movement, reduction
+from tvm_tinyml.passes.kernels.kernel import Lowering
+
+LOWERINGS: dict[str, Lowering] = {
+    "tinyml.conv2d": contraction.conv2d,
+    "tinyml.dense": contraction.dense,
+    "tinyml.add": elementwise.add,
+    "tinyml.subtract": elementwise.subtract,
+    "tinyml.multiply": elementwise.multiply,
+    "tinyml.lookup": elementwise.lookup,
+    "tinyml.avg_pool2d": reduction.avg_pool2d,
+    "tinyml.max_pool2d": reduction.max_pool2d,
+    "tinyml.mean": reduction.mean,
+    "tinyml.softmax": reduction.softmax,
+    "tinyml.pad2d": movement.pad2d,
+    "tinyml.gather2d": movement.gather2d,
+}
+
+
+@tvm.transform.module_pass(opt_level=0, name="tinyml.LowerToKernels")
+class LowerToKernels:
+    """Replace each call of the integer dialect by `call_tir` of its kernel.
+
+    Two layers whose kernels are equal share one function. Operators that only move data are left to TVM's
+    ``LegalizeOps``.
+
+    Parameters
+    ----------
+    traits : what the kernels' definitions depend on; a target's.
+    """
+
+    def __init__(self, traits: KernelTraits) -> None:
+        self._traits = traits
+
+    def transform_module(self, mod: IRModule, _ctx: PassContext) -> IRModule:
+        """Return a new module with the kernels beside ``main``; each has ``tinyml.kind`` and ``tinyml.macs``."""
+        rewriter = _Rewriter(mod, self._traits)
+        rewriter.builder_.update_func(mod.get_global_var("main"), rewriter.visit_expr(mod["main"]))
+        return rewriter.builder_.get()
+
+
+@mutator
+class _Rewriter(PyExprMutator):  # type: ignore[misc]
+    def __init__(self, mod: IRModule, traits: KernelTraits) -> None:
+        super().__init__(mod)
+        self._traits = traits
+
+    def visit_call_(self, call: relax.Call) -> relax.Expr:
+        call = self.visit_expr_post_order(call)
+        lowering = LOWERINGS.get(call.op.name) if isinstance(call.op, Op) else None
+        if lowering is None:
+            return call
+        kernel = lowering(call.args, attributes_of(call), self._traits)
+        func = kernel.func.without_attr("global_symbol") if kernel.func.attrs else kernel.func
+        func = func.with_attr({"tinyml.kind": kernel.kind, "tinyml.macs": kernel.macs})
+        callee = self.builder_.add_func(func, kernel.kind)
+        result = func.params[-1]
+        out_type = relax.TensorType([int(i) for i in result.shape], str(result.dtype))
+        arguments = [self.builder_.normalize(argument) for argument in kernel.arguments]
+        output = self.builder_.emit(relax.op.call_tir(callee, arguments, out_type), kernel.kind)
+        shape = shape_of(call)
+        return output if [int(i) for i in result.shape] == shape else relax.op.reshape(output, shape)

@@ -1,0 +1,108 @@
+"""Convolution and dense: a tile of pixels times channels stays in registers while the reduction runs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from tvm import tirx
+from tvm.s_tir import Schedule
+from tvm.s_tir.schedule import LoopRV, SBlockRV
+
+from tvm_tinyml.schedules.cortex_m.intrinsics import DOT4
+from tvm_tinyml.schedules.rule import blocks, extent
+
+DOT_LENGTH = 4
+
+
+@dataclass(frozen=True)
+class Tile:
+    """How many pixels and channels are accumulated at once."""
+
+    pixels: int
+    channels: int
+
+
+class _ContractionTile:
+    """Order: channel tiles, pixels, then the reduction around the tile; weights of a channel tile are read again and
+    again, so that they stay in a flash line buffer or cache."""
+
+    tiles: Sequence[Tile]
+    """In order of preference; the first whose numbers divide the layer's is taken."""
+
+    def apply(self, func: tirx.PrimFunc) -> Schedule | None:
+        schedule = Schedule(func)
+        leaf = blocks(schedule)
+        if "dot" not in leaf or not self.fits(schedule, leaf["dot"]):
+            return None
+        *outer, pixel, channel = schedule.get_loops(leaf["output"])
+        tile = self._choose(extent(schedule, pixel), extent(schedule, channel))
+        pixel_tile, pixel_inner = schedule.split(pixel, [None, tile.pixels])
+        channel_tile, channel_inner = schedule.split(channel, [None, tile.channels])
+        schedule.reorder(channel_tile, *outer, pixel_tile, pixel_inner, channel_inner)
+        schedule.unroll(pixel_inner)
+        schedule.unroll(channel_inner)
+        rank = len(outer) + 2
+        for name in ("dot", "tail"):
+            if name in leaf:
+                schedule.compute_at(leaf[name], pixel_tile, preserve_unit_loops=True)
+                loops = schedule.get_loops(leaf[name])[rank:]
+                self.reduce(schedule, leaf[name], loops[:rank], loops[rank:], whole=name == "dot")
+        return schedule
+
+    def fits(self, schedule: Schedule, dot: SBlockRV) -> bool:
+        return True
+
+    def reduce(
+        self, schedule: Schedule, block: SBlockRV, tile: Sequence[LoopRV], reduction: Sequence[LoopRV], *, whole: bool
+    ) -> None:
+        """Order the loops of one reduction block; `whole` when it is the block ``dot``."""
+        raise AssertionError("each rule says how it reduces")
+
+    def _choose(self, pixels: int, channels: int) -> Tile:
+        return next(t for t in self.tiles if pixels % t.pixels == 0 and channels % t.channels == 0)
+
+
+def accumulate(
+    schedule: Schedule, block: SBlockRV, tile: Sequence[LoopRV], reduction: Sequence[LoopRV]
+) -> None:
+    """Run the unrolled `tile` inside `reduction`, with the zeroing of the sums before it."""
+    schedule.reorder(*reduction, *tile)
+    init = schedule.decompose_reduction(block, reduction[0])
+    for loop in (*tile, *schedule.get_loops(init)[-len(tile) :]):
+        schedule.unroll(loop)
+
+
+class DotProductTile(_ContractionTile):
+    """Four int8 products at a time with SMLAD (block ``dot``); what is left of the reduction (``tail``) one by one."""
+
+    # By instructions per MAC of the inner step, (3 (p + c) + 2 p c) / (4 p c), as far as registers allow.
+    tiles = tuple(Tile(*t) for t in ((2, 2), (5, 1), (1, 4), (3, 1), (1, 2), (2, 1), (1, 3), (1, 1)))
+
+    def fits(self, schedule: Schedule, dot: SBlockRV) -> bool:
+        return extent(schedule, schedule.get_loops(dot)[-1]) % DOT_LENGTH == 0
+
+    def reduce(
+        self, schedule: Schedule, block: SBlockRV, tile: Sequence[LoopRV], reduction: Sequence[LoopRV], *, whole: bool
+    ) -> None:
+        if not whole:
+            accumulate(schedule, block, tile, reduction)
+            return
+        *outer, run = reduction
+        step, lane = schedule.split(run, [None, DOT_LENGTH])
+        schedule.reorder(*outer, step, *tile, lane)
+        init = schedule.decompose_reduction(block, (*outer, step)[0])
+        schedule.tensorize(lane, DOT4)
+        for loop in (*tile, *schedule.get_loops(init)[-len(tile) :]):
+            schedule.unroll(loop)
+
+
+class ScalarTile(_ContractionTile):
+    """One product at a time; each loaded pixel serves two channels and each weight two pixels."""
+
+    tiles = tuple(Tile(*t) for t in ((2, 2), (1, 4), (3, 1), (1, 2), (2, 1), (1, 1)))
+
+    def reduce(
+        self, schedule: Schedule, block: SBlockRV, tile: Sequence[LoopRV], reduction: Sequence[LoopRV], *, whole: bool
+    ) -> None:
+        accumulate(schedule, block, tile, reduction)

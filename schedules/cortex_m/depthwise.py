@@ -1,0 +1,40 @@
+"""Depthwise convolution with the DSP extension: four channels of a pixel are one word."""
+
+from __future__ import annotations
+
+from tvm import tirx
+from tvm.s_tir import Schedule
+
+from tvm_tinyml.schedules.cortex_m.intrinsics import MAC4
+from tvm_tinyml.schedules.rule import blocks, extent
+
+CHANNELS = 4
+UNROLL_TAPS = 9
+"""Windows of up to this many taps are unrolled: 3x3 is nearly every depthwise layer there is."""
+
+
+class DepthwiseChannels:
+    """Accumulate four channels at once over the window."""
+
+    def apply(self, func: tirx.PrimFunc) -> Schedule | None:
+        schedule = Schedule(func)
+        leaf = blocks(schedule)
+        if "depthwise" not in leaf:
+            return None
+        *pixel, channel = schedule.get_loops(leaf["output"])
+        inputs, outputs = (func.params[i].shape[-1] for i in (0, -1))
+        if int(inputs) != int(outputs) or extent(schedule, channel) % CHANNELS:
+            return None
+        channel_tile, lane = schedule.split(channel, [None, CHANNELS])
+        schedule.reorder(channel_tile, *pixel, lane)
+        schedule.unroll(lane)
+        schedule.compute_at(leaf["depthwise"], pixel[-1], preserve_unit_loops=True)
+        *_, lane, row, column = schedule.get_loops(leaf["depthwise"])
+        schedule.reorder(row, column, lane)
+        init = schedule.decompose_reduction(leaf["depthwise"], row)
+        schedule.unroll(schedule.get_loops(init)[-1])
+        schedule.tensorize(lane, MAC4)
+        if extent(schedule, row) * extent(schedule, column) <= UNROLL_TAPS:
+            schedule.unroll(row)
+            schedule.unroll(column)
+        return schedule

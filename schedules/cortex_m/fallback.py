@@ -1,0 +1,35 @@
+"""Rules that fit whatever is left."""
+
+from __future__ import annotations
+
+from tvm import tirx
+from tvm.s_tir import Schedule
+
+from tvm_tinyml.schedules.rule import blocks
+
+REDUCTIONS = ("dot", "tail", "depthwise", "sum", "largest")
+"""Blocks that feed ``output`` one value for each of its own."""
+
+
+class ReduceInPlace:
+    """Reduce right before each output element, so that the sums need a register and no scratch."""
+
+    def apply(self, func: tirx.PrimFunc) -> Schedule | None:
+        schedule = Schedule(func)
+        leaf = blocks(schedule)
+        producers = [leaf[name] for name in REDUCTIONS if name in leaf]
+        if "output" not in leaf or not producers:
+            return None
+        innermost = schedule.get_loops(leaf["output"])[-1]
+        depth = len(schedule.get_loops(leaf["output"]))
+        for producer in producers:
+            schedule.compute_at(producer, innermost)
+            schedule.decompose_reduction(producer, schedule.get_loops(producer)[depth])
+        return schedule
+
+
+class Unscheduled:
+    """The order in which the kernel is written down."""
+
+    def apply(self, func: tirx.PrimFunc) -> Schedule | None:
+        return Schedule(func)

@@ -1,0 +1,76 @@
+"""Tensor intrinsics of the DSP extension: what they compute, and the helper that does it.
+
+A helper has one body for each code generator (``targets/cortex_m/helpers``), so one intrinsic serves the object form
+and the C form.
+"""
+
+from __future__ import annotations
+
+from tvm.s_tir import TensorIntrin
+from tvm.script import tirx as T
+
+DOT4 = "tinyml.dot4_s8"
+"""c += a[0:4] . b[0:4], int8 products in int32: two SXTB16 an operand, two SMLAD."""
+
+MAC4 = "tinyml.mac4_s8"
+"""c[0:4] += a[0:4] * b[0:4], int8 products in int32: two SXTB16 an operand, four SMLABB or SMLATT."""
+
+
+@T.prim_func(s_tir=True)
+def _dot4(
+    a: T.Buffer((4,), "int8", offset_factor=1),
+    b: T.Buffer((4,), "int8", offset_factor=1),
+    c: T.Buffer((1,), "int32", offset_factor=1),
+) -> None:
+    with T.sblock("root"):
+        T.reads(c[0], a[0:4], b[0:4])
+        T.writes(c[0])
+        for i in range(4):
+            with T.sblock("update"):
+                k = T.axis.remap("R", [i])
+                c[0] = c[0] + T.Cast("int32", a[k]) * T.Cast("int32", b[k])
+
+
+@T.prim_func(s_tir=True)
+def _dot4_by_helper(
+    a: T.Buffer((4,), "int8", offset_factor=1),
+    b: T.Buffer((4,), "int8", offset_factor=1),
+    c: T.Buffer((1,), "int32", offset_factor=1),
+) -> None:
+    with T.sblock("root"):
+        T.reads(c[0], a[0:4], b[0:4])
+        T.writes(c[0])
+        c[0] = T.call_extern("int32", "tinyml_dot4_s8", a.access_ptr("r"), b.access_ptr("r"), c[0])
+
+
+@T.prim_func(s_tir=True)
+def _mac4(
+    a: T.Buffer((4,), "int8", offset_factor=1),
+    b: T.Buffer((4,), "int8", offset_factor=1),
+    c: T.Buffer((4,), "int32", offset_factor=1),
+) -> None:
+    with T.sblock("root"):
+        T.reads(c[0:4], a[0:4], b[0:4])
+        T.writes(c[0:4])
+        for i in range(4):
+            with T.sblock("update"):
+                k = T.axis.remap("S", [i])
+                c[k] = c[k] + T.Cast("int32", a[k]) * T.Cast("int32", b[k])
+
+
+@T.prim_func(s_tir=True)
+def _mac4_by_helper(
+    a: T.Buffer((4,), "int8", offset_factor=1),
+    b: T.Buffer((4,), "int8", offset_factor=1),
+    c: T.Buffer((4,), "int32", offset_factor=1),
+) -> None:
+    with T.sblock("root"):
+        T.reads(c[0:4], a[0:4], b[0:4])
+        T.writes(c[0:4])
+        T.evaluate(
+            T.call_extern("int32", "tinyml_mac4_s8", c.access_ptr("rw"), a.access_ptr("r"), b.access_ptr("r"))
+        )
+
+
+TensorIntrin.register(DOT4, _dot4, _dot4_by_helper, override=True)
+TensorIntrin.register(MAC4, _mac4, _mac4_by_helper, override=True)

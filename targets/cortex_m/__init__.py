@@ -1,0 +1,87 @@
+"""Cortex-M targets: from a name such as ``cortex-m33+nodsp`` to a `Target`."""
+
+from __future__ import annotations
+
+import difflib
+
+from tvm_tinyml.errors import TargetError
+from tvm_tinyml.passes.kernels import KernelTraits
+from tvm_tinyml.schedules.cortex_m import DSP_RULES, SCALAR_RULES
+from tvm_tinyml.targets.cortex_m.cores import CORES, Core
+from tvm_tinyml.targets.target import Target
+
+FLOAT_ABIS = ("hard", "softfp", "soft")
+DATA_LAYOUT = "e-m:e-p:32:32-Fi8-i64:64-v128:64:128-a:0:32-n32-S64"
+
+
+def cortex_m(name: str, float_abi: str | None = None) -> Target:
+    """Return the target of that name.
+
+    Parameters
+    ----------
+    name : a core and the extensions that the part lacks: ``cortex-m4``, ``cortex-m4+nofp``, ``cortex-m33+nodsp``.
+    float_abi : ``hard``, ``softfp`` or ``soft``; None: ``hard`` with an FPU, ``soft`` without.
+
+    Raises
+    ------
+    TargetError : an unknown core, extension or ABI, or one that does not fit the core.
+
+    >>> sorted(cortex_m("cortex-m4+nofp").features)
+    ['dsp']
+    """
+    core_name, *removed = name.split("+")
+    core = CORES.get(core_name)
+    if core is None:
+        raise TargetError(f"There is no target named {core_name!r}.{_nearest(core_name)} Known: {', '.join(CORES)}.")
+    for extension in removed:
+        if extension.removeprefix("no") not in core.features or not extension.startswith("no"):
+            options = ", ".join(f"+no{feature}" for feature in sorted(core.features)) or "none"
+            raise TargetError(f"Target {name!r}: {core.name} does not take '+{extension}'. It takes: {options}.")
+    features = core.features - {extension.removeprefix("no") for extension in removed}
+    abi = float_abi or ("hard" if "fp" in features else "soft")
+    if abi not in FLOAT_ABIS:
+        raise TargetError(f"There is no float ABI named {abi!r}. Known: {', '.join(FLOAT_ABIS)}.")
+    if abi != "soft" and "fp" not in features:
+        raise TargetError(f"Float ABI {abi!r} needs an FPU, and {name!r} has none. Use --float-abi soft.")
+    dsp = "dsp" in features
+    return Target(
+        name=name,
+        core=core.name,
+        features=features,
+        float_abi=abi,
+        llvm=_llvm(core, features, abi),
+        data_layout=DATA_LAYOUT,
+        gcc_flags=_gcc_flags(core, features, abi),
+        traits=KernelTraits(dot_length=4 if dsp else 1),
+        rules=DSP_RULES if dsp else SCALAR_RULES,
+        helper_files=(
+            "common.ll",
+            *(("multiply_long.ll", "saturate_ssat.ll") if core.mainline else ("multiply_short.ll", "saturate_plain.ll")),
+            *(("requantize_dsp.ll", "dot_dsp.ll") if dsp else ("requantize_plain.ll",)),
+        ),
+    )
+
+
+def _nearest(name: str) -> str:
+    close = difflib.get_close_matches(name, CORES, n=1, cutoff=0.5)
+    return f" Did you mean {close[0]!r}?" if close else ""
+
+
+def _llvm(core: Core, features: frozenset[str], float_abi: str) -> dict[str, object]:
+    # The GNU environment makes LLVM call memcpy and memset by these names; the bare one wants __aeabi_memcpy.
+    environment = "gnueabihf" if float_abi == "hard" else "gnueabi"
+    description: dict[str, object] = {
+        "kind": "llvm",
+        "mtriple": f"{core.triple}-none-{environment}",
+        "mcpu": core.name,
+        "mfloat-abi": "hard" if float_abi == "hard" else "soft",
+        "num-cores": 1,
+    }
+    attributes = [f"-{'dsp' if feature == 'dsp' else 'fpregs'}" for feature in sorted(core.features - features)]
+    return {**description, "mattr": attributes} if attributes else description
+
+
+def _gcc_flags(core: Core, features: frozenset[str], float_abi: str) -> list[str]:
+    lacks_dsp = "+nodsp" if "dsp" in core.features - features else ""
+    flags = [f"-mcpu={core.name}{lacks_dsp}", "-mthumb", f"-mfloat-abi={float_abi}"]
+    return [*flags, f"-mfpu={core.fpu}"] if "fp" in features else flags

@@ -1,0 +1,93 @@
+/* Arithmetic of TFLite's int8 kernels. Every shift of a negative number is arithmetic, as on all Arm compilers. */
+#include <stdint.h>
+#include <string.h>
+#if defined(__ARM_FEATURE_SAT) || defined(__ARM_FEATURE_SIMD32)
+#include <arm_acle.h>
+#endif
+
+/* round(a * b / 2^31), halves towards plus infinity */
+static inline int32_t tinyml_multiply_q31(int32_t a, int32_t b) {
+  return (int32_t)(((int64_t)a * b + ((int64_t)1 << 30)) >> 31);
+}
+
+/* round(x / 2^bits), halves away from zero; bits in 0..31 */
+static inline int32_t tinyml_rounding_right_shift(int32_t x, int32_t bits) {
+  const int32_t mask = (int32_t)(((uint32_t)1 << bits) - 1u);
+  const int32_t threshold = (mask >> 1) + (x < 0 ? 1 : 0);
+  return (x >> bits) + ((x & mask) > threshold ? 1 : 0);
+}
+
+/* x * multiplier * 2^(shift - 31), rounded twice; shift in -31..30; the left shift saturates */
+static inline int32_t tinyml_requantize(int32_t x, int32_t multiplier, int32_t shift) {
+  int64_t raised = (int64_t)x * ((int64_t)1 << (shift > 0 ? shift : 0));
+  if (raised > INT32_MAX) raised = INT32_MAX;
+  if (raised < INT32_MIN) raised = INT32_MIN;
+  return tinyml_rounding_right_shift(tinyml_multiply_q31((int32_t)raised, multiplier), shift > 0 ? 0 : -shift);
+}
+
+/* the same for shift <= -1 and |x| < 2^30, where nothing can overflow */
+static inline int32_t tinyml_requantize_right(int32_t x, int32_t multiplier, int32_t shift) {
+  const int32_t high = tinyml_multiply_q31(x, multiplier);
+  return (high + (1 << (-shift - 1)) + (high >> 31)) >> -shift;
+}
+
+static inline int32_t tinyml_saturate_s8(int32_t x) {
+#if defined(__ARM_FEATURE_SAT)
+  return __ssat(x, 8);
+#else
+  return x < -128 ? -128 : x > 127 ? 127 : x;
+#endif
+}
+
+static inline int32_t tinyml_leading_zeros(int32_t x) {
+  int32_t zeros = 0;
+  uint32_t rest = (uint32_t)x;
+  while (zeros < 32 && (rest & 0x80000000u) == 0u) {
+    rest <<= 1;
+    ++zeros;
+  }
+  return zeros;
+}
+
+static inline void tinyml_fill(int8_t *to, int32_t value, int32_t bytes) { memset(to, value, (size_t)bytes); }
+
+static inline void tinyml_copy(int8_t *to, const int8_t *from, int32_t bytes) { memcpy(to, from, (size_t)bytes); }
+
+#if defined(__ARM_FEATURE_SIMD32)
+static inline uint32_t tinyml_word(const int8_t *p) {
+  uint32_t word;
+  memcpy(&word, p, sizeof word);
+  return word;
+}
+
+static inline uint32_t tinyml_rotate8(uint32_t word) { return (word >> 8) | (word << 24); }
+
+/* sum + a[0..3] . b[0..3] */
+static inline int32_t tinyml_dot4_s8(const int8_t *a, const int8_t *b, int32_t sum) {
+  const uint32_t x = tinyml_word(a), y = tinyml_word(b);
+  sum = __smlad(__sxtb16((int8x4_t)x), __sxtb16((int8x4_t)y), sum);
+  return __smlad(__sxtb16((int8x4_t)tinyml_rotate8(x)), __sxtb16((int8x4_t)tinyml_rotate8(y)), sum);
+}
+
+/* sums[i] += a[i] * b[i] for i in 0..3 */
+static inline void tinyml_mac4_s8(int32_t *sums, const int8_t *a, const int8_t *b) {
+  const uint32_t x = tinyml_word(a), y = tinyml_word(b);
+  const int16x2_t x02 = __sxtb16((int8x4_t)x), x13 = __sxtb16((int8x4_t)tinyml_rotate8(x));
+  const int16x2_t y02 = __sxtb16((int8x4_t)y), y13 = __sxtb16((int8x4_t)tinyml_rotate8(y));
+  sums[0] = __smlabb((int32_t)x02, (int32_t)y02, sums[0]);
+  sums[1] = __smlabb((int32_t)x13, (int32_t)y13, sums[1]);
+  sums[2] = __smlatt((int32_t)x02, (int32_t)y02, sums[2]);
+  sums[3] = __smlatt((int32_t)x13, (int32_t)y13, sums[3]);
+}
+#else
+static inline int32_t tinyml_dot4_s8(const int8_t *a, const int8_t *b, int32_t sum) {
+  return sum + a[0] * b[0] + a[1] * b[1] + a[2] * b[2] + a[3] * b[3];
+}
+
+static inline void tinyml_mac4_s8(int32_t *sums, const int8_t *a, const int8_t *b) {
+  sums[0] += a[0] * b[0];
+  sums[1] += a[1] * b[1];
+  sums[2] += a[2] * b[2];
+  sums[3] += a[3] * b[3];
+}
+#endif

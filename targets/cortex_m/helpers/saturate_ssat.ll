@@ -1,0 +1,6 @@
+declare i32 @llvm.arm.ssat(i32, i32)
+
+define i32 @tinyml_saturate_s8(i32 %x) alwaysinline nounwind memory(none) {
+  %result = call i32 @llvm.arm.ssat(i32 %x, i32 8)
+  ret i32 %result
+}

@@ -1,0 +1,64 @@
+"""LLVM objects for a target, through the LLVM inside TVM: no toolchain is needed."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from importlib import resources
+from pathlib import Path
+
+import tvm
+from tvm import IRModule, tirx
+
+from tvm_tinyml.targets.lowering import finish
+from tvm_tinyml.targets.target import Target
+
+
+def helper_ir(target: Target) -> str:
+    """Return the LLVM IR text of the helpers that `target`'s kernels call."""
+    folder = resources.files("tvm_tinyml.targets.cortex_m.helpers")
+    texts = [folder.joinpath(name).read_text(encoding="ascii") for name in target.helper_files]
+    declarations: dict[str, None] = {}
+    lines = []
+    for line in "".join(texts).splitlines():
+        (declarations.setdefault(line) if line.startswith("declare ") else lines.append(line))
+    return "\n".join([*declarations, *lines])
+
+
+def compile_kernels(kernels: IRModule, target: Target) -> bytes:
+    """Compile lowered kernels to one relocatable object; each keeps its ``global_symbol``."""
+    machine = tvm.target.Target(dict(target.llvm))
+    finished = finish(kernels, machine)
+    helpers = tvm.ir.StringImm(helper_ir(target))
+    with_helpers = IRModule({var: _import_ir(func, helpers) for var, func in finished.functions.items()})
+    return _object_bytes(tvm.get_global_func("target.build.llvm")(with_helpers, machine))
+
+
+def compile_ir(text: str, target: Target) -> bytes:
+    """Compile LLVM IR text (without triple and data layout) to one relocatable object."""
+    description = json.dumps(dict(target.llvm)).replace('"', "\\22")
+    module = "\n".join(
+        [
+            f'target datalayout = "{target.data_layout}"',
+            f'target triple = "{target.llvm["mtriple"]}"',
+            text,
+            "!llvm.module.flags = !{!0}",
+            f'!0 = !{{i32 4, !"tvm_target", !"{description}"}}',
+        ]
+    )
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "module.ll")
+        path.write_text(module, encoding="ascii")
+        return _object_bytes(tvm.runtime.load_module(str(path)))
+
+
+def _import_ir(func: tirx.PrimFunc, text: tvm.ir.StringImm) -> tirx.PrimFunc:
+    body = tirx.AttrStmt(tirx.IntImm("int32", 0), "pragma_import_llvm", text, func.body)
+    return tirx.PrimFunc(func.params, body, ret_type=func.ret_type, attrs=func.attrs)
+
+
+def _object_bytes(module: tvm.runtime.Module) -> bytes:
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "module.o")
+        module.write_to_file(str(path), "o")
+        return path.read_bytes()
