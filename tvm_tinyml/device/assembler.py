@@ -1,0 +1,60 @@
+"""Assemble Thumb code with the LLVM inside TVM, so that no toolchain is needed."""
+
+from __future__ import annotations
+
+import tempfile
+from functools import lru_cache
+from pathlib import Path
+
+from tvm_tinyml.device.strip import strip
+from tvm_tinyml.errors import DeviceError
+
+_TRIPLES = {
+    "cortex-m0plus": "thumbv6m-none-eabi",
+    "cortex-m3": "thumbv7m-none-eabi",
+    "cortex-m4": "thumbv7em-none-eabihf",
+    "cortex-m7": "thumbv7em-none-eabihf",
+    "cortex-m33": "thumbv8m.main-none-eabihf",
+}
+_CARRIER = "tinyml_assembler_carrier"
+
+
+@lru_cache(maxsize=256)
+def assemble(source: str, core: str = "cortex-m0plus") -> bytes:
+    """Turn assembly source into a relocatable object without debug or unwind sections.
+
+    Parameters
+    ----------
+    source : lines in unified syntax, Thumb. Name a section first; what stands in ``.text`` itself is dropped.
+    core : cortex-m0plus, cortex-m3, cortex-m4, cortex-m7 or cortex-m33; decides which instructions are legal.
+
+    Raises
+    ------
+    DeviceError : the core is unknown, or the source has an error; carries the assembler's message.
+    """
+    if core not in _TRIPLES:
+        raise DeviceError(f"cannot assemble for '{core}'; known are {', '.join(_TRIPLES)}")
+    # tvm takes over a second to import, and most users of this package need no assembler
+    import tvm
+    from tvm import tirx
+    from tvm.target import Target
+
+    target = Target({"kind": "llvm", "mtriple": _TRIPLES[core], "mcpu": core, "num-cores": 1})
+    lines = (".syntax unified", ".thumb", *source.splitlines())
+    module_text = "".join(f'module asm "{_escape(line)}"\n' for line in lines)
+    # LLVM assembles text only as part of a module: an empty function carries it and is dropped afterwards.
+    nothing = tirx.Evaluate(tirx.IntImm("int32", 0))
+    body = tirx.AttrStmt(tirx.IntImm("int32", 0), "pragma_import_llvm", tvm.ir.StringImm(module_text), nothing)
+    carrier = tirx.PrimFunc([], body, ret_type=tvm.ir.TupleType([])).with_attr("global_symbol", _CARRIER)
+    module = tirx.transform.BindTarget(target)(tvm.IRModule({_CARRIER: carrier}))
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "assembled.o"
+        try:
+            tvm.get_global_func("target.build.llvm")(module, target).write_to_file(str(path), "o")
+        except tvm.error.InternalError as error:
+            raise DeviceError(f"the assembler refuses the source for {core}: {error}") from error
+        return strip(path.read_bytes(), "assembled source", discard=(".text",))
+
+
+def _escape(line: str) -> str:
+    return "".join(c if c.isprintable() and c.isascii() and c not in '"\\' else f"\\{ord(c):02X}" for c in line)

@@ -1,0 +1,271 @@
+"""A Cortex-M in the host's memory: load objects, place data, call functions, count instructions."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from types import TracebackType
+
+import numpy as np
+
+from tvm_tinyml.device import runtime
+from tvm_tinyml.device.elf import ElfObject
+from tvm_tinyml.device.engine import EdgeProfile, Engine, instruction_offsets
+from tvm_tinyml.device.loader import Image, link
+from tvm_tinyml.errors import DeviceError
+
+GUARD_BYTES = 64
+"""Size of the guard zone on either side of an allocation."""
+
+_POISON = 0xA5  # what fresh buffers hold
+_GUARD = bytes(0xC3 ^ (i * 29 & 0xFF) for i in range(GUARD_BYTES))
+
+
+@dataclass(frozen=True)
+class CallResult:
+    """What a call returned and cost."""
+
+    value: int
+    """r0 as a signed 32-bit number."""
+    instructions: int
+    instructions_by_symbol: Mapping[str, int]
+    """Function of the loaded objects (or section, for code in front of its first function) -> instructions executed
+    in it, callees not included. Adds up to ``instructions``."""
+    stack_bytes: int
+    """Deepest byte written below the stack pointer at entry, in words. A frame that is reserved and not written is
+    not seen."""
+    profile: EdgeProfile = field(repr=False)
+    """Block edges, for a cycle model."""
+
+
+@dataclass(frozen=True)
+class Allocation:
+    """A buffer in RAM for the caller."""
+
+    address: int
+    size_bytes: int
+
+
+class Simulator:
+    """Runs functions of relocatable objects on a simulated Cortex-M.
+
+    Two runs of the same calls give the same numbers, on every host.
+
+    Parameters
+    ----------
+    core : cortex-m0plus, cortex-m3, cortex-m4, cortex-m7 or cortex-m33.
+    check_alignment : fault at misaligned LDM, LDRD, VLDR and the like as hardware does. Off by default since it costs
+        speed; loads and stores of one word may be misaligned from the Cortex-M3 on, and never on the M0+.
+    engine : what executes the code; default is a new ``UnicornEngine``. If given, ``core`` is the engine's.
+
+    Raises
+    ------
+    DeviceError : the core is unknown, or Unicorn is not installed.
+
+    >>> with Simulator("cortex-m4") as simulator:                    # doctest: +SKIP
+    ...     simulator.load([object_file.read_bytes()])
+    ...     x = simulator.allocate(16)
+    ...     simulator.write(x, bytes(range(16)))
+    ...     print(simulator.call("sum", x, 16).value)
+    120
+    """
+
+    def __init__(self, core: str = "cortex-m4", *, check_alignment: bool = False, engine: Engine | None = None) -> None:
+        if engine is None:
+            from tvm_tinyml.device.unicorn_engine import UnicornEngine  # optional dependency
+
+            engine = UnicornEngine(core, check_alignment=check_alignment)
+        self._engine = engine
+        self._memory = engine.memory
+        rng = np.random.default_rng(0)
+        # Unlike a constant, a random word is not written by a program by accident.
+        self._paint = rng.integers(0, 2**32, self._memory.stack.size_bytes // 4, np.uint32)
+        self._image: Image | None = None
+        self._allocations: list[Allocation] = []
+        self._next_free = self._memory.ram.origin
+
+    @property
+    def core(self) -> str:
+        """Which core is simulated."""
+        return self._engine.core
+
+    @property
+    def symbols(self) -> Mapping[str, int]:
+        """Global symbols of what is loaded -> address, without the Thumb bit of functions."""
+        return self._loaded().symbols
+
+    def load(self, objects: Sequence[bytes]) -> None:
+        """Load a program in place of the one before; all allocations end.
+
+        Our own memcpy, memset, division and so on are added for symbols that the objects leave undefined.
+
+        Parameters
+        ----------
+        objects : relocatable 32-bit ARM ELF objects, as files' contents.
+
+        Raises
+        ------
+        DeviceError : an object is damaged, a symbol is defined twice or nowhere, or memory is too small.
+        """
+        parsed = [ElfObject.parse(data, f"object {i}") for i, data in enumerate(objects)]
+        self._image = link([*parsed, *runtime.supplements(parsed)], self._memory)
+        self._engine.load(self._image)
+        self._forget_allocations()
+
+    def reset_ram(self) -> None:
+        """Give variables their initial values again and end all allocations."""
+        self._engine.load(self._loaded())
+        self._forget_allocations()
+
+    def allocate(self, size_bytes: int, *, alignment: int = 16, offset: int = 0) -> int:
+        """Reserve RAM between two guard zones; it lasts until ``load`` or ``reset_ram``.
+
+        The buffer holds 0xA5 at first, so that reading what was never written does not look like reading zeros.
+
+        Parameters
+        ----------
+        size_bytes : 0 or more.
+        alignment : power of two.
+        offset : bytes added to the aligned address, for a deliberately misaligned buffer.
+
+        Returns
+        -------
+        Its address, ``offset`` modulo ``alignment``.
+
+        Raises
+        ------
+        DeviceError : RAM is full, or an argument is out of range.
+        """
+        if size_bytes < 0 or offset < 0 or alignment < 1 or alignment & (alignment - 1):
+            raise DeviceError(
+                f"cannot allocate {size_bytes} bytes with alignment {alignment} and offset {offset}: sizes are at "
+                "least 0 and the alignment is a power of two"
+            )
+        start = max(self._next_free, self._image.ram_end if self._image else 0) + GUARD_BYTES
+        address = -(-start // alignment) * alignment + offset
+        end = address + size_bytes + GUARD_BYTES
+        if end > self._memory.ram.end:
+            free = max(0, self._memory.ram.end - GUARD_BYTES - address)
+            raise DeviceError(f"cannot allocate {size_bytes} bytes of RAM: {free} are free")
+        self._engine.write(address - GUARD_BYTES, _GUARD + bytes([_POISON]) * size_bytes + _GUARD)
+        self._allocations.append(Allocation(address, size_bytes))
+        self._next_free = end
+        return address
+
+    def write(self, address: int, data: bytes) -> None:
+        """Write bytes; DeviceError if one lies outside of the device's memory."""
+        self._engine.write(address, data)
+
+    def read(self, address: int, size_bytes: int) -> bytes:
+        """Read bytes; DeviceError if one lies outside of the device's memory."""
+        return self._engine.read(address, size_bytes)
+
+    def check_guards(self) -> None:
+        """Look for writes next to allocations.
+
+        Raises
+        ------
+        DeviceError : a guard zone has changed; names the allocation, the side and the distance.
+        """
+        for number, allocation in enumerate(self._allocations):
+            end = allocation.address + allocation.size_bytes
+            for start, side in ((allocation.address - GUARD_BYTES, "before"), (end, "behind")):
+                zone = self.read(start, GUARD_BYTES)
+                changed = [i for i in range(GUARD_BYTES) if zone[i] != _GUARD[i]]
+                if changed:
+                    where = GUARD_BYTES - changed[-1] if side == "before" else changed[0] + 1
+                    raise DeviceError(
+                        f"the program wrote outside of allocation {number} ({allocation.size_bytes} bytes at "
+                        f"{allocation.address:#010x}): {len(changed)} bytes {side} it changed, the nearest is byte "
+                        f"{where} {side} it, at {start + (changed[-1] if side == 'before' else changed[0]):#010x}"
+                    )
+
+    def call(self, symbol: str, *arguments: int, budget: int = 2_000_000_000) -> CallResult:
+        """Call a function by the procedure call standard (AAPCS): four arguments in registers, the rest on the stack.
+
+        Parameters
+        ----------
+        symbol : global function of the loaded objects.
+        arguments : 32-bit numbers, -2**31 to 2**32 - 1; addresses for pointers.
+        budget : instructions after which the call is stopped.
+
+        Raises
+        ------
+        FaultError : the program faulted; the message names the address, the instruction and its function.
+        BudgetError : the budget is spent.
+        DeviceError : there is no such function, or an argument does not fit 32 bits.
+        """
+        image = self._loaded()
+        entry = image.symbols.get(symbol)
+        if entry is None or image.range_at(entry) is None:
+            functions = ", ".join(sorted(n for n, a in image.symbols.items() if image.range_at(a))) or "none"
+            raise DeviceError(f"no function named '{symbol}' is loaded; there are: {functions}")
+        for position, argument in enumerate(arguments):
+            if not -(2**31) <= argument < 2**32:
+                raise DeviceError(f"argument {position} of '{symbol}', {argument}, does not fit 32 bits")
+        words = [argument & 0xFFFF_FFFF for argument in arguments]
+        on_stack = struct.pack(f"<{max(0, len(words) - 4)}I", *words[4:])
+        stack = self._memory.stack
+        stack_pointer = (stack.end - len(on_stack)) & ~7
+        self._engine.write(stack.origin, self._paint.tobytes())
+        self._engine.write(stack_pointer, on_stack)
+        run = self._engine.run(entry, words[:4], stack_pointer, budget)
+        return CallResult(
+            value=run.r0 - (1 << 32) if run.r0 >> 31 else run.r0,
+            instructions=run.profile.instructions,
+            instructions_by_symbol=self._by_symbol(run.profile),
+            stack_bytes=self._painted_over(stack_pointer),
+            profile=run.profile,
+        )
+
+    def close(self) -> None:
+        """Give the memory back; the simulator cannot be used afterwards."""
+        self._engine.close()
+
+    def __enter__(self) -> Simulator:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _loaded(self) -> Image:
+        if self._image is None:
+            raise DeviceError("no program is loaded; call load() first")
+        return self._image
+
+    def _forget_allocations(self) -> None:
+        self._allocations.clear()
+        self._next_free = self._loaded().ram_end
+
+    def _painted_over(self, stack_pointer: int) -> int:
+        """Bytes from the lowest changed word below the stack pointer up to it."""
+        origin = self._memory.stack.origin
+        words = (stack_pointer - origin) // 4
+        now = np.frombuffer(self.read(origin, words * 4), np.uint32)
+        changed = np.flatnonzero(now != self._paint[:words])
+        return int(words - changed[0]) * 4 if len(changed) else 0
+
+    def _by_symbol(self, profile: EdgeProfile) -> dict[str, int]:
+        image = self._loaded()
+        counts: dict[str, int] = {}
+        for start, size, instructions, executions in zip(
+            profile.block_start.tolist(),
+            profile.block_size_bytes.tolist(),
+            profile.block_instructions.tolist(),
+            profile.block_executions.tolist(),
+            strict=True,
+        ):
+            found = image.range_at(start)
+            if found is None:
+                raise DeviceError(f"code ran at {start:#010x}, outside of every loaded section")
+            if start + size <= found.end:
+                counts[found.name] = counts.get(found.name, 0) + instructions * executions
+                continue
+            # A function without a return runs into the next one: the block belongs to both.
+            for offset in instruction_offsets(self.read(start, size)):
+                found = image.range_at(start + offset) or found
+                counts[found.name] = counts.get(found.name, 0) + executions
+        return dict(sorted(counts.items()))

@@ -1,0 +1,215 @@
+"""Run Cortex-M code on Unicorn (optional: it is GPLv2, see ``pip install tvm_tinyml[sim]``)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from types import ModuleType
+from typing import Any
+
+from tvm_tinyml.device.counter import BUDGET_SPENT, MISALIGNED, RUNNING, Counter, make_counter
+from tvm_tinyml.device.engine import BudgetError, EdgeProfile, FaultError, Run
+from tvm_tinyml.device.loader import Image
+from tvm_tinyml.device.memory import MemoryMap, Region
+from tvm_tinyml.device.v7m import find_dsp_instruction
+from tvm_tinyml.errors import DeviceError
+
+CPU_MODELS = {
+    "cortex-m0plus": "UC_CPU_ARM_CORTEX_M0",  # the same instructions; Unicorn has no model of the M0+
+    "cortex-m3": "UC_CPU_ARM_CORTEX_M3",
+    "cortex-m4": "UC_CPU_ARM_CORTEX_M4",
+    "cortex-m7": "UC_CPU_ARM_CORTEX_M7",
+    "cortex-m33": "UC_CPU_ARM_CORTEX_M33",
+}
+
+_EXCEPTIONS = {
+    2: "it asks an operating system for a service (SVC)",
+    3: "it jumps to a place where no code is",
+    4: "the access is misaligned",
+    7: "it meets a breakpoint (BKPT)",
+    17: "the core has no unit for this instruction (such as floating point)",
+}
+"""QEMU's exception numbers that a program can raise."""
+
+
+class UnicornEngine:
+    """One Cortex-M on Unicorn; see ``Engine`` for the methods.
+
+    Parameters
+    ----------
+    core : one of ``CPU_MODELS``.
+    memory : the regions to map. Flash is readable and executable, RAM and stack are readable and writable.
+    check_alignment : stop at misaligned LDM, LDRD, VLDR and the like, which Unicorn performs and a Cortex-M3 or
+        later refuses. Costs speed. (Unicorn's own model of the M0+ refuses every misaligned access.)
+    counter : for tests; default is the native one.
+
+    Raises
+    ------
+    DeviceError : Unicorn is not installed, or the core is not one of those it can run.
+    """
+
+    def __init__(
+        self,
+        core: str,
+        memory: MemoryMap | None = None,
+        *,
+        check_alignment: bool = False,
+        counter: Counter | None = None,
+    ) -> None:
+        if core not in CPU_MODELS:
+            raise DeviceError(f"the simulator cannot run '{core}'; it runs {', '.join(CPU_MODELS)}")
+        self._uc, self._arm, constants = _import_unicorn()
+        self._constants = constants
+        self.core = core
+        self.memory = memory or MemoryMap()
+        # UC_MODE_MCLASS would silently replace the chosen model by one that executes every instruction.
+        self._machine = self._uc.Uc(constants.UC_ARCH_ARM, constants.UC_MODE_THUMB)
+        self._machine.ctl_set_cpu_model(getattr(self._arm, CPU_MODELS[core]))
+        read, write, execute = constants.UC_PROT_READ, constants.UC_PROT_WRITE, constants.UC_PROT_EXEC
+        for region, rights in (
+            (self.memory.flash, read | execute),
+            (self.memory.ram, read | write),
+            (self.memory.stack, read | write),
+        ):
+            self._machine.mem_map(region.origin, region.size_bytes, rights)
+        self._access: tuple[int, int, int] | None = None
+        self._exception: int | None = None
+        self._machine.hook_add(constants.UC_HOOK_MEM_INVALID, self._on_invalid_access)
+        self._machine.hook_add(constants.UC_HOOK_INTR, self._on_exception)
+        self._counter = counter or make_counter()
+        self._counter.attach(self._machine, check_alignment=check_alignment and core != "cortex-m0plus")
+        self._fresh = self._machine.context_save()
+        self._image: Image | None = None
+        self._code_end = self.memory.flash.origin
+
+    def load(self, image: Image) -> None:
+        """See ``Engine.load``."""
+        for segment in (*image.flash, *image.ram):
+            self._machine.mem_write(segment.address, segment.data)
+        # Writing does not invalidate what was translated before: without this the previous program would run again.
+        self._code_end = max(self._code_end, image.flash_end)
+        self._machine.ctl_remove_cache(self.memory.flash.origin, self._code_end)
+        self._code_end = image.flash_end
+        self._image = image
+
+    def write(self, address: int, data: bytes) -> None:
+        """See ``Engine.write``."""
+        region = self._region(address, len(data))
+        self._machine.mem_write(address, data)
+        if region is self.memory.flash:
+            self._machine.ctl_remove_cache(address, address + len(data))
+
+    def read(self, address: int, size_bytes: int) -> bytes:
+        """See ``Engine.read``."""
+        self._region(address, size_bytes)
+        return bytes(self._machine.mem_read(address, size_bytes))
+
+    def run(self, entry: int, registers: Sequence[int], stack_pointer: int, budget: int) -> Run:
+        """See ``Engine.run``."""
+        machine, arm = self._machine, self._arm
+        # A fault may have left the processor in the middle of an IT block or with odd rounding: begin afresh.
+        machine.context_restore(self._fresh)
+        for register, value in zip(_argument_registers(arm), registers, strict=False):
+            machine.reg_write(register, value)
+        machine.reg_write(arm.UC_ARM_REG_SP, stack_pointer)
+        machine.reg_write(arm.UC_ARM_REG_LR, self.memory.exit_address | 1)
+        self._access = self._exception = None
+        self._counter.start(budget)
+        error = None
+        try:
+            machine.emu_start(entry | 1, self.memory.exit_address)
+        except self._uc.UcError as raised:
+            error = raised
+        pc = int(machine.reg_read(arm.UC_ARM_REG_PC))
+        self._raise_fault(entry, pc, budget, error)
+        profile = self._counter.profile()
+        self._check_instructions(profile)
+        return Run(int(machine.reg_read(arm.UC_ARM_REG_R0)), profile)
+
+    def close(self) -> None:
+        """See ``Engine.close``."""
+        if self._machine is not None:
+            self._machine = None  # Unicorn frees the machine with the object
+            self._fresh = None
+            self._counter.close()
+
+    def _region(self, address: int, size_bytes: int) -> Region:
+        for region in (self.memory.flash, self.memory.ram, self.memory.stack):
+            if region.contains(address, size_bytes):
+                return region
+        raise DeviceError(f"{size_bytes} bytes at {address:#010x} are not inside one region of the device's memory")
+
+    def _on_invalid_access(self, _machine: Any, kind: int, address: int, size: int, _value: int, _user: object) -> bool:
+        self._access = (kind, address, size)
+        return False  # do not retry
+
+    def _on_exception(self, machine: Any, number: int, _user: object) -> None:
+        self._exception = number
+        machine.emu_stop()
+
+    def _raise_fault(self, entry: int, pc: int, budget: int, error: Exception | None) -> None:
+        state = self._counter.state
+        if state == BUDGET_SPENT:
+            raise BudgetError(
+                f"{self._describe(entry)} did not return within its budget of {budget} instructions; it was at "
+                f"{self._describe(pc)}. Raise the budget, unless the program loops for ever",
+                pc,
+                budget,
+            )
+        if state == MISALIGNED:
+            address = self._counter.misaligned_address
+            raise self._fault(pc, f"it accesses several words at {address:#010x}, not a multiple of 4", address)
+        if self._access is not None:
+            raise self._access_fault(pc, *self._access)
+        if self._exception is not None:
+            number = self._exception
+            raise self._fault(pc, _EXCEPTIONS.get(number, f"it raises exception {number}"))
+        if error is not None:
+            code = self._code_at(pc)
+            raise self._fault(pc, f"{error}; the code there is {code}" if code else str(error))
+        if state != RUNNING:
+            raise DeviceError(f"the instruction counter failed (state {state}) at {self._describe(pc)}")
+        if pc != self.memory.exit_address:
+            raise self._fault(pc, "it waits for an event that no device will send (WFI or WFE)")
+
+    def _access_fault(self, pc: int, kind: int, address: int, size: int) -> FaultError:
+        constants = self._constants
+        if kind in (constants.UC_MEM_FETCH_UNMAPPED, constants.UC_MEM_FETCH_PROT):
+            return self._fault(pc, "it jumps to a place where no code is", address)
+        verb = "reads" if kind in (constants.UC_MEM_READ_UNMAPPED, constants.UC_MEM_READ_PROT) else "writes"
+        where = "which is read-only" if kind == constants.UC_MEM_WRITE_PROT else "where no memory is"
+        return self._fault(pc, f"it {verb} {size} bytes at {address:#010x}, {where}", address)
+
+    def _check_instructions(self, profile: EdgeProfile) -> None:
+        if self.core != "cortex-m3":
+            return
+        for start, size in zip(profile.block_start.tolist(), profile.block_size_bytes.tolist(), strict=True):
+            offset = find_dsp_instruction(self.read(start, size))
+            if offset is not None:
+                raise self._fault(start + offset, "it executes a DSP instruction, which this core does not have")
+
+    def _fault(self, pc: int, reason: str, address: int | None = None) -> FaultError:
+        return FaultError(f"{self.core}: the program faults at {self._describe(pc)}: {reason}", pc, address)
+
+    def _describe(self, address: int) -> str:
+        return self._image.describe(address) if self._image else f"{address:#010x}"
+
+    def _code_at(self, pc: int) -> str:
+        if not self.memory.flash.contains(pc, 4):
+            return ""
+        code = self.read(pc, 4)
+        return " ".join(f"{int.from_bytes(code[i : i + 2], 'little'):04x}" for i in (0, 2))
+
+
+def _argument_registers(arm: ModuleType) -> tuple[int, ...]:
+    return arm.UC_ARM_REG_R0, arm.UC_ARM_REG_R1, arm.UC_ARM_REG_R2, arm.UC_ARM_REG_R3
+
+
+def _import_unicorn() -> tuple[ModuleType, ModuleType, ModuleType]:
+    try:
+        import unicorn
+        from unicorn import arm_const, unicorn_const
+    except ImportError as error:
+        raise DeviceError(
+            f"the simulator needs Unicorn, which is not installed ({error}): pip install tvm_tinyml[sim]"
+        ) from error
+    return unicorn, arm_const, unicorn_const
