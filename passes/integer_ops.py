@@ -29,7 +29,7 @@ class IntegerOp:
     arguments : names of the tensors it takes, in order.
     attributes : names of the integers (or lists of integers) it takes; all are required.
     infer_shape : shape of the result from the arguments' shapes and the attributes.
-    dtype : of the result.
+    dtype_of : index of the argument whose dtype the result has.
     """
 
     def __init__(
@@ -38,13 +38,13 @@ class IntegerOp:
         arguments: Sequence[str],
         attributes: Sequence[str],
         infer_shape: InferShape,
-        dtype: str = "int8",
+        dtype_of: int = 0,
     ) -> None:
         self.name = name
         self.arguments = tuple(arguments)
         self.attributes = tuple(attributes)
         self._infer_shape = infer_shape
-        self._dtype = dtype
+        self._dtype_of = dtype_of
         full_name = f"tinyml.{name}"
         if full_name not in Op.list_op_names():
             _ffi_api.RegisterOp(full_name, f"tinyml integer operator {name}")
@@ -62,7 +62,7 @@ class IntegerOp:
 
     def _infer_type(self, call: relax.Call, _context: relax.BlockBuilder) -> relax.TensorType:
         shapes = [shape_of(argument) for argument in call.args]
-        return relax.TensorType(self._infer_shape(shapes, attributes_of(call)), self._dtype)
+        return relax.TensorType(self._infer_shape(shapes, attributes_of(call)), str(call.args[self._dtype_of].ty.dtype))
 
 
 def shape_of(expr: relax.Expr) -> list[int]:
@@ -171,7 +171,7 @@ mean = IntegerOp(
 )
 """Mean over `axes`: the sum of (x - input_zero_point), requantized with 1 / count in the multiplier."""
 
-lookup = IntegerOp("lookup", ("x", "table"), (), _same_shape)
+lookup = IntegerOp("lookup", ("x", "table"), (), _same_shape, dtype_of=1)
 """table[x + 128] for int8, table[x] for uint8: any function of one integer tensor, 256 entries."""
 
 softmax = IntegerOp("softmax", ("x", "table"), (), _same_shape)

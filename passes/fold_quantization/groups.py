@@ -1,0 +1,252 @@
+"""One class per kind of quantized group: its pattern and the integer operator it becomes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+import numpy as np
+from tvm import relax
+from tvm.relax.dpl import DFPattern, is_op
+
+from tvm_tinyml import arithmetic
+from tvm_tinyml.passes import integer_ops
+from tvm_tinyml.passes.fold_quantization.patterns import Biased, Dequantized, Filter, Match, Quantization, Quantized
+from tvm_tinyml.passes.integer_ops import IntegerOp, shape_of
+
+Lookup = Callable[[DFPattern], relax.Expr]
+
+
+class Group(Protocol):
+    """A pattern over the canonical form and its integer replacement."""
+
+    pattern: DFPattern
+
+    def fold(self, match: Match, real: Callable[[relax.Expr], relax.Expr]) -> relax.Expr:
+        """Return the integer operator; `real` resolves a variable to the call bound to it."""
+
+
+class Convolution:
+    """``quantize(act(conv2d(dequantize(x), dequantize(w)) [+ bias]))``."""
+
+    def __init__(self) -> None:
+        self._x, self._filter = Dequantized(), Filter()
+        self._conv = is_op("relax.nn.conv2d")(self._x.pattern, self._filter.pattern)
+        self._bias = Biased(self._conv)
+        self._out = Quantized(self._bias.pattern)
+        self.pattern = self._out.pattern
+
+    def fold(self, match: Match, real: Callable[[relax.Expr], relax.Expr]) -> relax.Expr:
+        source, weight = self._x.quantization(match), self._filter.values(match)
+        attributes = real(match[self._conv]).attrs
+        multiplier, shift = arithmetic.conv_parameters(
+            source.scale, self._filter.scales(match), self._out.quantization(match).scale, weight.shape[0]
+        )
+        bias = arithmetic.fold_input_offset(self._bias.values(match), weight, source.zero_point)
+        return integer_ops.conv2d(
+            match[self._x.x],
+            *_constants(weight, bias, multiplier, shift),
+            strides=_integers(attributes.strides),
+            padding=_integers(attributes.padding),
+            dilation=_integers(attributes.dilation),
+            groups=int(attributes.groups),
+            input_zero_point=source.zero_point,
+            **self._out.clamp(match),
+        )
+
+
+class Dense:
+    """``quantize(act(matmul(dequantize(x), permute_dims(dequantize(w))) [+ bias]))``."""
+
+    def __init__(self) -> None:
+        self._x, self._filter = Dequantized(), Filter()
+        product = is_op("relax.matmul")(self._x.pattern, is_op("relax.permute_dims")(self._filter.pattern))
+        self._bias = Biased(product)
+        self._out = Quantized(self._bias.pattern)
+        self.pattern = self._out.pattern
+
+    def fold(self, match: Match, real: Callable[[relax.Expr], relax.Expr]) -> relax.Expr:
+        source, weight = self._x.quantization(match), self._filter.values(match)
+        multiplier, shift = arithmetic.dense_parameters(
+            source.scale, self._filter.scales(match), self._out.quantization(match).scale, weight.shape[0]
+        )
+        bias = arithmetic.fold_input_offset(self._bias.values(match), weight, source.zero_point)
+        return integer_ops.dense(
+            match[self._x.x], *_constants(weight, bias, multiplier, shift), **self._out.clamp(match)
+        )
+
+
+class Sum:
+    """``quantize(act(dequantize(x) +- dequantize(y)))``."""
+
+    def __init__(
+        self,
+        source: str,
+        integer: IntegerOp,
+        parameters: Callable[[float, float, float], arithmetic.AddParameters],
+    ) -> None:
+        self._x, self._y = Dequantized(), Dequantized()
+        self._out = Quantized(is_op(source)(self._x.pattern, self._y.pattern))
+        self.pattern = self._out.pattern
+        self._integer, self._parameters = integer, parameters
+
+    def fold(self, match: Match, real: Callable[[relax.Expr], relax.Expr]) -> relax.Expr:
+        x, y = self._x.quantization(match), self._y.quantization(match)
+        scaling = self._parameters(x.scale, y.scale, self._out.quantization(match).scale)
+        return self._integer(
+            match[self._x.x],
+            match[self._y.x],
+            input1_zero_point=x.zero_point,
+            input1_multiplier=scaling.a_multiplier,
+            input1_shift=scaling.a_shift,
+            input2_zero_point=y.zero_point,
+            input2_multiplier=scaling.b_multiplier,
+            input2_shift=scaling.b_shift,
+            left_shift=scaling.left_shift,
+            output_multiplier=scaling.output_multiplier,
+            output_shift=scaling.output_shift,
+            **self._out.clamp(match),
+        )
+
+
+class Product:
+    """``quantize(act(dequantize(x) * dequantize(y)))``."""
+
+    def __init__(self) -> None:
+        self._x, self._y = Dequantized(), Dequantized()
+        self._out = Quantized(is_op("relax.multiply")(self._x.pattern, self._y.pattern))
+        self.pattern = self._out.pattern
+
+    def fold(self, match: Match, real: Callable[[relax.Expr], relax.Expr]) -> relax.Expr:
+        x, y = self._x.quantization(match), self._y.quantization(match)
+        multiplier, shift = arithmetic.mul_parameters(x.scale, y.scale, self._out.quantization(match).scale)
+        return integer_ops.multiply(
+            match[self._x.x],
+            match[self._y.x],
+            input1_zero_point=x.zero_point,
+            input2_zero_point=y.zero_point,
+            output_multiplier=multiplier,
+            output_shift=shift,
+            **self._out.clamp(match),
+        )
+
+
+class Pool:
+    """``quantize(act(pool(dequantize(x))))``; a change of scale becomes a look-up after the pool."""
+
+    def __init__(self, source: str, integer: IntegerOp) -> None:
+        self._x = Dequantized()
+        self._pool = is_op(source)(self._x.pattern)
+        self._out = Quantized(self._pool)
+        self.pattern = self._out.pattern
+        self._integer = integer
+
+    def fold(self, match: Match, real: Callable[[relax.Expr], relax.Expr]) -> relax.Expr:
+        attributes = real(match[self._pool]).attrs
+        source, result = self._x.quantization(match), self._out.quantization(match)
+        clamp = self._out.clamp(match)
+        zero_point, low, high = clamp["output_zero_point"], clamp["clamp_min"], clamp["clamp_max"]
+        same = source == result
+        pooled = self._integer(
+            match[self._x.x],
+            pool_size=_integers(attributes.pool_size),
+            strides=_integers(attributes.strides),
+            padding=_integers(attributes.padding),
+            clamp_min=low if same else -128,
+            clamp_max=high if same else 127,
+        )
+        if same:
+            return pooled
+        table = arithmetic.requantize_table(source.scale, source.zero_point, result.scale, zero_point)
+        return integer_ops.lookup(pooled, relax.const(np.clip(table, low, high).astype(np.int8)))
+
+
+class Mean:
+    """``quantize(mean(dequantize(x), axes))``."""
+
+    def __init__(self) -> None:
+        self._x = Dequantized()
+        self._mean = is_op("relax.mean")(self._x.pattern)
+        self._out = Quantized(self._mean)
+        self.pattern = self._out.pattern
+
+    def fold(self, match: Match, real: Callable[[relax.Expr], relax.Expr]) -> relax.Expr:
+        source, attributes = self._x.quantization(match), real(match[self._mean]).attrs
+        shape = shape_of(match[self._x.x])
+        axes = sorted(axis % len(shape) for axis in _integers(attributes.axis))
+        count = int(np.prod([shape[axis] for axis in axes]))
+        multiplier, shift = arithmetic.mean_parameters(source.scale, self._out.quantization(match).scale, count)
+        return integer_ops.mean(
+            match[self._x.x],
+            axes=axes,
+            keepdims=int(attributes.keepdims),
+            input_zero_point=source.zero_point,
+            multiplier=multiplier,
+            shift=shift,
+            **self._out.clamp(match),
+        )
+
+
+class Softmax:
+    """``quantize(softmax(dequantize(x)))`` to scale 1/256 and zero point -128, or looked up from there."""
+
+    def __init__(self) -> None:
+        self._x = Dequantized()
+        self._out = Quantized(is_op("relax.nn.softmax")(self._x.pattern))
+        self.pattern = self._out.pattern
+
+    def fold(self, match: Match, real: Callable[[relax.Expr], relax.Expr]) -> relax.Expr:
+        table = arithmetic.softmax_exp_table(self._x.quantization(match).scale)
+        probabilities = integer_ops.softmax(match[self._x.x], relax.const(table))
+        result = self._out.quantization(match)
+        if result == Quantization(1 / 256, -128):
+            return probabilities
+        rescale = arithmetic.requantize_table(1 / 256, -128, result.scale, result.zero_point)
+        return integer_ops.lookup(probabilities, relax.const(rescale))
+
+
+Tabulate = Callable[[Quantization, Quantization, relax.Call], np.ndarray]
+"""From the input's and the result's quantization and the float call to 256 int8 values."""
+
+
+class Function:
+    """``quantize(f(dequantize(x)))`` for a function of one element: a table of its 256 values."""
+
+    def __init__(self, source: str, arity: int, tabulate: Tabulate) -> None:
+        self._x = Dequantized()
+        bounds = [relax.dpl.wildcard() for _ in range(arity - 1)]
+        self._call = is_op(source)(self._x.pattern, *bounds)
+        self._scale, self._zero = relax.dpl.is_const(), relax.dpl.is_const()
+        self.pattern = is_op("relax.quantize")(self._call, self._scale, self._zero)
+        self._tabulate = tabulate
+
+    def fold(self, match: Match, real: Callable[[relax.Expr], relax.Expr]) -> relax.Expr:
+        result = Quantization(float(match[self._scale].value.numpy()), int(match[self._zero].value.numpy()))
+        table = self._tabulate(self._x.quantization(match), result, real(match[self._call]))
+        return integer_ops.lookup(match[self._x.x], relax.const(table.astype(np.int8)))
+
+
+class Requantization:
+    """``quantize(dequantize(x))``: int8 or uint8 to either, a table."""
+
+    def __init__(self) -> None:
+        self._x = Dequantized()
+        self._scale, self._zero = relax.dpl.is_const(), relax.dpl.is_const()
+        self.pattern = is_op("relax.quantize")(self._x.pattern, self._scale, self._zero)
+
+    def fold(self, match: Match, real: Callable[[relax.Expr], relax.Expr]) -> relax.Expr:
+        source = self._x.quantization(match)
+        scale, zero = (match[p].value.numpy() for p in (self._scale, self._zero))
+        x = match[self._x.x]
+        table = arithmetic.requantize_table(
+            source.scale, source.zero_point, float(scale), int(zero), str(x.ty.dtype), str(zero.dtype)
+        )
+        return integer_ops.lookup(x, relax.const(table))
+
+
+def _constants(*arrays: np.ndarray) -> list[relax.Expr]:
+    return [relax.const(np.ascontiguousarray(array)) for array in arrays]
+
+
+def _integers(values: Sequence[int]) -> list[int]:
+    return [int(value) for value in values]
