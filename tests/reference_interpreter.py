@@ -11,7 +11,7 @@ import tflite
 from numpy.typing import NDArray
 
 try:
-    from tflite_micro.python.tflite_micro import runtime
+    from tflite_micro.python.tflite_micro import runtime  # type: ignore[import-untyped]
 except ImportError as error:
     runtime = None
     _MISSING = f"tflite-micro is not installed ({error}); it exists for Linux on x86_64 only"
