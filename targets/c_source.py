@@ -1,0 +1,164 @@
+"""The C form: the whole program as readable C99, with no header but the standard's and, on Arm, ACLE's."""
+
+from __future__ import annotations
+
+import re
+from importlib import resources
+
+import numpy as np
+import tvm
+from numpy.typing import NDArray
+
+from tvm_tinyml.program import Buffer, Place, Program, Step
+from tvm_tinyml.targets.lowering import finish
+
+C_TYPES = {"int8": "int8_t", "uint8": "uint8_t", "int16": "int16_t", "int32": "int32_t", "float32": "float"}
+
+_DEFINITION = re.compile(r"^TVM_DLL void (\w+)\((.*)\) \{\n(.*?)^\}\n", re.MULTILINE | re.DOTALL)
+
+
+def sources(program: Program, *, weights_in_ram: bool) -> dict[str, str]:
+    """Return the C files by name, without the public header."""
+    prefix = program.prefix
+    return {
+        f"{prefix}.c": _program(program),
+        f"{prefix}_weights.c": _weights(program, weights_in_ram),
+        f"{prefix}_weights.h": _weights_header(program, weights_in_ram),
+        f"{prefix}_helpers.h": _helpers(program),
+    }
+
+
+def _program(program: Program) -> str:
+    prefix = program.prefix
+    return "\n".join(
+        [
+            f"/* {program.name}: {len(program.steps)} calls, {program.macs} multiply-accumulates. Generated code. */",
+            f'#include "{prefix}.h"',
+            "",
+            f'#include "{prefix}_helpers.h"',
+            f'#include "{prefix}_weights.h"',
+            "",
+            _kernels(program),
+            _run(program),
+        ]
+    )
+
+
+def _kernels(program: Program) -> str:
+    """Return the definitions of the kernels, as TVM's C generator writes them, less what belongs to TVM's runtime."""
+    c = tvm.target.Target({"kind": "c"})
+    text = tvm.get_global_func("target.build.c")(finish(program.functions, c), c).inspect_source()
+    inputs = {step.kernel: len(step.reads) for step in program.steps}
+    bodies = {name: (parameters, body) for name, parameters, body in _DEFINITION.findall(text)}
+    assert set(bodies) == set(program.kernels), "each kernel has one definition"
+    return "\n".join(
+        f"static void {name}({_parameters(bodies[name][0], inputs[name])}) {{\n{bodies[name][1]}}}\n"
+        for name in program.kernels
+    )
+
+
+def _parameters(text: str, inputs: int) -> str:
+    parts = [part.replace("*", " *restrict").replace("  ", " ") for part in text.split(", ")]
+    return ", ".join(f"const {part}" if i < inputs else part for i, part in enumerate(parts))
+
+
+def _run(program: Program) -> str:
+    prefix, upper = program.prefix, program.prefix.upper()
+    outside_inputs = [b for b in program.input_buffers if b.place is Place.INPUT]
+    outside_outputs = [b for b in program.output_buffers if b.place is Place.OUTPUT]
+    lines = [
+        f"int32_t {prefix}_run(const struct {prefix}_inputs *inputs, const struct {prefix}_outputs *outputs,",
+        f"    const struct {prefix}_workspace_pools *pools) {{",
+    ]
+    pointers = [*(["inputs"] if outside_inputs else []), *(["outputs"] if outside_outputs else [])]
+    lines += [f"  (void){name};" for name in ("inputs", "outputs") if name not in pointers]
+    lines += [f"  if ({_any_null([*pointers, 'pools'])}) return {upper}_ERROR_NULL;"]
+    lines += [f"  const void *const input_{b.index} = inputs->input_{b.index};" for b in outside_inputs]
+    lines += [f"  void *const output_{b.index} = outputs->output_{b.index};" for b in outside_outputs]
+    lines += ["  int8_t *const sram = pools->sram;"]
+    members = [f"input_{b.index}" for b in outside_inputs] + [f"output_{b.index}" for b in outside_outputs]
+    members += ["sram"] if program.workspace_bytes else []
+    if members:
+        lines += [f"  if ({_any_null(members)}) return {upper}_ERROR_NULL;"]
+    lines += [f"  if (((uintptr_t)sram & {upper}_SRAM_ALIGN - 1u) != 0u) return {upper}_ERROR_ALIGNMENT;"]
+    lines += [f"  {_call(program, step)}" for step in program.steps]
+    return "\n".join([*lines, "  return 0;", "}", ""])
+
+
+def _any_null(names: list[str]) -> str:
+    return " || ".join(f"{name} == NULL" for name in names)
+
+
+def _call(program: Program, step: Step) -> str:
+    if step.kernel is None:
+        source, to = step.operands
+        return f"memcpy({_pointer(program, to)}, {_pointer(program, source)}, {source.size_bytes}u);"
+    operands = [*step.operands, *((step.scratch,) if step.scratch else ())]
+    return f"{step.kernel}({', '.join(_pointer(program, buffer) for buffer in operands)});"
+
+
+def _pointer(program: Program, buffer: Buffer) -> str:
+    match buffer.place:
+        case Place.CONSTANT:
+            return f"{program.prefix}_constant_{buffer.index}"
+        case Place.INPUT | Place.OUTPUT:
+            return f"{buffer.place.value}_{buffer.index}"
+        case Place.WORKSPACE:
+            address = f"sram + {program.offsets[buffer]}"
+            return address if buffer.dtype == "int8" else f"(void *)({address})"
+
+
+def _helpers(program: Program) -> str:
+    guard = f"{program.prefix.upper()}_HELPERS_H_"
+    text = resources.files("tvm_tinyml.targets.cortex_m.helpers").joinpath("helpers.h").read_text(encoding="ascii")
+    return f"#ifndef {guard}\n#define {guard}\n{text}#endif\n"
+
+
+def _weights_header(program: Program, in_ram: bool) -> str:
+    upper = program.prefix.upper()
+    section = f"{'.data' if in_ram else '.rodata'}.{program.prefix}_weights"
+    declarations = [f"extern {_declaration(program, i, in_ram)};" for i in range(len(program.constants))]
+    return "\n".join(
+        [
+            f"#ifndef {upper}_WEIGHTS_H_",
+            f"#define {upper}_WEIGHTS_H_",
+            "#include <stdint.h>",
+            "/* One section for all weights, so that a linker script can place them. */",
+            "#if defined(__GNUC__) && defined(__ELF__)",
+            f'#define {upper}_WEIGHTS __attribute__((section("{section}"), aligned(4)))',
+            "#else",
+            f"#define {upper}_WEIGHTS",
+            "#endif",
+            *declarations,
+            "#endif",
+            "",
+        ]
+    )
+
+
+def _weights(program: Program, in_ram: bool) -> str:
+    upper = program.prefix.upper()
+    definitions = [
+        f"{upper}_WEIGHTS {_declaration(program, i, in_ram)} = {{\n{_numbers(array)}}};\n"
+        for i, array in enumerate(program.constants)
+    ]
+    return "\n".join([f'#include "{program.prefix}_weights.h"', "", *definitions])
+
+
+def _declaration(program: Program, index: int, in_ram: bool) -> str:
+    array = program.constants[index]
+    const = "" if in_ram else "const "
+    return f"{const}{C_TYPES[str(array.dtype)]} {program.prefix}_constant_{index}[{array.size}]"
+
+
+def _numbers(array: NDArray[np.generic]) -> str:
+    numbers = [_literal(value) for value in array.tolist()]
+    per_line = 24 if array.itemsize == 1 else 8
+    lines = (", ".join(numbers[i : i + per_line]) for i in range(0, len(numbers), per_line))
+    return "".join(f"  {line},\n" for line in lines)
+
+
+def _literal(value: int | float) -> str:
+    if isinstance(value, float):
+        return f"{value!r}f"
+    return "INT32_MIN" if value == -(2**31) else str(value)

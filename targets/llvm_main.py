@@ -1,0 +1,111 @@
+"""The object form of what is not a kernel: constants and ``run``, as LLVM IR text."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tvm_tinyml.program import ALIGNMENT_BYTES, Buffer, Place, Program, Step
+
+ERROR_NULL, ERROR_ALIGNMENT = -1, -2
+
+
+def main_ir(program: Program, *, weights_in_ram: bool) -> str:
+    """Return LLVM IR of the constants and of ``<prefix>_run``."""
+    return "\n".join(
+        [
+            *(_constant(program, i, array, weights_in_ram) for i, array in enumerate(program.constants)),
+            "declare void @llvm.memcpy.p0.p0.i32(ptr, ptr, i32, i1)",
+            *_declarations(program),
+            _run(program),
+        ]
+    )
+
+
+def _constant(program: Program, index: int, array: NDArray[np.generic], in_ram: bool) -> str:
+    data = "".join(f"\\{byte:02X}" for byte in array.astype(array.dtype.newbyteorder("<")).tobytes())
+    section = f"{'.data' if in_ram else '.rodata'}.{program.prefix}_weights"
+    kind = "global" if in_ram else "constant"
+    name = f"@{program.prefix}_constant_{index}"
+    return f'{name} = internal {kind} [{array.nbytes} x i8] c"{data}", section "{section}", align 4'
+
+
+def _declarations(program: Program) -> list[str]:
+    arity = {step.kernel: len(step.operands) + (step.scratch is not None) for step in program.steps if step.kernel}
+    return [f"declare void @{kernel}({', '.join(['ptr'] * count)})" for kernel, count in arity.items()]
+
+
+def _run(program: Program) -> str:
+    body = _Body()
+    inputs = [b for b in program.input_buffers if b.place is Place.INPUT]
+    outputs = [b for b in program.output_buffers if b.place is Place.OUTPUT]
+    arguments = [*(["%inputs"] if inputs else []), *(["%outputs"] if outputs else []), "%pools"]
+    for argument in arguments:
+        body.fail_if(f"icmp eq ptr {argument}, null", ERROR_NULL)
+    for parent, buffers in (("%inputs", inputs), ("%outputs", outputs)):
+        for position, buffer in enumerate(buffers):
+            pointer = f"%{buffer.place.value}_{buffer.index}"
+            body.add(f"%field_{buffer.place.value}_{buffer.index} = getelementptr ptr, ptr {parent}, i32 {position}")
+            body.add(f"{pointer} = load ptr, ptr %field_{buffer.place.value}_{buffer.index}")
+            body.fail_if(f"icmp eq ptr {pointer}, null", ERROR_NULL)
+    body.add("%sram = load ptr, ptr %pools")
+    if program.workspace_bytes:
+        body.fail_if("icmp eq ptr %sram, null", ERROR_NULL)
+    body.add("%address = ptrtoint ptr %sram to i32")
+    body.add(f"%rest = and i32 %address, {ALIGNMENT_BYTES - 1}")
+    body.fail_if("icmp ne i32 %rest, 0", ERROR_ALIGNMENT)
+    for step in program.steps:
+        _call(program, step, body)
+    return "\n".join(
+        [
+            f"define i32 @{program.prefix}_run(ptr %inputs, ptr %outputs, ptr %pools) nounwind {{",
+            *body.lines,
+            "  ret i32 0",
+            "}",
+        ]
+    )
+
+
+class _Body:
+    """Lines of a function, with fresh names."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+        self._count = 0
+
+    def add(self, line: str) -> None:
+        self.lines.append(f"  {line}")
+
+    def fresh(self) -> int:
+        self._count += 1
+        return self._count
+
+    def fail_if(self, condition: str, code: int) -> None:
+        """Return `code` when the condition holds, go on otherwise."""
+        n = self.fresh()
+        self.add(f"%bad_{n} = {condition}")
+        self.add(f"br i1 %bad_{n}, label %fail_{n}, label %go_{n}")
+        self.lines += [f"fail_{n}:", f"  ret i32 {code}", f"go_{n}:"]
+
+
+def _call(program: Program, step: Step, body: _Body) -> None:
+    buffers = [*step.operands, *((step.scratch,) if step.scratch else ())]
+    pointers = [_pointer(program, buffer, body) for buffer in buffers]
+    if step.kernel is None:
+        source, to = pointers
+        size = step.operands[0].size_bytes
+        body.add(f"call void @llvm.memcpy.p0.p0.i32(ptr align 1 {to}, ptr align 1 {source}, i32 {size}, i1 false)")
+    else:
+        body.add(f"call void @{step.kernel}({', '.join(f'ptr {pointer}' for pointer in pointers)})")
+
+
+def _pointer(program: Program, buffer: Buffer, body: _Body) -> str:
+    match buffer.place:
+        case Place.CONSTANT:
+            return f"@{program.prefix}_constant_{buffer.index}"
+        case Place.INPUT | Place.OUTPUT:
+            return f"%{buffer.place.value}_{buffer.index}"
+        case Place.WORKSPACE:
+            name = f"%p_{body.fresh()}"
+            body.add(f"{name} = getelementptr i8, ptr %sram, i32 {program.offsets[buffer]}")
+            return name
