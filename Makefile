@@ -1,5 +1,6 @@
 # `make demo` and `make test` need Python 3.10 to 3.13 and nothing else: both set themselves up in a virtual environment.
-# Choose the Python with `make test PYTHON=python3.12`. Without a C compiler the optional extension is left out.
+# Choose the Python with `make test PYTHON=python3.12`. Without a C compiler the optional extension is left out and
+# the simulator is slower.
 
 PYTHON ?= python3
 VENV   ?= .venv
