@@ -40,34 +40,41 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from onnx import ModelProto
+
 from tvm_tinyml.errors import ModelError
-from tvm_tinyml.frontend import tflite, tflite_file
+from tvm_tinyml.frontend import onnx, onnx_graph, tflite, tflite_file
 from tvm_tinyml.frontend.qdq import identifier
 from tvm_tinyml.model import Model
 
 __all__ = ["load"]
 
 
-def load(source: str | Path | bytes, *, name: str | None = None) -> Model:
+def load(source: str | Path | bytes | ModelProto, *, name: str | None = None) -> Model:
     """Import a network.
 
     Parameters
     ----------
-    source : a TFLite file or its content.
+    source : a TFLite or ONNX file, its content, or an ONNX model in memory. The content says which it is.
     name : made a C identifier; the stem of the file, or ``model``, when left out.
 
     Raises
     ------
-    ModelError : the file cannot be read or is damaged, an operator is not supported, or the network is not quantized.
+    ModelError : the file cannot be read or is damaged, operators are not supported (all are named), a dimension is not
+        fixed, or the network is not quantized.
     """
-    if isinstance(source, bytes):
-        content, stem = source, "model"
-    else:
-        path = Path(source)
-        try:
-            content, stem = path.read_bytes(), path.stem
-        except OSError as error:
-            raise ModelError(f"Model file '{path}' cannot be read: {error.strerror}.") from error
-    if content[4:8] != tflite_file.MAGIC:
-        raise ModelError(f"'{stem}' ({len(content)} bytes) is not a TFLite model. Pass a .tflite file.")
-    return tflite.load(content, identifier(name or stem, "model"))
+    path = Path(source) if isinstance(source, (str, Path)) else None
+    name = identifier(name or (path.stem if path else ""), "model")
+    if isinstance(source, ModelProto):
+        return onnx.load(source, name)
+    content = source if isinstance(source, bytes) else _read(Path(source))
+    if content[4:8] == tflite_file.MAGIC:
+        return tflite.load(content, name)
+    return onnx.load(onnx_graph.parse(content, path), name)
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise ModelError(f"Model file '{path}' cannot be read: {error.strerror}.") from error

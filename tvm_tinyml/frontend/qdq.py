@@ -10,7 +10,7 @@ import numpy as np
 import tvm
 from numpy.typing import NDArray
 from tvm import relax
-from tvm.ir import Op, _ffi_api
+from tvm.ir import GenericConst, Op, _ffi_api
 
 from tvm_tinyml.errors import ModelError
 from tvm_tinyml.model import Model, TensorSpec
@@ -32,6 +32,8 @@ class Quantization:
     scale: float
     zero_point: int
 
+
+RELU: Function = relax.op.nn.relu
 
 UNIT_INTERVAL = Quantization(1 / 256, -128)
 """TFLite's fixed quantization of softmax and logistic."""
@@ -120,6 +122,8 @@ class QdqBuilder:
         self._inputs: list[TensorSpec] = []
         self._results: list[relax.Expr] = []
         self._outputs: list[TensorSpec] = []
+        self._reshaped: dict[relax.Expr, relax.Expr] = {}
+        self._permuted: dict[tuple[relax.Expr, tuple[int, ...]], relax.Expr] = {}
 
     def input(self, name: str, shape: Sequence[int], dtype: str, quantization: Quantization) -> Tensor:
         """Add a parameter of `dtype` int8 or uint8; a uint8 one is at once made int8.
@@ -220,22 +224,35 @@ class QdqBuilder:
                 )
         return Tensor(self._emit(function(*[x.expr for x in xs]), name), xs[0].quantization)
 
-    def split(self, x: Tensor, sections: int | Sequence[int], axis: int, names: Sequence[str]) -> list[Tensor]:
-        """Cut `x` along `axis` into equal `sections` or at the given indices."""
-        parts = self._emit(relax.op.split(x.expr, sections, axis), f"{names[0]}_split")
+    def split(self, x: Tensor, sizes: Sequence[int], axis: int, names: Sequence[str]) -> list[Tensor]:
+        """Cut `x` along `axis` into parts of the given sizes."""
+        cuts = [int(i) for i in np.cumsum(sizes)[:-1]]
+        parts = self._emit(relax.op.split(x.expr, cuts, axis), f"{names[0]}_split")
         return [Tensor(self._emit(relax.TupleGetItem(parts, i), name), x.quantization) for i, name in enumerate(names)]
 
     def reshape(self, x: Tensor, shape: Sequence[int], name: str) -> Tensor:
-        """Give `x` another shape; nothing is added when it has it already."""
+        """Give `x` another shape; nothing is added when it has it already, or for a constant."""
         if x.shape == tuple(shape):
             return x
-        return self.move(lambda e: relax.op.reshape(e, tuple(shape)), x, name=name)
+        if isinstance(x.expr, GenericConst):
+            return self.constant(x.expr.value.numpy().reshape(shape), x.quantization)
+        source = self._reshaped.get(x.expr, x.expr)
+        if [int(extent) for extent in source.ty.shape] == list(shape):
+            return Tensor(source, x.quantization)
+        result = self.move(lambda e: relax.op.reshape(e, tuple(shape)), Tensor(source, x.quantization), name=name)
+        self._reshaped[result.expr] = source
+        return result
 
     def permute(self, x: Tensor, axes: Sequence[int], name: str) -> Tensor:
         """Reorder the axes of `x`: a reshape when only axes of extent 1 change their place."""
         if [i for i in axes if x.shape[i] != 1] == [i for i, extent in enumerate(x.shape) if extent != 1]:
             return self.reshape(x, [x.shape[i] for i in axes], name)
-        return self.move(lambda e: relax.op.permute_dims(e, list(axes)), x, name=name)
+        if isinstance(x.expr, GenericConst):
+            return self.constant(x.expr.value.numpy().transpose(axes), x.quantization)
+        key = x.expr, tuple(axes)
+        if key not in self._permuted:
+            self._permuted[key] = self.move(lambda e: relax.op.permute_dims(e, list(axes)), x, name=name).expr
+        return Tensor(self._permuted[key], x.quantization)
 
     def finish(self, name: str) -> Model:
         """Return the network, without what contributes to no output."""

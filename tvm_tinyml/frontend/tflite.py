@@ -19,7 +19,7 @@ from tvm_tinyml.model import Model
 
 _ACTIVATIONS: dict[int, Function | None] = {
     schema.ActivationFunctionType.NONE: None,
-    schema.ActivationFunctionType.RELU: relax.op.nn.relu,
+    schema.ActivationFunctionType.RELU: qdq.RELU,
     schema.ActivationFunctionType.RELU6: qdq.clip(0.0, 6.0),
     schema.ActivationFunctionType.RELU_N1_TO_1: qdq.clip(-1.0, 1.0),
 }
@@ -375,8 +375,9 @@ def _concatenation(node: _Node) -> Tensor:
 
 def _split(node: _Node) -> list[Tensor]:
     x = node.x(1)
-    (axis,) = node.integers(0)
-    return node.builder.split(x, len(node.names), axis % len(x.shape), node.names)
+    axis = node.integers(0)[0] % len(x.shape)
+    count = len(node.names)
+    return node.builder.split(x, [x.shape[axis] // count] * count, axis, node.names)
 
 
 def _split_v(node: _Node) -> list[Tensor]:
@@ -384,7 +385,7 @@ def _split_v(node: _Node) -> list[Tensor]:
     axis = node.integers(2)[0] % len(x.shape)
     if -1 in sizes:
         sizes[sizes.index(-1)] = x.shape[axis] - sum(size for size in sizes if size != -1)
-    return node.builder.split(x, [int(i) for i in np.cumsum(sizes)[:-1]], axis, node.names)
+    return node.builder.split(x, sizes, axis, node.names)
 
 
 def _slice(node: _Node) -> Tensor:
@@ -465,7 +466,7 @@ _OPERATORS: dict[str, _Operator] = {
     "PAD": _pad,
     "PADV2": _pad,
     "QUANTIZE": _requantize,
-    "RELU": _unary(relax.op.nn.relu),
+    "RELU": _unary(qdq.RELU),
     "RELU6": _unary(qdq.clip(0.0, 6.0)),
     "RELU_0_TO_1": _unary(qdq.clip(0.0, 1.0)),
     "RELU_N1_TO_1": _unary(qdq.clip(-1.0, 1.0)),
