@@ -1,8 +1,9 @@
 """The integers of each int8 operator, derived from its scales exactly as TFLM derives them.
 
-Scales of a model are float32. TFLM multiplies and divides them in double for most operators and in float32 for a
-few (per-tensor dense layers, sub, leaky ReLU); the last bit of a multiplier depends on it, so each function here
-says which. Scales may be passed as Python floats; they are rounded to float32 first.
+Scales of a model are float32; they may be passed as Python floats and are rounded to float32 first. Their products and
+quotients are taken in double, the bounds of activations in float32. TFLM's sources of August 2026 and before round a
+few quotients (per-tensor dense layers, sub, ReLU, leaky ReLU, hard swish) to float32, which changes the last bits of
+these multipliers and rarely a result; its interpreter of October 2026, which our tests compare with, does not.
 """
 
 from __future__ import annotations
@@ -57,7 +58,7 @@ def conv_parameters(
 
     Returns
     -------
-    multipliers, shifts : int32[channels], of input scale * weight scale / output scale, computed in double.
+    multipliers, shifts : int32[channels], of input scale * weight scale / output scale.
 
     Raises
     ------
@@ -80,10 +81,7 @@ def dense_parameters(
     channels: int,
     bias_scale: float | None = None,
 ) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
-    """Multiplier and shift of each output of a fully connected layer.
-
-    As `conv_parameters`, but with a single weight scale the product input scale * weight scale is rounded to
-    float32 before the division in double.
+    """Multiplier and shift of each output of a fully connected layer: those of `conv_parameters`.
 
     Parameters
     ----------
@@ -99,18 +97,14 @@ def dense_parameters(
     Source: TFLM fully_connected_common.cc and kernel_util.cc (GetQuantizedConvolutionMultipler).
     """
     scales = _weight_scales(weight_scales, channels)
-    if len(scales) > 1:
-        return conv_parameters(input_scale, scales, output_scale, channels)
-    single_in, single_out = float32_scale(input_scale, "input"), float32_scale(output_scale, "output")
-    if bias_scale is not None:
-        expected = float(single_in) * float(scales[0])
-        if abs(expected - float(np.float32(bias_scale))) / float(single_out) > 0.02:
+    if bias_scale is not None and len(scales) == 1:
+        expected = float(np.float32(input_scale)) * float(scales[0])
+        if abs(expected - float(np.float32(bias_scale))) > 0.02 * float(float32_scale(output_scale, "output")):
             raise ModelError(
                 f"fully connected: the bias scale is {bias_scale}, input scale * weight scale is {expected}: "
-                "their difference is above 0.02 output scales. Quantize the model again."
+                f"their difference is above 0.02 output scales of {output_scale}. Quantize the model again."
             )
-    pair = quantize_multiplier(float(single_in * scales[0]) / float(single_out))
-    return _per_channel([pair], channels)
+    return conv_parameters(input_scale, scales, output_scale, channels)
 
 
 def fold_input_offset(bias: ArrayLike | None, weights: NDArray[np.int8], input_zero_point: int) -> NDArray[np.int32]:
@@ -184,36 +178,42 @@ ADD_LEFT_SHIFT = 20
 
 
 def add_parameters(a_scale: float, b_scale: float, output_scale: float) -> AddParameters:
-    """Scaling of an addition, in double. Source: TFLM add_common.cc.
+    """Scaling of an addition or subtraction.
 
     Raises
     ------
     ModelError : a scale is not positive, or the output scale is too small for the inputs (TFLM aborts there).
+
+    Source: TFLM add_common.cc, sub_common.cc.
     """
-    a, b, out = (float(float32_scale(s, w)) for s, w in _named(a_scale, b_scale, output_scale))
+    a, b, out = _double_scales(a_scale, b_scale, output_scale)
     twice_max = 2.0 * max(a, b)
-    return _sum_parameters("add", a / twice_max, b / twice_max, twice_max / ((1 << ADD_LEFT_SHIFT) * out))
+    to_output = twice_max / ((1 << ADD_LEFT_SHIFT) * out)
+    if to_output >= 1.0:
+        raise ModelError(
+            f"add or sub: twice the larger input scale is {twice_max / out} output scales, it must be below "
+            f"{1 << ADD_LEFT_SHIFT}. Quantize the model again with a larger output scale."
+        )
+    return AddParameters(
+        ADD_LEFT_SHIFT,
+        *quantize_multiplier(a / twice_max),
+        *quantize_multiplier(b / twice_max),
+        *quantize_multiplier(to_output),
+    )
 
 
-def sub_parameters(a_scale: float, b_scale: float, output_scale: float) -> AddParameters:
-    """Scaling of a subtraction a - b: as `add_parameters`, but every step is rounded to float32.
-
-    Source: TFLM sub_common.cc.
-    """
-    a, b, out = (float32_scale(s, w) for s, w in _named(a_scale, b_scale, output_scale))
-    twice_max = np.float32(2.0) * max(a, b)
-    scaled_out = np.float32(1 << ADD_LEFT_SHIFT) * out
-    return _sum_parameters("sub", float(a / twice_max), float(b / twice_max), float(twice_max / scaled_out))
+sub_parameters = add_parameters
+"""Scaling of a subtraction: that of an addition."""
 
 
 def mul_parameters(a_scale: float, b_scale: float, output_scale: float) -> tuple[int, int]:
-    """Multiplier and shift of a product: a scale * b scale / output scale, in double. Source: TFLM mul_common.cc."""
-    a, b, out = (float(float32_scale(s, w)) for s, w in _named(a_scale, b_scale, output_scale))
+    """Multiplier and shift of a product: a scale * b scale / output scale. Source: TFLM mul_common.cc."""
+    a, b, out = _double_scales(a_scale, b_scale, output_scale)
     return quantize_multiplier(a * b / out)
 
 
 def requantize_parameters(input_scale: float, output_scale: float) -> tuple[int, int]:
-    """Multiplier and shift of a change of scale: input scale / output scale, in double.
+    """Multiplier and shift of a change of scale: input scale / output scale.
 
     Of QUANTIZE from int8 or uint8 and of SUM. Source: TFLM quantize_common.cc, reduce_common.cc.
     """
@@ -325,14 +325,9 @@ def _per_channel(pairs: Sequence[tuple[int, int]], channels: int) -> tuple[NDArr
     return both[:, 0].copy(), both[:, 1].copy()
 
 
-def _named(a_scale: float, b_scale: float, output_scale: float) -> tuple[tuple[float, str], ...]:
-    return (a_scale, "first input"), (b_scale, "second input"), (output_scale, "output")
-
-
-def _sum_parameters(operator: str, a: float, b: float, output: float) -> AddParameters:
-    if not 0.0 < output < 1.0:
-        raise ModelError(
-            f"{operator}: twice the larger input scale is {output * (1 << ADD_LEFT_SHIFT)} output scales, it must be "
-            f"below {1 << ADD_LEFT_SHIFT}. Quantize the model again with a larger output scale."
-        )
-    return AddParameters(ADD_LEFT_SHIFT, *quantize_multiplier(a), *quantize_multiplier(b), *quantize_multiplier(output))
+def _double_scales(a_scale: float, b_scale: float, output_scale: float) -> tuple[float, float, float]:
+    return (
+        float(float32_scale(a_scale, "first input")),
+        float(float32_scale(b_scale, "second input")),
+        float(float32_scale(output_scale, "output")),
+    )

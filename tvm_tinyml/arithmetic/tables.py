@@ -79,9 +79,9 @@ def tanh_table(input_scale: float, input_zero_point: int) -> Table:
 
 
 def relu_table(input_scale: float, input_zero_point: int, output_scale: float, output_zero_point: int) -> Table:
-    """max(x, 0) with a change of scale, the ratio of scales in float32. Source: TFLM activations_common.cc."""
-    ratio = float(float32_scale(input_scale, "input") / float32_scale(output_scale, "output"))
-    scaled = multiply_by_quantized_multiplier(_inputs(input_zero_point), *quantize_multiplier(ratio))
+    """max(x, 0) with a change of scale. Source: TFLM activations_common.cc."""
+    scaling = requantize_parameters(input_scale, output_scale)
+    scaled = multiply_by_quantized_multiplier(_inputs(input_zero_point), *scaling)
     return _clamp(np.maximum(scaled.astype(np.int64), 0) + output_zero_point)
 
 
@@ -94,14 +94,15 @@ def relu6_table(input_scale: float, input_zero_point: int) -> Table:
 def leaky_relu_table(
     input_scale: float, input_zero_point: int, output_scale: float, output_zero_point: int, alpha: float
 ) -> Table:
-    """Leaky ReLU: x for x >= 0, else alpha * x, with a change of scale, ratios in float32.
+    """Leaky ReLU: x for x >= 0, else alpha * x, with a change of scale; ``alpha`` is float32.
 
     Source: TFLM leaky_relu_common.cc, leaky_relu.h.
     """
-    single_in, single_out = float32_scale(input_scale, "input"), float32_scale(output_scale, "output")
+    double_in = float(float32_scale(input_scale, "input"))
+    double_out = float(float32_scale(output_scale, "output"))
     x = _inputs(input_zero_point)
-    straight = multiply_by_quantized_multiplier(x, *quantize_multiplier(float(single_in / single_out)))
-    multiplier, shift = quantize_multiplier(float(single_in * np.float32(alpha) / single_out))
+    straight = multiply_by_quantized_multiplier(x, *quantize_multiplier(double_in / double_out))
+    multiplier, shift = quantize_multiplier(double_in * float(np.float32(alpha)) / double_out)
     # A negative slope negates the rounded result, it does not change the rounding.
     leaking = np.sign(multiplier) * multiply_by_quantized_multiplier(x, abs(multiplier), shift).astype(np.int64)
     return _clamp(np.where(x >= 0, straight, leaking) + output_zero_point)
@@ -115,11 +116,11 @@ def hard_swish_table(input_scale: float, input_zero_point: int, output_scale: fl
     ModelError : the input scale is 128 output scales or more (TFLM refuses it), below 2**-8 output scales or below
         2**-22 (its 16-bit shifts lose their meaning).
 
-    Source: TFLM hard_swish_common.cc, hard_swish.h; scales in float32.
+    Source: TFLM hard_swish_common.cc, hard_swish.h.
     """
-    fine = np.float32(1 / 128) * float32_scale(input_scale, "input")
-    output_multiplier, output_shift = _multiplier16(float(fine / float32_scale(output_scale, "output")))
-    gate_multiplier, gate_shift = _multiplier16(float(fine / (np.float32(3.0) / np.float32(32768.0))))
+    fine = float(float32_scale(input_scale, "input")) / 128
+    output_multiplier, output_shift = _multiplier16(fine / float(float32_scale(output_scale, "output")))
+    gate_multiplier, gate_shift = _multiplier16(fine / (3 / 32768))
     if not -15 <= output_shift <= 0 or gate_shift < -15:
         raise ModelError(
             f"hard swish: input scale {input_scale} and output scale {output_scale} are outside of what 16-bit "
