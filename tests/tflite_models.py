@@ -233,7 +233,7 @@ def hard_swish(seed: int) -> Network:
     g = _Draw(seed)
     x = _all_values(g, 2.0 ** g.rng.uniform(-7, -2))
     output = (x.scale * 2.0 ** g.rng.uniform(-3, 2), g.random_quantization()[1])
-    return g.finish("hard_swish", g.hard_swish(x, g.pick((None, output))))
+    return g.finish("hard_swish", g.hard_swish(x, None if x.zero_point < 100 and g.rng.random() < 0.5 else output))
 
 
 def requantize(seed: int) -> Network:
@@ -262,6 +262,29 @@ def dequantize(seed: int) -> Network:
 def softmax(seed: int) -> Network:
     g = _Draw(seed)
     return g.finish("softmax", g.softmax(g.vector_or_image(), g.pick((1.0, 1.0, 0.5, 2.0))))
+
+
+def knife_edge(seed: int) -> Network:
+    """An operator with scales for which some output lies within float32's precision of a half.
+
+    A multiplier that is wrong in its last bits, say for a quotient rounded to float32, shows here and hardly elsewhere.
+    """
+    g = _Draw(seed)
+    name = g.pick(("relu", "leaky_relu", "requantize", "dense", "conv", "mul"))
+    a, b = (float(np.float32(2.0 ** g.rng.uniform(-6, 0))) for _ in range(2))
+    ratio = (g.size(1, 120) + 0.5) / g.size(130, 250)  # one of the inputs 130..250 meets a half
+    two_factors = name not in ("relu", "requantize")
+    output = (float(np.float32(a * (b if two_factors else 1.0) / ratio)), -128)
+    if name == "leaky_relu":
+        return g.finish(name, g.leaky_relu(g.input((2, 1000), (a, 127)), b, (output[0], 127)))
+    x = g.input((1, 1, 2000, 1), (a, -128))
+    if name in ("relu", "requantize"):
+        return g.finish(name, getattr(g, name)(x, output))
+    if name == "mul":
+        return g.finish(name, g.mul(x, g.constant((1,), (b, 0)), output=output))
+    one = np.ones((1, 1) if name == "dense" else (1, 1, 1, 1), np.int8)
+    layer: dict[str, Any] = {"weights": one, "output": output, "effective_scale": a * b / output[0], "bias": False}
+    return g.finish(name, g.dense(x, 1, **layer) if name == "dense" else g.conv(x, 1, (1, 1), **layer))
 
 
 def pad(seed: int) -> Network:
@@ -369,6 +392,7 @@ MODELS: dict[str, Callable[[int], Network]] = {
     "requantize": requantize,
     "quantize": quantize,
     "dequantize": dequantize,
+    "knife_edge": knife_edge,
     "softmax": softmax,
     "pad": pad,
     "padv2": padv2,
