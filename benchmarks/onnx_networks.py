@@ -12,12 +12,12 @@ from typing import Any
 
 import numpy as np
 import onnx
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from onnx.reference import ReferenceEvaluator
 
 Array = NDArray[Any]
 
-MOVING = ("Flatten", "MaxPool", "Reshape", "Squeeze", "Transpose")
+MOVING = ("Dropout", "Flatten", "Identity", "MaxPool", "Reshape", "Squeeze", "Transpose")
 """Operators whose result keeps the scale of their operand."""
 
 
@@ -73,14 +73,12 @@ class QdqGraph:
         self._inputs.append(onnx.helper.make_tensor_value_info(name, dtype, list(shape)))
         limits = np.iinfo(self.activations)
         self.values[name] = self.rng.integers(limits.min, limits.max + 1, shape).astype(self.activations)
-        return self.node(
-            "DequantizeLinear",
-            name,
-            self.constant(np.float32(scale)),
-            self.constant(np.array(zero_point, self.activations)),
-        )
+        parameters = self.constant(np.float32(scale)), self.constant(np.array(zero_point, self.activations))
+        result: str = self.node("DequantizeLinear", name, *parameters)
+        self._scales[result] = np.asarray(scale, np.float32)
+        return result
 
-    def constant(self, values: Array | Sequence[int]) -> str:
+    def constant(self, values: ArrayLike) -> str:
         """Add an initializer."""
         array = np.asarray(values)
         name = f"constant_{len(self._constants)}"
@@ -112,7 +110,7 @@ class QdqGraph:
         """Put QuantizeLinear and DequantizeLinear with these parameters after `x`."""
         parameters = self.constant(np.float32(scale)), self.constant(np.array(zero_point, self.activations))
         result: str = self.node("DequantizeLinear", self.node("QuantizeLinear", x, *parameters), *parameters)
-        self._scales[result] = np.float32(scale)
+        self._scales[result] = np.asarray(scale, np.float32)
         return result
 
     def weight(self, values: Array, axis: int = 0) -> str:
@@ -122,7 +120,7 @@ class QdqGraph:
         scale = np.maximum(peak / 127, 1e-6).astype(np.float32)
         spread = scale.reshape([-1 if i == axis else 1 for i in range(values.ndim)]) if scale.ndim else scale
         integers = np.clip(np.rint(values / spread), -127, 127).astype(np.int8)
-        attributes = {"axis": axis} if scale.ndim else {}
+        attributes: dict[str, Any] = {"axis": axis} if scale.ndim else {}
         parameters = self.constant(scale), self.constant(np.zeros(scale.shape, np.int8))
         result: str = self.node("DequantizeLinear", self.constant(integers), *parameters, **attributes)
         self._scales[result] = scale
@@ -162,6 +160,10 @@ class QdqGraph:
         y = self.node("Gemm", x, weight, bias, transB=1)
         return self.quantized(self.node(activation, y) if activation else y)
 
+    def last(self, kind: str) -> str:
+        """Return the output of the last node of that kind."""
+        return str(next(node.output[0] for node in reversed(self._nodes) if node.op_type == kind))
+
     def finish(self, name: str, *outputs: str) -> OnnxNetwork:
         """Return the model; `outputs` are tensors of any type."""
         results = [_info(output, self.values[output]) for output in outputs]
@@ -199,9 +201,9 @@ def _linear(kind: str, x: Array, scale: Array, zero_point: Array, axis: int) -> 
         spread = [-1 if i == axis else 1 for i in range(x.ndim)]
         scale, zero_point = scale.reshape(spread), zero_point.reshape(spread)
     if kind == "DequantizeLinear":
-        return ((x.astype(np.int32) - zero_point.astype(np.int32)) * scale).astype(np.float32)
+        return np.asarray((x.astype(np.int32) - zero_point.astype(np.int32)) * scale, np.float32)
     limits = np.iinfo(zero_point.dtype)
-    return np.clip(np.rint(x / scale) + zero_point, limits.min, limits.max).astype(zero_point.dtype)
+    return np.asarray(np.clip(np.rint(x / scale) + zero_point, limits.min, limits.max), zero_point.dtype)
 
 
 def convolutional(seed: int = 0, activations: str = "int8") -> OnnxNetwork:

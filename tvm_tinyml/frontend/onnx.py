@@ -83,10 +83,13 @@ class _Import:
 
     def run(self, name: str) -> Model:
         self._check_supported()
+        for node in self.graph.nodes:
+            if node.kind == "DequantizeLinear" and node.inputs[0] in self.graph.constants:
+                self.define(node.outputs[0], self.graph.dequantized(node))
         for port in self.graph.inputs:
             self.define(port.name, _plain(self._input(port)))
         for node in self.graph.nodes:
-            if node.outputs[0] not in self.fused:
+            if node.outputs[0] not in self.fused and node.outputs[0] not in self._values:
                 _OPERATORS[node.kind](self, node)
         for port in self.graph.outputs:
             tensor = self.plain(self.value(port.name), port.name)
@@ -710,9 +713,6 @@ def _quantize(context: _Import, node: Node) -> None:
 
 
 def _dequantize(context: _Import, node: Node) -> None:
-    if node.inputs[0] in context.graph.constants:
-        context.define(node.outputs[0], context.graph.dequantized(node))
-        return
     value = context.x(node)
     tensor = Tensor(value.tensor.expr, context.graph.parameters(node))
     context.define(node.outputs[0], replace(value, tensor=tensor))

@@ -261,7 +261,8 @@ class Graph:
             spread = [-1 if i == node.attributes.get("axis", 1) % values.ndim else 1 for i in range(values.ndim)]
             scale, zero_point = scale.reshape(spread), zero_point.reshape(spread)
         limits = np.iinfo(zero_point.dtype)
-        return np.clip(np.rint(values / scale) + zero_point, limits.min, limits.max).astype(zero_point.dtype)
+        integers: NDArray[Any] = np.clip(np.rint(values / scale) + zero_point, limits.min, limits.max)
+        return integers.astype(zero_point.dtype)
 
 
 def _opset(model: onnx.ModelProto) -> int:
