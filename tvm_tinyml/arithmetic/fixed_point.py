@@ -176,7 +176,7 @@ def reciprocal(x: ArrayLike, integer_bits: int) -> tuple[NDArray[np.int32], NDAr
 
     Returns
     -------
-    mantissa : Q0.31, in (1/2, 1].
+    mantissa : Q0.31, from 1/2 to 1, a few units in the last place off.
     bits : so that 1 / x = mantissa * 2**-bits.
 
     Source: TFLM common.h (GetReciprocal).
