@@ -1,1 +1,7 @@
 """Relax passes of tvm_tinyml, one per file."""
+
+from tvm_tinyml.passes.fold_quantization import FoldQuantization
+from tvm_tinyml.passes.lower_to_kernels import LowerToKernels
+from tvm_tinyml.passes.split_padding import SplitPadding
+
+__all__ = ["FoldQuantization", "LowerToKernels", "SplitPadding"]

@@ -14,7 +14,7 @@ from tvm_tinyml.targets.lowering import finish
 
 C_TYPES = {"int8": "int8_t", "uint8": "uint8_t", "int16": "int16_t", "int32": "int32_t", "float32": "float"}
 
-_DEFINITION = re.compile(r"^TVM_DLL void (\w+)\((.*)\) \{\n(.*?)^\}\n", re.MULTILINE | re.DOTALL)
+_DEFINITION = re.compile(r"^TVM_DLL void (\w+)\(([^)]*)\) \{\n(.*?)^\}\n", re.MULTILINE | re.DOTALL)
 
 
 def sources(program: Program, *, weights_in_ram: bool) -> dict[str, str]:
@@ -50,7 +50,8 @@ def _kernels(program: Program) -> str:
     text = tvm.get_global_func("target.build.c")(finish(program.functions, c), c).inspect_source()
     inputs = {step.kernel: len(step.reads) for step in program.steps}
     bodies = {name: (parameters, body) for name, parameters, body in _DEFINITION.findall(text)}
-    assert set(bodies) == set(program.kernels), "each kernel has one definition"
+    missing = set(program.kernels) ^ set(bodies)
+    assert not missing, f"each kernel has one definition: {missing}"
     return "\n".join(
         f"static void {name}({_parameters(bodies[name][0], inputs[name])}) {{\n{bodies[name][1]}}}\n"
         for name in program.kernels
@@ -80,7 +81,7 @@ def _run(program: Program) -> str:
     members += ["sram"] if program.workspace_bytes else []
     if members:
         lines += [f"  if ({_any_null(members)}) return {upper}_ERROR_NULL;"]
-    lines += [f"  if (((uintptr_t)sram & {upper}_SRAM_ALIGN - 1u) != 0u) return {upper}_ERROR_ALIGNMENT;"]
+    lines += [f"  if (((uintptr_t)sram & ({upper}_SRAM_ALIGN - 1u)) != 0u) return {upper}_ERROR_ALIGNMENT;"]
     lines += [f"  {_call(program, step)}" for step in program.steps]
     return "\n".join([*lines, "  return 0;", "}", ""])
 

@@ -26,6 +26,7 @@ class Target:
     gcc_flags : what a user passes to gcc or clang to build the C form alike.
     traits : what the kernels' definitions depend on.
     rules : schedule rules in order of preference.
+    small_rules : the same for the smallest code.
     helper_files : LLVM IR files with the bodies of the helpers.
     """
 
@@ -38,4 +39,5 @@ class Target:
     gcc_flags: Sequence[str]
     traits: KernelTraits
     rules: Sequence[ScheduleRule]
+    small_rules: Sequence[ScheduleRule]
     helper_files: Sequence[str]

@@ -25,10 +25,15 @@ class Tile:
 
 class _ContractionTile:
     """Order: channel tiles, pixels, then the reduction around the tile; weights of a channel tile are read again and
-    again, so that they stay in a flash line buffer or cache."""
+    again, so that they stay in a flash line buffer or cache.
 
-    tiles: Sequence[Tile]
-    """In order of preference; the first whose numbers divide the layer's is taken."""
+    Parameters
+    ----------
+    tiles : in order of preference; the first whose numbers divide the layer's is taken. The last must be 1x1.
+    """
+
+    def __init__(self, tiles: Sequence[Tile]) -> None:
+        self._tiles = tiles
 
     def apply(self, func: tirx.PrimFunc) -> Schedule | None:
         schedule = Schedule(func)
@@ -60,7 +65,7 @@ class _ContractionTile:
         raise AssertionError("each rule says how it reduces")
 
     def _choose(self, pixels: int, channels: int) -> Tile:
-        return next(t for t in self.tiles if pixels % t.pixels == 0 and channels % t.channels == 0)
+        return next(t for t in self._tiles if pixels % t.pixels == 0 and channels % t.channels == 0)
 
 
 def accumulate(
@@ -75,9 +80,6 @@ def accumulate(
 
 class DotProductTile(_ContractionTile):
     """Four int8 products at a time with SMLAD (block ``dot``); what is left of the reduction (``tail``) one by one."""
-
-    # By instructions per MAC of the inner step, (3 (p + c) + 2 p c) / (4 p c), as far as registers allow.
-    tiles = tuple(Tile(*t) for t in ((2, 2), (5, 1), (1, 4), (3, 1), (1, 2), (2, 1), (1, 3), (1, 1)))
 
     def fits(self, schedule: Schedule, dot: SBlockRV) -> bool:
         return extent(schedule, schedule.get_loops(dot)[-1]) % DOT_LENGTH == 0
@@ -99,8 +101,6 @@ class DotProductTile(_ContractionTile):
 
 class ScalarTile(_ContractionTile):
     """One product at a time; each loaded pixel serves two channels and each weight two pixels."""
-
-    tiles = tuple(Tile(*t) for t in ((2, 2), (1, 4), (3, 1), (1, 2), (2, 1), (1, 1)))
 
     def reduce(
         self, schedule: Schedule, block: SBlockRV, tile: Sequence[LoopRV], reduction: Sequence[LoopRV], *, whole: bool

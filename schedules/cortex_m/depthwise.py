@@ -9,12 +9,17 @@ from tvm_tinyml.schedules.cortex_m.intrinsics import MAC4
 from tvm_tinyml.schedules.rule import blocks, extent
 
 CHANNELS = 4
-UNROLL_TAPS = 9
-"""Windows of up to this many taps are unrolled: 3x3 is nearly every depthwise layer there is."""
-
 
 class DepthwiseChannels:
-    """Accumulate four channels at once over the window."""
+    """Accumulate four channels at once over the window.
+
+    Parameters
+    ----------
+    unroll_taps : windows of up to this many taps are unrolled; 9 covers 3x3, nearly every depthwise layer there is.
+    """
+
+    def __init__(self, unroll_taps: int) -> None:
+        self._unroll_taps = unroll_taps
 
     def apply(self, func: tirx.PrimFunc) -> Schedule | None:
         schedule = Schedule(func)
@@ -34,7 +39,7 @@ class DepthwiseChannels:
         init = schedule.decompose_reduction(leaf["depthwise"], row)
         schedule.unroll(schedule.get_loops(init)[-1])
         schedule.tensorize(lane, MAC4)
-        if extent(schedule, row) * extent(schedule, column) <= UNROLL_TAPS:
+        if extent(schedule, row) * extent(schedule, column) <= self._unroll_taps:
             schedule.unroll(row)
             schedule.unroll(column)
         return schedule

@@ -1,0 +1,54 @@
+"""tvm_tinyml: a compiler from trained networks to libraries for small devices.
+
+>>> import tvm_tinyml as tinyml                                     # doctest: +SKIP
+>>> model = tinyml.load("kws.tflite")                               # doctest: +SKIP
+>>> library = tinyml.build(model, target="cortex-m4")               # doctest: +SKIP
+>>> library.write("out/")                                           # doctest: +SKIP
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Any
+
+from tvm_tinyml.errors import DeviceError, InputError, ModelError, OutputError, TargetError, TinyMLError
+
+if TYPE_CHECKING:
+    from tvm_tinyml.api import build
+    from tvm_tinyml.frontend import load
+    from tvm_tinyml.library import Library, Profile
+    from tvm_tinyml.model import Model, TensorSpec
+
+__version__ = version("tvm_tinyml")
+
+__all__ = [
+    "DeviceError",
+    "InputError",
+    "Library",
+    "Model",
+    "ModelError",
+    "OutputError",
+    "Profile",
+    "TargetError",
+    "TensorSpec",
+    "TinyMLError",
+    "build",
+    "load",
+]
+
+_LAZY = {
+    "build": "tvm_tinyml.api",
+    "load": "tvm_tinyml.frontend",
+    "Library": "tvm_tinyml.library",
+    "Profile": "tvm_tinyml.library",
+    "Model": "tvm_tinyml.model",
+    "TensorSpec": "tvm_tinyml.model",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Import what needs TVM only when it is asked for: TVM takes seconds to load."""
+    if name not in _LAZY:
+        raise AttributeError(f"module 'tvm_tinyml' has no attribute {name!r}")
+    return getattr(import_module(_LAZY[name]), name)

@@ -1,0 +1,44 @@
+"""The build call of the Python interface."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from tvm_tinyml.library import Library
+from tvm_tinyml.model import Model
+from tvm_tinyml.options import BuildOptions
+from tvm_tinyml.pipeline import compile_model
+from tvm_tinyml.targets.cortex_m import cortex_m
+
+
+def build(
+    model: Model,
+    target: str = "cortex-m4",
+    *,
+    goal: str = "balanced",
+    io: str = "caller",
+    weights: str = "flash",
+    float_abi: str | None = None,
+    emit: str = "both",
+    disabled_passes: Sequence[str] = (),
+) -> Library:
+    """Compile a model into a library.
+
+    Parameters
+    ----------
+    model : from `load`.
+    target : a core, less what the part lacks: ``cortex-m4``, ``cortex-m4+nofp``, ``cortex-m33+nodsp``.
+    goal : ``time``, ``balanced``, ``ram`` or ``flash``.
+    io : ``caller``: inputs and outputs are the caller's buffers; ``workspace``: they live in the pool.
+    weights : ``flash`` or ``ram``.
+    float_abi : ``hard``, ``softfp`` or ``soft``; None: ``hard`` with an FPU, ``soft`` without.
+    emit : ``lib``, ``c`` or ``both``.
+    disabled_passes : optional passes to leave out.
+
+    Raises
+    ------
+    TargetError : a target or option that is not offered.
+    ModelError : the model is not fully quantized.
+    """
+    options = BuildOptions(goal=goal, io=io, weights=weights, emit=emit, disabled_passes=tuple(disabled_passes))
+    return compile_model(model, cortex_m(target, float_abi), options)

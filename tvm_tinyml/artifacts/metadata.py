@@ -1,0 +1,122 @@
+"""What is known of a library without running it: the content of ``metadata.json``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import tvm
+
+from tvm_tinyml.device.elf import ElfObject
+from tvm_tinyml.model import TensorSpec
+from tvm_tinyml.program import ALIGNMENT_BYTES, Buffer, Place, Program
+from tvm_tinyml.targets.target import Target
+
+Metadata = dict[str, Any]
+
+
+def metadata(
+    program: Program, target: Target, objects: Sequence[bytes], *, stack_bytes: int, options: Mapping[str, Any], version: str
+) -> Metadata:
+    """Return the keys of ``bench --json`` that need no run, and what a device needs to call the library.
+
+    Parameters
+    ----------
+    objects : the library's relocatable objects.
+    stack_bytes : worst case of one ``run``.
+    options : of the build, as the user gave them.
+    version : of this package.
+    """
+    weights_in_ram = options["weights"] == "ram"
+    sizes = [ElfObject.parse(data).size() for data in objects]
+    constants = sum(size.rodata_bytes + size.data_bytes for size in sizes)
+    code = sum(size.code_bytes for size in sizes)
+    static = (constants if weights_in_ram else 0) + sum(size.bss_bytes for size in sizes)
+    return {
+        "model": program.name,
+        "target": target.name,
+        "float_abi": target.float_abi,
+        "options": dict(options),
+        "version": version,
+        "tvm": tvm.__version__,
+        "macs": program.macs,
+        "ram_bytes": {
+            "workspace": program.workspace_bytes,
+            "stack": stack_bytes,
+            "static": static,
+            "total": program.workspace_bytes + stack_bytes + static,
+        },
+        "flash_bytes": {"weights": constants, "code": code, "total": constants + code},
+        "kernels": {"total": len(program.kernels), "tuned": 0},
+        "layers": [
+            {
+                "name": step.name,
+                "op": program.kernels[step.kernel].kind if step.kernel else "copy",
+                "kernel": step.kernel,
+                "schedule": program.kernels[step.kernel].schedule if step.kernel else None,
+                "macs": program.kernels[step.kernel].macs if step.kernel else 0,
+                "weight_bytes": sum(b.size_bytes for b in step.reads if b.place is Place.CONSTANT),
+                "output_bytes": sum(b.size_bytes for b in step.operands[-step.results :]),
+                "operands": [_operand(program, b) for b in (*step.operands, *((step.scratch,) if step.scratch else ()))],
+            }
+            for step in program.steps
+        ],
+        "code_bytes": _code_bytes(objects),
+        "inputs": _tensors(program, program.inputs, program.input_buffers),
+        "outputs": _tensors(program, program.outputs, program.output_buffers),
+        "inputs_destroyed": any(b.place is Place.WORKSPACE for b in program.input_buffers),
+        "pools": {"sram": {"size_bytes": program.workspace_bytes, "align_bytes": ALIGNMENT_BYTES}},
+        "memory_map": memory_map(program),
+    }
+
+
+def memory_map(program: Program) -> list[dict[str, Any]]:
+    """Return each workspace buffer: offset, size and the calls (by index) from which to which it is in use."""
+    used: dict[Buffer, list[int]] = {}
+    for i, step in enumerate(program.steps):
+        for buffer in (*step.reads, *step.writes):
+            if buffer.place is Place.WORKSPACE:
+                used.setdefault(buffer, []).append(i)
+    return [
+        {
+            "buffer": buffer.index,
+            "offset": program.offsets[buffer],
+            "size_bytes": buffer.size_bytes,
+            "first": 0 if buffer in program.input_buffers else calls[0],
+            "last": len(program.steps) - 1 if buffer in program.output_buffers else calls[-1],
+        }
+        for buffer, calls in used.items()
+    ]
+
+
+def _tensors(program: Program, specs: Sequence[TensorSpec], buffers: Sequence[Buffer]) -> list[dict[str, Any]]:
+    return [
+        {
+            "name": spec.name,
+            "shape": list(spec.shape),
+            "dtype": spec.dtype,
+            "scale": spec.scale,
+            "zero_point": spec.zero_point,
+            "size_bytes": buffer.size_bytes,
+            "workspace_offset": program.offsets[buffer] if buffer.place is Place.WORKSPACE else None,
+        }
+        for spec, buffer in zip(specs, buffers, strict=True)
+    ]
+
+
+def _operand(program: Program, buffer: Buffer) -> list[str | int]:
+    """Return where an operand lives: place and index, or place and offset in the pool."""
+    if buffer.place is Place.WORKSPACE:
+        return [buffer.place.value, program.offsets[buffer], buffer.size_bytes]
+    return [buffer.place.value, buffer.index, buffer.size_bytes]
+
+
+def _code_bytes(objects: Sequence[bytes]) -> dict[str, int]:
+    """Return the size of every function."""
+    function = 2  # symbol type, ELF specification
+    return {
+        symbol.name: symbol.size_bytes
+        for data in objects
+        for symbol in ElfObject.parse(data).symbols
+        if symbol.type == function and not symbol.local
+    }

@@ -1,0 +1,67 @@
+"""What a user can choose about a build."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from tvm_tinyml.errors import TargetError
+
+CHOICES: Mapping[str, Sequence[str]] = {
+    "goal": ("time", "balanced", "ram", "flash"),
+    "io": ("caller", "workspace"),
+    "weights": ("flash", "ram"),
+    "emit": ("lib", "c", "both"),
+}
+
+OPTIONAL_PASSES = ("tinyml.ApplySchedules",)
+"""Passes that a build can do without; the others are needed for a program to come out at all."""
+
+
+@dataclass(frozen=True)
+class BuildOptions:
+    """Options of a build.
+
+    Attributes
+    ----------
+    goal : what to favour where a choice costs something else. ``flash`` takes smaller tiles; ``time``, ``balanced``
+        and ``ram`` make the same code today.
+    io : inputs and outputs are the caller's buffers, or live in the workspace.
+    weights : constants stay in flash, or are initialized data that start-up code copies to RAM.
+    emit : the archive of objects, the C sources, or both.
+    disabled_passes : names of optional passes to leave out, for finding faults.
+
+    Raises
+    ------
+    TargetError : a value that is not offered.
+    """
+
+    goal: str = "balanced"
+    io: str = "caller"
+    weights: str = "flash"
+    emit: str = "both"
+    disabled_passes: Sequence[str] = ()
+
+    def __post_init__(self) -> None:
+        for name, choices in CHOICES.items():
+            value = getattr(self, name)
+            if value not in choices:
+                raise TargetError(f"Option {name} does not take {value!r}.{nearest(value, choices)} Known: {', '.join(choices)}.")
+        for name in self.disabled_passes:
+            if name not in OPTIONAL_PASSES:
+                raise TargetError(
+                    f"Pass {name!r} cannot be disabled.{nearest(name, OPTIONAL_PASSES)} "
+                    f"Optional passes: {', '.join(OPTIONAL_PASSES)}."
+                )
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the options as plain values."""
+        return {**asdict(self), "disabled_passes": list(self.disabled_passes)}
+
+
+def nearest(name: str, choices: Sequence[str]) -> str:
+    """Return " Did you mean ...?", or nothing when no choice is near."""
+    close = difflib.get_close_matches(name, choices, n=1)
+    return f" Did you mean {close[0]!r}?" if close else ""

@@ -1,0 +1,77 @@
+"""The whole compile, top to bottom: a model in, a library out."""
+
+from __future__ import annotations
+
+from importlib.metadata import version
+
+import tvm
+from tvm import relax
+
+from tvm_tinyml import passes
+from tvm_tinyml.artifacts.header import header
+from tvm_tinyml.artifacts.metadata import metadata
+from tvm_tinyml.artifacts.report import report
+from tvm_tinyml.artifacts.stack import frames, worst_stack_bytes
+from tvm_tinyml.device.archive import write_archive
+from tvm_tinyml.device.strip import strip
+from tvm_tinyml.flatten import flatten
+from tvm_tinyml.library import Library
+from tvm_tinyml.model import Model
+from tvm_tinyml.options import BuildOptions
+from tvm_tinyml.program import Program
+from tvm_tinyml.schedules.rule import ApplySchedules
+from tvm_tinyml.targets.c_source import sources
+from tvm_tinyml.targets.llvm_main import main_ir
+from tvm_tinyml.targets.llvm_object import compile_ir, compile_kernels
+from tvm_tinyml.targets.lowering import lower_kernels
+from tvm_tinyml.targets.target import Target
+
+
+def compile_model(model: Model, target: Target, options: BuildOptions) -> Library:
+    """Compile a model for a target.
+
+    Raises
+    ------
+    ModelError : the model is not fully quantized.
+    """
+    steps = tvm.transform.Sequential(
+        [
+            # 1. graph: canonical QDQ in, integer operators out
+            passes.FoldQuantization(),
+            passes.SplitPadding(),
+            # 2. kernels: integer operators become PrimFuncs, what only moves data is lowered by TVM
+            passes.LowerToKernels(target.traits),
+            relax.transform.LegalizeOps(skip_ops=["relax.reshape"]),
+            relax.transform.DeadCodeElimination(["main"]),
+            # 3. schedules: the first rule that fits
+            ApplySchedules(target.small_rules if options.goal == "flash" else target.rules),
+            # 4. plain C functions
+            lower_kernels(),
+        ]
+    )
+    with tvm.transform.PassContext(opt_level=3, disabled_pass=list(options.disabled_passes)):
+        lowered = steps(model.module)
+    # 5. memory: a flat list of calls, every tensor with an offset
+    program = flatten(lowered, model, io_in_workspace=options.io == "workspace")
+    # 6. code and its description
+    return package(program, target, options)
+
+
+def package(program: Program, target: Target, options: BuildOptions) -> Library:
+    """Write a program out in the forms that the options ask for."""
+    in_ram = options.weights == "ram"
+    kernels = strip(compile_kernels(program.functions, target))
+    main = strip(compile_ir(main_ir(program, weights_in_ram=in_ram), target))
+    stack_bytes = worst_stack_bytes({**frames(kernels), **frames(main)}, f"{program.prefix}_run")
+    tool = version("tvm_tinyml")
+    description = metadata(
+        program, target, [kernels, main], stack_bytes=stack_bytes, options=options.as_dict(), version=tool
+    )
+    members = [(f"{program.prefix}_kernels.o", kernels), (f"{program.prefix}.o", main)]
+    return Library(
+        metadata=description,
+        header=header(program, target, stack_bytes=stack_bytes, version=tool),
+        sources={} if options.emit == "lib" else sources(program, weights_in_ram=in_ram),
+        archive=b"" if options.emit == "c" else write_archive(members),
+        report=report(description),
+    )

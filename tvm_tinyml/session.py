@@ -1,0 +1,103 @@
+"""A library loaded on a device: inputs in, outputs and counts out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tvm_tinyml.artifacts.metadata import Metadata
+from tvm_tinyml.device.simulator import CallResult, Simulator
+from tvm_tinyml.errors import DeviceError
+
+
+@dataclass(frozen=True)
+class Inference:
+    """One run: the outputs in the model's order, and what the call cost."""
+
+    outputs: list[NDArray[Any]]
+    call: CallResult
+
+
+class Session:
+    """Calls a library's ``run`` on a simulator as an application would.
+
+    Parameters
+    ----------
+    metadata : the library's.
+    objects : its relocatable objects.
+    misalign : byte by which the caller's buffers miss word alignment, to prove that they may.
+    """
+
+    def __init__(self, metadata: Metadata, objects: Sequence[bytes], *, misalign: int = 0) -> None:
+        self._metadata = metadata
+        self._simulator = Simulator(metadata["target"].split("+")[0])
+        self._simulator.load(objects)
+        pool = metadata["pools"]["sram"]
+        self._pool = self._simulator.allocate(max(pool["size_bytes"], 1), alignment=pool["align_bytes"])
+        self._inputs = [self._buffer(t, misalign) for t in metadata["inputs"]]
+        self._outputs = [self._buffer(t, misalign) for t in metadata["outputs"]]
+        self._arguments = [self._struct(fields) for fields in (self._inputs, self._outputs, [self._pool])]
+
+    def run(self, inputs: Sequence[NDArray[Any]]) -> Inference:
+        """Run one inference on arrays of the inputs' shapes and dtypes.
+
+        Raises
+        ------
+        DeviceError : the program faulted, wrote outside its buffers, or returned an error.
+        """
+        for address, array in zip(self._inputs, inputs, strict=True):
+            self._simulator.write(address, np.ascontiguousarray(array).tobytes())
+        symbol = f"tvmgen_{self._metadata['model']}_run"
+        call = self._simulator.call(symbol, *self._arguments)
+        if call.value:
+            raise DeviceError(f"{symbol} returned error {call.value}.")
+        self._simulator.check_guards()
+        return Inference([self._read(i) for i in range(len(self._outputs))], call)
+
+    def run_layers(self) -> list[int]:
+        """Call every layer's kernel once, in order, and return the instructions of each; `run` must have come before.
+
+        A copy between buffers is no kernel and counts 0.
+        """
+        counts = []
+        for layer in self._metadata["layers"]:
+            if layer["kernel"] is None:
+                counts.append(0)
+                continue
+            addresses = [self._address(*operand[:2]) for operand in layer["operands"]]
+            counts.append(self._simulator.call(layer["kernel"], *addresses).instructions)
+        return counts
+
+    def close(self) -> None:
+        """Free the simulator."""
+        self._simulator.close()
+
+    def _buffer(self, tensor: dict[str, Any], misalign: int) -> int:
+        if tensor["workspace_offset"] is not None:
+            return self._pool + int(tensor["workspace_offset"])
+        return self._simulator.allocate(tensor["size_bytes"], alignment=16, offset=misalign)
+
+    def _struct(self, fields: Sequence[int]) -> int:
+        address = self._simulator.allocate(4 * len(fields))
+        self._simulator.write(address, b"".join(field.to_bytes(4, "little") for field in fields))
+        return address
+
+    def _address(self, place: str, position: int) -> int:
+        match place:
+            case "input":
+                return self._inputs[position]
+            case "output":
+                return self._outputs[position]
+            case "constant":
+                return self._simulator.symbols[f"tvmgen_{self._metadata['model']}_constant_{position}"]
+            case _:
+                return self._pool + position
+
+    def _read(self, index: int) -> NDArray[Any]:
+        tensor = self._metadata["outputs"][index]
+        data = self._simulator.read(self._outputs[index], tensor["size_bytes"])
+        return np.frombuffer(data, np.dtype(tensor["dtype"])).reshape(tensor["shape"]).copy()
