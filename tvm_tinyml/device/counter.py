@@ -5,8 +5,9 @@ from __future__ import annotations
 import ctypes
 import importlib
 import warnings
+from functools import cache
 from types import ModuleType
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,8 +15,8 @@ from numpy.typing import NDArray
 from tvm_tinyml.device.engine import OUTSIDE, EdgeProfile, instruction_offsets
 from tvm_tinyml.errors import DeviceError
 
-if TYPE_CHECKING:
-    from unicorn import Uc
+Machine = Any
+"""A ``unicorn.Uc``; its bindings are typed in part only, and need not be installed."""
 
 RUNNING, BUDGET_SPENT, OUT_OF_MEMORY, UNREADABLE, MISALIGNED = range(5)
 """States of a counter; all but the first stop the machine."""
@@ -24,7 +25,7 @@ RUNNING, BUDGET_SPENT, OUT_OF_MEMORY, UNREADABLE, MISALIGNED = range(5)
 class Counter(Protocol):
     """Counts the blocks that a machine executes and stops it when the budget is spent."""
 
-    def attach(self, machine: Uc, *, check_alignment: bool) -> None:
+    def attach(self, machine: Machine, *, check_alignment: bool) -> None:
         """Hook into a machine, once.
 
         check_alignment : also stop at misaligned accesses that a Cortex-M refuses and Unicorn performs.
@@ -51,16 +52,20 @@ class Counter(Protocol):
 def make_counter() -> Counter:
     """The native counter, or with a RuntimeWarning the one in Python, which is 50 times slower."""
     try:
-        module = importlib.import_module("tvm_tinyml.device._counter")
-        return NativeCounter(module)
+        return NativeCounter(importlib.import_module("tvm_tinyml.device._counter"))
     except (ImportError, OSError) as error:
-        warnings.warn(
-            f"simulation is about 50 times slower than it could be, since the native counter is missing ({error}); "
-            "reinstall tvm_tinyml from a wheel or with a C compiler",
-            RuntimeWarning,
-            stacklevel=2,
-        )
+        _warn_slow(str(error))
         return PythonCounter()
+
+
+@cache  # once per process and reason
+def _warn_slow(reason: str) -> None:
+    warnings.warn(
+        f"simulation is about 50 times slower than it could be, since the native counter is missing ({reason}); "
+        "reinstall tvm_tinyml from a wheel or with a C compiler",
+        RuntimeWarning,
+        stacklevel=2,
+    )
 
 
 class NativeCounter:
@@ -87,7 +92,7 @@ class NativeCounter:
             function.restype, function.argtypes = result, arguments
         self._handle: int | None = None
 
-    def attach(self, machine: Uc, *, check_alignment: bool) -> None:
+    def attach(self, machine: Machine, *, check_alignment: bool) -> None:
         """See ``Counter.attach``."""
         # Unicorn's own bindings can only hook Python functions. These two names are private: their version is pinned.
         from unicorn.arm_const import UC_ARM_REG_PC
@@ -111,6 +116,8 @@ class NativeCounter:
             status = uclib.uc_hook_add(machine._uch, ctypes.byref(hook), kind, address_of(callback), handle, 1, 0)
             if status != 0:
                 raise DeviceError(f"Unicorn refuses the instruction counter (status {status})")
+        # A block that was translated before its hook was added would never call it.
+        machine.ctl_flush_tb()
         self.start(0)
 
     def start(self, budget: int) -> None:
@@ -148,26 +155,26 @@ class PythonCounter:
     """The same numbers without native code."""
 
     def __init__(self) -> None:
+        self.start(0)
+
+    def start(self, budget: int) -> None:
+        """See ``Counter.start``."""
         self.state = RUNNING
         self.misaligned_address = 0
-        self._left = 0
+        self._left = budget
         self._current = OUTSIDE
         self._indices: dict[tuple[int, int], int] = {}
         self._instructions: list[int] = []
         self._edges: dict[tuple[int, int], int] = {}
 
-    def attach(self, machine: Uc, *, check_alignment: bool) -> None:
+    def attach(self, machine: Machine, *, check_alignment: bool) -> None:
         """See ``Counter.attach``."""
         from unicorn.unicorn_const import UC_HOOK_BLOCK, UC_HOOK_MEM_READ, UC_HOOK_MEM_WRITE
 
         machine.hook_add(UC_HOOK_BLOCK, self._on_block)
         if check_alignment:
             machine.hook_add(UC_HOOK_MEM_READ | UC_HOOK_MEM_WRITE, self._on_access)
-
-    def start(self, budget: int) -> None:
-        """See ``Counter.start``."""
-        self.__init__()  # type: ignore[misc]
-        self._left = budget
+        machine.ctl_flush_tb()
 
     def profile(self) -> EdgeProfile:
         """See ``Counter.profile``."""
@@ -179,7 +186,7 @@ class PythonCounter:
     def close(self) -> None:
         """See ``Counter.close``."""
 
-    def _on_block(self, machine: Uc, address: int, size: int, _user: object) -> None:
+    def _on_block(self, machine: Machine, address: int, size: int, _user: object) -> None:
         index = self._indices.get((address, size))
         if index is None:
             index = self._indices[address, size] = len(self._instructions)
@@ -193,7 +200,7 @@ class PythonCounter:
         self._edges[edge] = self._edges.get(edge, 0) + 1
         self._current = index
 
-    def _on_access(self, machine: Uc, _kind: int, address: int, size: int, _value: int, _user: object) -> None:
+    def _on_access(self, machine: Machine, _kind: int, address: int, size: int, _value: int, _user: object) -> None:
         from unicorn.arm_const import UC_ARM_REG_PC
 
         if address & 3 == 0 or size < 4 or self.state != RUNNING:

@@ -161,7 +161,10 @@ class ElfObject:
             raise DeviceError(f"{name}: the ELF file of {len(data)} bytes is cut short or damaged ({error})") from error
 
     def to_bytes(self) -> bytes:
-        """Write the object; equal objects give equal bytes. Local symbols are moved to the front, as ELF demands."""
+        """Write the object; equal objects give equal bytes.
+
+        Local symbols move to the front, as ELF demands. Unwind tables lose the link to their code: strip them first.
+        """
         return _Writer(self).to_bytes()
 
     def size(self) -> ObjectSize:
@@ -253,7 +256,7 @@ def _parse(data: bytes, name: str) -> ElfObject:
         Section(
             name=_string(section_names, headers[i][0]),
             type=headers[i][1],
-            flags=headers[i][2],
+            flags=headers[i][2] & ~SHF_GROUP,
             alignment=max(1, headers[i][8]),
             size_bytes=headers[i][5],
             data=contents(i),
@@ -284,100 +287,66 @@ class _Strings:
 
 
 class _Writer:
-    """Lays out one object: header, contents, relocations, symbols, strings, section headers."""
+    """Lays out one object: sections, their relocations, symbols, names; then the table of all these."""
 
     def __init__(self, item: ElfObject) -> None:
         self.item = item
         order = sorted(range(len(item.symbols)), key=lambda i: not item.symbols[i].local)  # stable: locals first
         self.symbols = [item.symbols[i] for i in order]
-        self.new_index = {old: new + 1 for new, old in enumerate(order)}  # 0 is the null symbol
-        self.section_names = _Strings()
+        self.new_index = {-1: 0} | {old: new for new, old in enumerate(order, start=1)}  # 0 is the null symbol
+        self.names = _Strings()
         self.body = bytearray(_HEADER.size)
         self.headers = [bytes(_SECTION.size)]
 
     def to_bytes(self) -> bytes:
-        for section in self.item.sections:
-            self._add(section.name, section.type, section.flags, section.data, section.alignment, section)
-        symtab_index = 1 + len(self.item.sections) + sum(1 for s in self.item.sections if s.relocations)
-        for index, section in enumerate(self.item.sections, start=1):
-            if section.relocations:
-                table = b"".join(
-                    _RELOCATION.pack(r.offset, r.type | (self.new_index[r.symbol] if r.symbol >= 0 else 0) << 8)
-                    for r in section.relocations
-                )
-                self._add(
-                    f".rel{section.name}", SHT_REL, SHF_INFO_LINK, table, 4, link=symtab_index, info=index, entry=8
-                )
+        sections = self.item.sections
+        for s in sections:
+            self._add(s.name, s.type, s.data, s.alignment, flags=s.flags, size=s.size_bytes, entry_size=s.entry_size)
+        symtab_index = 1 + len(sections) + sum(1 for s in sections if s.relocations)
+        for index, s in enumerate(sections, start=1):
+            if s.relocations:
+                table = [_RELOCATION.pack(r.offset, self.new_index[r.symbol] << 8 | r.type) for r in s.relocations]
+                self._add_table(f".rel{s.name}", SHT_REL, table, flags=SHF_INFO_LINK, link=symtab_index, info=index)
         strings = _Strings()
-        symtab = bytearray(_SYMBOL.size)
-        for symbol in self.symbols:
-            index = _SPECIAL_SHN.get(symbol.section, symbol.section + 1)
-            symtab += _SYMBOL.pack(
-                strings.add(symbol.name),
-                symbol.value,
-                symbol.size_bytes,
-                symbol.binding << 4 | symbol.type,
-                symbol.visibility,
-                index,
-            )
-        first_global = 1 + sum(1 for s in self.symbols if s.local)
-        self._add(
-            ".symtab", SHT_SYMTAB, 0, bytes(symtab), 4, link=symtab_index + 1, info=first_global, entry=_SYMBOL.size
-        )
-        self._add(".strtab", SHT_STRTAB, 0, bytes(strings.data), 1)
-        self.section_names.add(".shstrtab")
-        self._add(".shstrtab", SHT_STRTAB, 0, bytes(self.section_names.data), 1)
+        symbols = [bytes(_SYMBOL.size), *(self._symbol(symbol, strings) for symbol in self.symbols)]
+        first_global = 1 + sum(1 for symbol in self.symbols if symbol.local)
+        self._add_table(".symtab", SHT_SYMTAB, symbols, link=symtab_index + 1, info=first_global)
+        self._add(".strtab", SHT_STRTAB, bytes(strings.data), 1)
+        self.names.add(".shstrtab")
+        self._add(".shstrtab", SHT_STRTAB, bytes(self.names.data), 1)
         self._align(4)
-        table_offset = len(self.body)
-        self.body[: _HEADER.size] = _HEADER.pack(
-            _IDENTITY,
-            _TYPE_RELOCATABLE,
-            _MACHINE_ARM,
-            1,
-            0,
-            0,
-            table_offset,
-            self.item.flags,
-            _HEADER.size,
-            0,
-            0,
-            _SECTION.size,
-            len(self.headers),
-            len(self.headers) - 1,
-        )
+        fixed = (_IDENTITY, _TYPE_RELOCATABLE, _MACHINE_ARM, 1, 0, 0, len(self.body), self.item.flags, _HEADER.size)
+        last = len(self.headers) - 1
+        self.body[: _HEADER.size] = _HEADER.pack(*fixed, 0, 0, _SECTION.size, len(self.headers), last)
         return bytes(self.body) + b"".join(self.headers)
+
+    def _symbol(self, symbol: Symbol, strings: _Strings) -> bytes:
+        name = strings.add(symbol.name)
+        kind = symbol.binding << 4 | symbol.type
+        section = _SPECIAL_SHN.get(symbol.section, symbol.section + 1)
+        return _SYMBOL.pack(name, symbol.value, symbol.size_bytes, kind, symbol.visibility, section)
 
     def _align(self, alignment: int) -> None:
         self.body += bytes(-len(self.body) % alignment)
 
+    def _add_table(self, name: str, kind: int, rows: list[bytes], *, flags: int = 0, link: int, info: int) -> None:
+        self._add(name, kind, b"".join(rows), 4, flags=flags, link=link, info=info, entry_size=len(rows[0]))
+
     def _add(
         self,
         name: str,
-        section_type: int,
-        flags: int,
+        kind: int,
         data: bytes,
         alignment: int,
-        section: Section | None = None,
         *,
+        flags: int = 0,
+        size: int | None = None,
         link: int = 0,
         info: int = 0,
-        entry: int = 0,
+        entry_size: int = 0,
     ) -> None:
         self._align(alignment)
-        size = section.size_bytes if section else len(data)
-        entry = section.entry_size if section else entry
-        self.headers.append(
-            _SECTION.pack(
-                self.section_names.add(name),
-                section_type,
-                flags,
-                0,
-                len(self.body),
-                size,
-                link,
-                info,
-                alignment,
-                entry,
-            )
-        )
+        size = len(data) if size is None else size
+        place = (self.names.add(name), kind, flags, 0, len(self.body), size)
+        self.headers.append(_SECTION.pack(*place, link, info, alignment, entry_size))
         self.body += data

@@ -236,27 +236,23 @@ class _Linker:
         return item.address + symbol.offset
 
     def _code_ranges(self) -> tuple[CodeRange, ...]:
-        starts: dict[tuple[int, int], dict[int, Symbol]] = {}
+        starts: dict[tuple[int, int], dict[int, str]] = {}
         for number, item in enumerate(self.objects):
-            for symbol in item.symbols:
-                if symbol.type == STT_FUNC and (number, symbol.section) in self.placed:
-                    functions = starts.setdefault((number, symbol.section), {})
-                    known = functions.get(symbol.offset)
-                    if known is None or _preference(symbol) < _preference(known):
-                        functions[symbol.offset] = symbol
+            functions = [s for s in item.symbols if s.type == STT_FUNC and (number, s.section) in self.placed]
+            for symbol in sorted(functions, key=lambda s: self._preference(number, s)):
+                starts.setdefault((number, symbol.section), {}).setdefault(symbol.offset, symbol.name)
         ranges: list[CodeRange] = []
         for key, placed in self.placed.items():
             if not placed.section.executable:
                 continue
-            names = {offset: symbol.name for offset, symbol in starts.get(key, {}).items()}
-            names.setdefault(0, placed.section.name)
+            names = {0: placed.section.name} | starts.get(key, {})
             offsets = sorted(names)
             for offset, end in zip(offsets, [*offsets[1:], placed.section.size_bytes], strict=True):
                 if end > offset:
                     ranges.append(CodeRange(placed.address + offset, placed.address + end, names[offset]))
         return tuple(sorted(ranges, key=lambda r: r.start))
 
-
-def _preference(symbol: Symbol) -> tuple[bool, int, str]:
-    """Of several names for one address the global, then shortest, then alphabetically first one is shown."""
-    return symbol.local, len(symbol.name), symbol.name
+    def _preference(self, number: int, symbol: Symbol) -> tuple[bool, int, str]:
+        """Of several names for one address the first by this key is shown: one that leads there, a short one."""
+        leads_here = not symbol.local and self.globals[symbol.name] == (number, symbol)
+        return not leads_here, len(symbol.name), symbol.name

@@ -194,13 +194,15 @@ class Simulator:
         ------
         FaultError : the program faulted; the message names the address, the instruction and its function.
         BudgetError : the budget is spent.
-        DeviceError : there is no such function, or an argument does not fit 32 bits.
+        DeviceError : there is no such function, an argument does not fit 32 bits, or the budget is not positive.
         """
         image = self._loaded()
         entry = image.symbols.get(symbol)
         if entry is None or image.range_at(entry) is None:
             functions = ", ".join(sorted(n for n, a in image.symbols.items() if image.range_at(a))) or "none"
             raise DeviceError(f"no function named '{symbol}' is loaded; there are: {functions}")
+        if not 0 < budget < 2**63:
+            raise DeviceError(f"a budget of {budget} instructions is not between 1 and 2**63 - 1")
         for position, argument in enumerate(arguments):
             if not -(2**31) <= argument < 2**32:
                 raise DeviceError(f"argument {position} of '{symbol}', {argument}, does not fit 32 bits")

@@ -8,7 +8,6 @@ from dataclasses import replace
 from tvm_tinyml.device.elf import (
     ABSOLUTE,
     COMMON,
-    SHF_GROUP,
     SHT_ARM_ATTRIBUTES,
     SHT_ARM_EXIDX,
     SHT_NOBITS,
@@ -74,7 +73,6 @@ def strip(data: bytes, name: str = "object", *, discard: Collection[str] = ()) -
     sections = tuple(
         replace(
             section,
-            flags=section.flags & ~SHF_GROUP,
             relocations=tuple(replace(r, symbol=new_symbol[r.symbol]) for r in section.relocations),
         )
         for section in (item.sections[i] for i in kept)

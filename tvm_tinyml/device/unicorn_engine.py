@@ -23,12 +23,13 @@ CPU_MODELS = {
 
 _EXCEPTIONS = {
     2: "it asks an operating system for a service (SVC)",
-    3: "it jumps to a place where no code is",
     4: "the access is misaligned",
     7: "it meets a breakpoint (BKPT)",
     17: "the core has no unit for this instruction (such as floating point)",
 }
-"""QEMU's exception numbers that a program can raise."""
+"""QEMU's numbers of the exceptions that a program can raise."""
+
+_PREFETCH_ABORT = 3
 
 
 class UnicornEngine:
@@ -79,16 +80,14 @@ class UnicornEngine:
         self._counter.attach(self._machine, check_alignment=check_alignment and core != "cortex-m0plus")
         self._fresh = self._machine.context_save()
         self._image: Image | None = None
-        self._code_end = self.memory.flash.origin
 
     def load(self, image: Image) -> None:
         """See ``Engine.load``."""
         for segment in (*image.flash, *image.ram):
             self._machine.mem_write(segment.address, segment.data)
         # Writing does not invalidate what was translated before: without this the previous program would run again.
-        self._code_end = max(self._code_end, image.flash_end)
-        self._machine.ctl_remove_cache(self.memory.flash.origin, self._code_end)
-        self._code_end = image.flash_end
+        # ctl_remove_cache would do as well, but the translations' memory grows with each program then.
+        self._machine.ctl_flush_tb()
         self._image = image
 
     def write(self, address: int, data: bytes) -> None:
@@ -96,7 +95,7 @@ class UnicornEngine:
         region = self._region(address, len(data))
         self._machine.mem_write(address, data)
         if region is self.memory.flash:
-            self._machine.ctl_remove_cache(address, address + len(data))
+            self._machine.ctl_flush_tb()
 
     def read(self, address: int, size_bytes: int) -> bytes:
         """See ``Engine.read``."""
@@ -161,8 +160,9 @@ class UnicornEngine:
         if self._access is not None:
             raise self._access_fault(pc, *self._access)
         if self._exception is not None:
-            number = self._exception
-            raise self._fault(pc, _EXCEPTIONS.get(number, f"it raises exception {number}"))
+            if self._exception == _PREFETCH_ABORT:
+                raise self._jump_fault(pc)
+            raise self._fault(pc, _EXCEPTIONS.get(self._exception, f"it raises exception {self._exception}"))
         if error is not None:
             code = self._code_at(pc)
             raise self._fault(pc, f"{error}; the code there is {code}" if code else str(error))
@@ -174,10 +174,14 @@ class UnicornEngine:
     def _access_fault(self, pc: int, kind: int, address: int, size: int) -> FaultError:
         constants = self._constants
         if kind in (constants.UC_MEM_FETCH_UNMAPPED, constants.UC_MEM_FETCH_PROT):
-            return self._fault(pc, "it jumps to a place where no code is", address)
+            return self._jump_fault(pc)
         verb = "reads" if kind in (constants.UC_MEM_READ_UNMAPPED, constants.UC_MEM_READ_PROT) else "writes"
         where = "which is read-only" if kind == constants.UC_MEM_WRITE_PROT else "where no memory is"
         return self._fault(pc, f"it {verb} {size} bytes at {address:#010x}, {where}", address)
+
+    def _jump_fault(self, pc: int) -> FaultError:
+        caller = self._describe(int(self._machine.reg_read(self._arm.UC_ARM_REG_LR)) & ~1)
+        return self._fault(pc, f"it jumps to a place where no code is; the last return address is {caller}", pc)
 
     def _check_instructions(self, profile: EdgeProfile) -> None:
         if self.core != "cortex-m3":
