@@ -2,6 +2,7 @@
 
 from tvm_tinyml.passes.fold_quantization import FoldQuantization
 from tvm_tinyml.passes.lower_to_kernels import LowerToKernels
+from tvm_tinyml.passes.resize_to_gather import ResizeToGather
 from tvm_tinyml.passes.split_padding import SplitPadding
 
-__all__ = ["FoldQuantization", "LowerToKernels", "SplitPadding"]
+__all__ = ["FoldQuantization", "LowerToKernels", "ResizeToGather", "SplitPadding"]

@@ -38,6 +38,7 @@ def compile_model(model: Model, target: Target, options: BuildOptions) -> Librar
         [
             # 1. graph: canonical QDQ in, integer operators out
             passes.FoldQuantization(),
+            passes.ResizeToGather(),
             passes.SplitPadding(),
             # 2. kernels: integer operators become PrimFuncs, what only moves data is lowered by TVM
             passes.LowerToKernels(target.traits),

@@ -76,7 +76,7 @@ def _rewrite(main: relax.Function, group: Group) -> relax.Function:
 
 def _check_no_float(main: relax.Function) -> None:
     left = [
-        f"{binding.value.op.name.removeprefix('relax.')} ('{binding.var.name_hint}')"
+        f"{binding.value.op.name.removeprefix('relax.')} ('{binding.var.name}')"
         for block in main.body.blocks
         for binding in block.bindings
         if isinstance(binding.value, relax.Call) and "float" in str(getattr(binding.var.ty, "dtype", ""))

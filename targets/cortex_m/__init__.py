@@ -77,6 +77,7 @@ def _llvm(core: Core, features: frozenset[str], float_abi: str) -> dict[str, obj
         "mcpu": core.name,
         "mfloat-abi": "hard" if float_abi == "hard" else "soft",
         "num-cores": 1,
+        "vector-width": 32,  # no vectors; without this TVM guesses and warns
     }
     attributes = [f"-{'dsp' if feature == 'dsp' else 'fpregs'}" for feature in sorted(core.features - features)]
     return {**description, "mattr": attributes} if attributes else description

@@ -1,0 +1,77 @@
+"""The figures of one library: the content of ``bench --json``."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tvm_tinyml.library import Library
+from tvm_tinyml.model import Model
+from tvm_tinyml.passes import FoldQuantization
+from tvm_tinyml.reference.evaluate import evaluate
+
+
+def xorshift_bytes(count: int) -> NDArray[np.int8]:
+    """Return the documented input of benchmarks: the low bytes of xorshift32 from state 1 (shifts 13, 17, 5)."""
+    state, result = 1, np.zeros(count, np.uint8)
+    for i in range(count):
+        state ^= state << 13 & 0xFFFFFFFF
+        state ^= state >> 17
+        state ^= state << 5 & 0xFFFFFFFF
+        result[i] = state & 0xFF
+    return result.view(np.int8)
+
+
+def bench(library: Library, model: Model | None = None, *, on: str = "sim") -> dict[str, Any]:
+    """Run a library on the benchmark's input and return its figures.
+
+    Parameters
+    ----------
+    model : the source of the library; with it the outputs are compared with the reference.
+
+    Returns
+    -------
+    dict with the keys of ``bench --json``. ``cycles`` is None: the simulator counts instructions.
+    """
+    inputs = _inputs(library)
+    profile = library.profile(inputs, on=on)
+    metadata = library.metadata
+    counts = {layer.name: layer.instructions for layer in profile.layers}
+    return {
+        "model": library.name,
+        "target": metadata["target"],
+        "memory": "zero-wait",
+        "on": on,
+        "model_version": None,
+        "macs": metadata["macs"],
+        "macs_executed": metadata["macs"],
+        "cycles": None,
+        "instructions": profile.instructions,
+        "ram_bytes": metadata["ram_bytes"],
+        "stack_bytes_measured": profile.stack_bytes,
+        "flash_bytes": metadata["flash_bytes"],
+        "reference": _compare(library, model, inputs, on) if model else None,
+        "kernels": metadata["kernels"],
+        "layers": [
+            {"name": l["name"], "op": l["op"], "macs": l["macs"], "cycles": None, "instructions": counts[l["name"]]}
+            for l in metadata["layers"]
+        ],
+    }
+
+
+def _inputs(library: Library) -> dict[str, NDArray[Any]]:
+    tensors = library.metadata["inputs"]
+    sizes = [int(np.prod(t["shape"])) for t in tensors]
+    stream = np.split(xorshift_bytes(sum(sizes)), np.cumsum(sizes)[:-1])
+    return {
+        t["name"]: part.view(np.dtype(t["dtype"])).reshape(t["shape"]) for t, part in zip(tensors, stream, strict=True)
+    }
+
+
+def _compare(library: Library, model: Model, inputs: dict[str, NDArray[Any]], on: str) -> dict[str, Any]:
+    expected = evaluate(FoldQuantization()(model.module), list(inputs.values()))
+    outputs = list(library.run(inputs, on=on).values())
+    differing = sum(int((a != b).sum()) for a, b in zip(outputs, expected, strict=True))
+    return {"name": model.reference, "differing": differing, "of": sum(a.size for a in outputs)}

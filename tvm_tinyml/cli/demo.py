@@ -1,0 +1,39 @@
+"""``tvm-tinyml demo``."""
+
+from __future__ import annotations
+
+import argparse
+
+NAME, HELP = "demo", "compile a small classifier of digits and run it on a simulated Cortex-M4"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the command's options."""
+    parser.add_argument("--target", default="cortex-m4", metavar="T", help="default: cortex-m4")
+    parser.add_argument("-o", "--output", default="demo-out", metavar="OUT", help="folder to write; default: demo-out")
+
+
+def execute(options: argparse.Namespace) -> bool:
+    """Compile, write, run over the test pictures and say what came out."""
+    from tvm_tinyml.api import build
+    from tvm_tinyml.demo import digits
+    from tvm_tinyml.frontend import load
+
+    content, images, labels = digits()
+    library = build(load(content, name="digits"), options.target)
+    library.write(options.output)
+    print(f"compiled 'digits' for {options.target}; running {len(images)} pictures on the simulator")
+    (scores,) = library.run(images).values()
+    right = int((scores.reshape(len(images), -1).argmax(axis=1) == labels).sum())
+    profile = library.profile(images[:1])
+    ram, flash = library.metadata["ram_bytes"], library.metadata["flash_bytes"]
+    print(f"accuracy      {right} of {len(labels)} right, {100 * right / len(labels):.1f} %")
+    print(f"instructions  {profile.instructions:,} an inference, {library.metadata['macs']:,} multiply-accumulates")
+    print(f"RAM           {ram['total']:,} bytes: workspace {ram['workspace']:,}, stack {ram['stack']:,}")
+    print(f"flash         {flash['total']:,} bytes: weights {flash['weights']:,}, code {flash['code']:,}")
+    print(f"files         {options.output}/include/tvmgen_digits.h    the interface")
+    print(f"              {options.output}/lib/libtvmgen_digits.a     link this, or")
+    print(f"              {options.output}/src/                       build this")
+    print(f"              {options.output}/report.html                open this")
+    print("Instructions are counted on a simulator. They are not cycles, and no board was measured.")
+    return True

@@ -1,0 +1,171 @@
+"""Run an integer graph in numpy: what every compiled library must compute, byte for byte."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from tvm import IRModule, relax
+from tvm.ir import GenericConst
+
+from tvm_tinyml.passes.integer_ops import attributes_of
+from tvm_tinyml.reference import movement, operators
+
+Array = NDArray[Any]
+Evaluate = Callable[[Sequence[Any], relax.Call], Any]
+
+
+def evaluate(module: IRModule, inputs: Sequence[Array]) -> list[Array]:
+    """Return the outputs of ``main`` for one sample.
+
+    Parameters
+    ----------
+    module : after :class:`tvm_tinyml.passes.FoldQuantization`: integer operators and moves of data.
+    inputs : in the order of the parameters, with their shapes and dtypes.
+    """
+    main = module["main"]
+    values: dict[relax.Var, Any] = dict(zip(main.params, inputs, strict=True))
+
+    def value(expr: relax.Expr) -> Any:
+        match expr:
+            case relax.Var():
+                return values[expr]
+            case GenericConst():
+                return expr.value.numpy()
+            case relax.Tuple():
+                return [value(field) for field in expr.fields]
+            case relax.TupleGetItem():
+                return value(expr.tuple_value)[int(expr.index)]
+            case _:
+                return _OPERATORS[expr.op.name]([value(argument) for argument in expr.args if _is_tensor(argument)], expr)
+
+    for block in main.body.blocks:
+        for binding in block.bindings:
+            values[binding.var] = value(binding.value)
+    result = value(main.body.body)
+    return list(result) if isinstance(result, list) else [result]
+
+
+def _is_tensor(expr: relax.Expr) -> bool:
+    return isinstance(expr, relax.Var | GenericConst | relax.Tuple)
+
+
+def _conv2d(args: Sequence[Array], call: relax.Call) -> Array:
+    a: Mapping[str, Any] = attributes_of(call)
+    return operators.conv2d(
+        *args,
+        strides=tuple(a["strides"]),
+        padding=tuple(a["padding"]),
+        dilation=tuple(a["dilation"]),
+        **_pick(a, "groups", "input_zero_point", "output_zero_point", "clamp_min", "clamp_max"),
+    )
+
+
+def _dense(args: Sequence[Array], call: relax.Call) -> Array:
+    return operators.dense(*args, **_pick(attributes_of(call), "output_zero_point", "clamp_min", "clamp_max"))
+
+
+def _sum(function: Callable[..., Array]) -> Evaluate:
+    def run(args: Sequence[Array], call: relax.Call) -> Array:
+        a = attributes_of(call)
+        scaled = {
+            f"{ours}_{what}": a[f"{theirs}_{what}"]
+            for ours, theirs in (("a", "input1"), ("b", "input2"))
+            for what in ("zero_point", "multiplier", "shift")
+        }
+        rest = _pick(a, "left_shift", "output_multiplier", "output_shift", "output_zero_point", "clamp_min", "clamp_max")
+        return function(*args, **scaled, **rest)
+
+    return run
+
+
+def _multiply(args: Sequence[Array], call: relax.Call) -> Array:
+    a = attributes_of(call)
+    return operators.mul(
+        *args,
+        a_zero_point=a["input1_zero_point"],
+        b_zero_point=a["input2_zero_point"],
+        multiplier=a["output_multiplier"],
+        shift=a["output_shift"],
+        **_pick(a, "output_zero_point", "clamp_min", "clamp_max"),
+    )
+
+
+def _pool(function: Callable[..., Array]) -> Evaluate:
+    def run(args: Sequence[Array], call: relax.Call) -> Array:
+        a: Mapping[str, Any] = attributes_of(call)
+        window = {"strides": tuple(a["strides"]), "padding": tuple(a["padding"])}
+        return function(*args, tuple(a["pool_size"]), **window, **_pick(a, "clamp_min", "clamp_max"))
+
+    return run
+
+
+def _mean(args: Sequence[Array], call: relax.Call) -> Array:
+    a: Mapping[str, Any] = attributes_of(call)
+    result = operators.mean(
+        *args,
+        a["axes"],
+        keep_dims=bool(a["keepdims"]),
+        **_pick(a, "multiplier", "shift", "input_zero_point", "output_zero_point"),
+    )
+    return np.clip(result, a["clamp_min"], a["clamp_max"]).astype(np.int8)
+
+
+def _pad2d(args: Sequence[Array], call: relax.Call) -> Array:
+    a: Mapping[str, Any] = attributes_of(call)
+    top, left, bottom, right = a["padding"]
+    return movement.pad(args[0], ((0, 0), (top, bottom), (left, right), (0, 0)), a["value"])
+
+
+def _pad(args: Sequence[Array], call: relax.Call) -> Array:
+    widths = [int(i) for i in call.attrs.pad_width]
+    pairs = list(zip(widths[::2], widths[1::2], strict=True))
+    return movement.pad(args[0], pairs, int(call.attrs.pad_value))
+
+
+def _permute(args: Sequence[Array], call: relax.Call) -> Array:
+    axes = call.attrs.axes
+    order = [int(i) for i in axes] if axes is not None else list(range(args[0].ndim))[::-1]
+    return movement.transpose(args[0], order)
+
+
+def _split(args: Sequence[Array], call: relax.Call) -> list[Array]:
+    where, axis = call.attrs.indices_or_sections, int(call.attrs.axis)
+    sections = [int(i) for i in where] if hasattr(where, "__len__") else int(where)
+    return np.split(args[0], sections, axis=axis)
+
+
+def _strided_slice(args: Sequence[Array], call: relax.Call) -> Array:
+    axes, begin, end, strides = ([int(v.value) for v in field.fields] for field in call.args[1:5])
+    index = [slice(None)] * args[0].ndim
+    for axis, start, stop, step in zip(axes, begin, end, strides, strict=True):
+        index[axis] = slice(start, stop if stop >= 0 or step > 0 else None, step)
+    return np.ascontiguousarray(args[0][tuple(index)])
+
+
+def _pick(attributes: Mapping[str, Any], *names: str) -> dict[str, Any]:
+    return {name: attributes[name] for name in names if name in attributes}
+
+
+_OPERATORS: dict[str, Evaluate] = {
+    "tinyml.conv2d": _conv2d,
+    "tinyml.dense": _dense,
+    "tinyml.add": _sum(operators.add),
+    "tinyml.subtract": _sum(operators.sub),
+    "tinyml.multiply": _multiply,
+    "tinyml.avg_pool2d": _pool(operators.avg_pool2d),
+    "tinyml.max_pool2d": _pool(operators.max_pool2d),
+    "tinyml.mean": _mean,
+    "tinyml.lookup": lambda args, _: operators.lookup(*args),
+    "tinyml.softmax": lambda args, _: operators.softmax(*args),
+    "tinyml.pad2d": _pad2d,
+    "tinyml.gather2d": lambda args, _: args[0][:, args[1][:, None], args[2][None, :]],
+    "relax.reshape": lambda args, call: movement.reshape(args[0], [int(i) for i in call.ty.shape]),
+    "relax.permute_dims": _permute,
+    "relax.concat": lambda args, call: movement.concat(args[0], int(call.attrs.axis)),
+    "relax.split": _split,
+    "relax.strided_slice": _strided_slice,
+    "relax.nn.pad": _pad,
+}
