@@ -2,15 +2,16 @@
 
 Canonical form
 --------------
-A Relax module with one function ``main``: one dataflow block, static shapes, constants in place, one parameter for each
-input and a tuple for several outputs. The module's attribute ``tinyml.reference`` says whose rounding is meant,
-``tflite`` or ``onnx``. Variables are called after the tensors of the source; those named ``real`` are float32.
+A Relax module with one function ``main``: one dataflow block (none when nothing is computed), static shapes, constants
+in place, one parameter for each input and a tuple for several outputs. The module's attribute ``tinyml.reference`` says
+whose rounding is meant, ``tflite`` or ``onnx``. Variables are called after the tensors of the source; those named
+``real`` are float32.
 
 Activations are int8, in memory order NHWC. Below, ``dq(x)`` is ``relax.dequantize(x, scale, zero_point, axis=-1)`` and
 ``q(y)`` is ``relax.quantize(y, scale, zero_point, axis=-1, out_dtype="int8")`` with scalar constants, float32 and int8.
 A weight is ``dq(w) = relax.dequantize(w, scale, 0, axis=0)``: int8, output channels first, `scale` float32 of shape
 () or [O], the zero point int8 zeros of the same shape. Every operator has its own dequantize, also of a shared tensor.
-``act`` is nothing, ``relax.nn.relu`` or ``relax.clip``, which follows TFLite's fused activation.
+``act`` is nothing, ``relax.nn.relu`` or ``relax.clip``.
 
 ======================  ================================================================================================
 convolution             ``q(act(nn.conv2d(dq(x), dq(w)) [+ bias]))``, data NHWC, kernel OHWI, four pads (top, left,
@@ -25,7 +26,7 @@ softmax                 ``q(nn.softmax(dq(x), axis=-1))``
 function                ``q(f(dq(x)))``, f one of ``sigmoid``, ``tanh``, ``nn.relu``, ``clip``, ``nn.leakyrelu``,
                         ``exp``, ``abs``, ``negative`` and ``tinyml.hard_swish`` (our own, see :mod:`.qdq`)
 requantization          ``q(dq(x))``, never with equal parameters on both sides
-moving elements         ``reshape``, ``permute_dims``, ``concat``, ``split`` (then ``TupleGetItem``), ``strided_slice``,
+moving elements         ``reshape``, ``permute_dims``, ``concat``, ``split`` (at indices), ``strided_slice``,
                         ``nn.pad`` (constant), ``image.resize2d`` (nearest_neighbor, NHWC): always on int8 itself; where
                         the source changes scale or zero point there, a requantization stands before or after
 uint8 input             ``q(relax.dequantize(x, scale, zero_point + 128))``: int8 from there on

@@ -24,7 +24,6 @@ from tvm_tinyml.model import Model
 
 _TO_NHWC = (0, 2, 3, 1)
 _TO_NCHW = (0, 3, 1, 2)
-_FLOAT32_MAX = float(np.finfo(np.float32).max)
 _ADVICE = "Quantize weights and all activations in QDQ form, as onnxruntime.quantization.quantize_static does."
 
 
@@ -35,7 +34,8 @@ def load(model: onnx.ModelProto, name: str) -> Model:
     ------
     ModelError : see :func:`tvm_tinyml.frontend.load`.
     """
-    return _Import(Graph(model)).run(name)
+    with qdq.importing("The ONNX model"):
+        return _Import(Graph(model)).run(name)
 
 
 @dataclass(frozen=True)
@@ -90,7 +90,8 @@ class _Import:
             self.define(port.name, _plain(self._input(port)))
         for node in self.graph.nodes:
             if node.outputs[0] not in self.fused and node.outputs[0] not in self._values:
-                _OPERATORS[node.kind](self, node)
+                with qdq.importing(node):
+                    _OPERATORS[node.kind](self, node)
         for port in self.graph.outputs:
             tensor = self.plain(self.value(port.name), port.name)
             self.builder.output(port.name, tensor, "uint8" if port.dtype == "uint8" else "int8")
@@ -195,7 +196,8 @@ class _Import:
             quantization = fixed
         if quantization is None:
             raise ModelError(
-                f"The model is not quantized: tensor '{name}' of {node}, {self.graph.use(name)}, is float. {_ADVICE}"
+                f"The model is not quantized: tensor '{name}' of {node}, {self.graph.use(name)}, is float, or "
+                f"quantized in two ways. {_ADVICE}"
             )
         return quantization
 
@@ -298,7 +300,7 @@ class _Chain:
     def activation(self) -> Function | None:
         """Fuse a Relu or Clip."""
         node = self.take("Relu", "Clip")
-        return None if node is None else _activation(self._context, node)
+        return None if node is None else _activation(self._context, node, self.to)
 
     @property
     def to(self) -> Quantization:
@@ -306,10 +308,12 @@ class _Chain:
         return self._context.target(self._node, self.name)
 
 
-def _activation(context: _Import, node: Node) -> Function:
+def _activation(context: _Import, node: Node, to: Quantization) -> Function:
+    """Return a Relu or Clip; a bound that is absent is what `to` can express."""
     if node.kind == "Relu":
         return qdq.RELU
-    return qdq.clip(context.number(node, 1, -_FLOAT32_MAX), context.number(node, 2, _FLOAT32_MAX))
+    low, high = (to.scale * (integer - to.zero_point) for integer in (-128, 127))
+    return qdq.clip(context.number(node, 1, low), context.number(node, 2, high))
 
 
 def _integer_bias(
@@ -464,7 +468,7 @@ def _apply(context: _Import, node: Node, function: Function, to: Quantization) -
 def _limit(context: _Import, node: Node) -> None:
     """Add a Relu or Clip that is no operator's activation."""
     to = context.target(node, inherit=context.x(node).tensor.quantization)
-    _apply(context, node, _activation(context, node), to)
+    _apply(context, node, _activation(context, node, to), to)
 
 
 def _leaky_relu(context: _Import, node: Node) -> None:

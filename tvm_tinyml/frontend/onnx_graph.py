@@ -156,6 +156,7 @@ class Graph:
         self.outputs = [Port(value.name, (), _dtype(value)) for value in graph.output]
         shapes = _shapes(model, self.inputs) if any(node.op_type == "Shape" for node in graph.node) else {}
         self.nodes = [_node(proto) for proto in graph.node if not self._compute(proto, shapes)]
+        self._quantizations: dict[tuple[str, str], Quantization | None] = {}
         self._consumers: dict[str, list[Node]] = {}
         for node in self.nodes:
             for name in node.inputs:
@@ -177,6 +178,12 @@ class Graph:
 
         `kind` is DequantizeLinear for a tensor of integers.
         """
+        key = name, kind
+        if key not in self._quantizations:
+            self._quantizations[key] = self._find_quantization(name, kind)
+        return self._quantizations[key]
+
+    def _find_quantization(self, name: str, kind: str) -> Quantization | None:
         found: set[Quantization | None] = set()
         for node in self._consumers.get(name, []):
             if node.kind == kind:
@@ -210,12 +217,12 @@ class Graph:
         values = self.constants[node.inputs[0]]
         scale = self.constant(node, 1)
         zero_point = self.constant(node, 2) if node.has(2) else np.zeros(scale.shape, values.dtype)
+        if scale.size == zero_point.size == 1:
+            scale, zero_point = scale.reshape(()), zero_point.reshape(())
         if node.attributes.get("block_size", 0) or scale.ndim > 1 or scale.shape != zero_point.shape:
             raise node.refuse("scales in blocks are not supported; use one, or one for each output channel.")
         if str(values.dtype) not in ("int8", "uint8", "int32"):
             raise node.refuse(f"constants of type {values.dtype} are not supported; use int8, uint8 or int32.")
-        if scale.size == 1:
-            scale, zero_point = scale.reshape(()), zero_point.reshape(())
         axis = node.attributes.get("axis", 1) % max(values.ndim, 1)
         if scale.ndim and scale.size != values.shape[axis]:
             raise node.refuse(f"{scale.size} scales for {values.shape[axis]} channels on axis {axis}.")

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -81,6 +82,17 @@ def identifier(text: str, default: str) -> str:
 def clip(low: float, high: float) -> Function:
     """Return the function that limits its argument to [low, high]."""
     return lambda x: relax.op.clip(x, low, high)
+
+
+@contextmanager
+def importing(operator: object) -> Iterator[None]:
+    """Turn what fails because an operator's shapes and options contradict each other into a ModelError."""
+    try:
+        yield
+    except (ArithmeticError, LookupError, RuntimeError, TypeError, ValueError) as error:
+        raise ModelError(
+            f"{operator}: its shapes or options contradict each other ({error}). Export the model again."
+        ) from error
 
 
 def _register_hard_swish() -> Op:

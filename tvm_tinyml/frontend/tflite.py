@@ -35,7 +35,8 @@ def load(content: bytes, name: str) -> Model:
     ------
     ModelError : see :func:`tvm_tinyml.frontend.load`.
     """
-    return _Import(read(content)).run(name)
+    with qdq.importing("The TFLite model"):
+        return _Import(read(content)).run(name)
 
 
 class _Import:
@@ -53,10 +54,12 @@ class _Import:
             self.values[i] = self._input(i)
         for operator in self.graph.operators:
             node = _Node(self, operator)
-            results = _OPERATORS[operator.kind](node)
-            for i, result in zip(operator.outputs, [results] if isinstance(results, Tensor) else results, strict=True):
+            with qdq.importing(node):
+                made = _OPERATORS[operator.kind](node)
+                results = dict(zip(operator.outputs, [made] if isinstance(made, Tensor) else made, strict=True))
+            for i, result in results.items():
                 self._check_shape(node, i, result)
-                self.values[i] = result
+            self.values.update(results)
         for i in self.graph.outputs:
             tensor = self.graph.tensors[i]
             self.builder.output(tensor.name, self.value(i), "uint8" if tensor.dtype == "uint8" else "int8")
@@ -86,6 +89,8 @@ class _Import:
                 raise ModelError(
                     f"Input '{tensor.name}': dimension {axis} may vary. Convert the model with a fixed shape."
                 )
+        if min(tensor.shape, default=1) < 1:
+            raise ModelError(f"Input '{tensor.name}' has shape {tensor.shape}. Convert the model with a fixed shape.")
         dtype = "uint8" if tensor.dtype == "uint8" else "int8"
         return self.builder.input(tensor.name, tensor.shape, dtype, self.quantization(i))
 
@@ -198,7 +203,7 @@ def _values(tensor: FileTensor) -> NDArray[Any]:
 
 def _check_supported(graph: FileGraph) -> None:
     unknown = [
-        f"{operator.kind} '{graph.tensors[operator.outputs[0]].name if operator.outputs else ''}'"
+        f"{operator.kind} '{graph.tensors[operator.outputs[0]].name}'"
         for operator in graph.operators
         if operator.kind not in _OPERATORS
     ]

@@ -62,7 +62,7 @@ OPTIONS: dict[str, tuple[Any, tuple[str, ...]]] = {
 
 _OPERATORS = {code: name for name, code in vars(tflite.BuiltinOperator).items() if isinstance(code, int)}
 
-_DAMAGE = (struct.error, IndexError, KeyError, OverflowError, TypeError, UnicodeDecodeError, ValueError)
+_DAMAGE = (struct.error, ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
 """What reading a flatbuffer with offsets out of range raises."""
 
 
@@ -183,7 +183,10 @@ def _operator(model: Any, operator: Any) -> FileOperator:
         record = type_()
         record.Init(table.Bytes, table.Pos)
         options = {field: getattr(record, field)() for field in fields}
-    return FileOperator(kind, _indices(operator.InputsAsNumpy()), _indices(operator.OutputsAsNumpy()), options)
+    outputs = _indices(operator.OutputsAsNumpy())
+    if not outputs:
+        raise ValueError(f"operator {kind} without outputs")
+    return FileOperator(kind, _indices(operator.InputsAsNumpy()), outputs, options)
 
 
 def _vector(array: Any) -> list[Any]:
