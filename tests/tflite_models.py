@@ -226,7 +226,10 @@ def relu6(seed: int) -> Network:
 
 def leaky_relu(seed: int) -> Network:
     g = _Draw(seed)
-    return g.finish("leaky_relu", g.leaky_relu(_all_values(g), g.pick((0.01, 0.1, 0.3, 1.0, 1.7, -0.2))))
+    x = _all_values(g)
+    # With equal scales a slope of a half gives halves, whose rounding shows the order of steps.
+    output = g.pick((None, None, (x.scale, g.random_quantization()[1])))
+    return g.finish("leaky_relu", g.leaky_relu(x, g.pick((0.01, 0.1, 0.3, 0.5, 1.0, 1.7, -0.2, -0.5)), output))
 
 
 def hard_swish(seed: int) -> Network:
@@ -245,7 +248,8 @@ def requantize(seed: int) -> Network:
     if g.rng.random() < 0.3:  # the change of sign that TFLM does with one exclusive or
         shift = {"uint8": 128, "int8": -128}.get(types[1], 0) if types[0] != types[1] else 0
         return g.finish("requantize", g.requantize(x, (scale, zeros[0] + shift), types[1]))
-    return g.finish("requantize", g.requantize(x, (scale * 2.0 ** g.rng.uniform(-4, 4), zeros[1]), types[1]))
+    ratio = 2.0 ** g.pick((g.rng.uniform(-4, 4), g.size(-4, 4)))  # powers of two give halves
+    return g.finish("requantize", g.requantize(x, (scale * ratio, zeros[1]), types[1]))
 
 
 def quantize(seed: int) -> Network:

@@ -18,6 +18,14 @@ def test_accumulators_wrap_to_32_bits() -> None:
     assert (int(below[0, 0]), int(above[0, 0])) == (127, -128)
 
 
+def test_sums_beyond_24_bits_are_exact(rng: np.random.Generator) -> None:
+    x, w = np.full((1, 2000), 127, np.int8), rng.integers(120, 128, (64, 2000)).astype(np.int8)
+    sums = (x.astype(np.int64) @ w.T.astype(np.int64))[0]
+    wanted = np.arange(-32, 32)
+    result = reference.dense(x, w, (wanted - sums).astype(np.int32), *quantize_multiplier(1.0))
+    assert result[0].tolist() == wanted.tolist()
+
+
 def test_folded_offset_is_the_offset_of_each_product(rng: np.random.Generator) -> None:
     x = rng.integers(-128, 128, (1, 7, 6, 4)).astype(np.int8)
     w = rng.integers(-128, 128, (3, 3, 3, 4)).astype(np.int8)
