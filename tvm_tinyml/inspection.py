@@ -14,7 +14,7 @@ from tvm_tinyml.passes import FoldQuantization, integer_ops
 from tvm_tinyml.passes.integer_ops import shape_of
 from tvm_tinyml.passes.plan_memory import Lifetime, liveness_bound
 
-WEIGHTED = {integer_ops.conv2d.op.name: "weight", integer_ops.dense.op.name: "weight"}
+WEIGHTED = (integer_ops.conv2d.op.name, integer_ops.dense.op.name)
 
 
 def inspect(model: Model) -> dict[str, Any]:
@@ -73,7 +73,7 @@ def _layers(module: IRModule) -> list[dict[str, Any]]:
         op = _kind(call)
         constants = [argument.value.numpy() for argument in call.args if isinstance(argument, GenericConst)]
         weight = constants[0] if call.op.name in WEIGHTED else np.zeros((0, 1), np.int8)
-        filters = weight.reshape(len(weight), -1)
+        filters = weight.reshape(len(weight), int(np.prod(weight.shape[1:])))
         shape = shape_of(var) if hasattr(var.ty, "shape") else None
         layers.append(
             {
