@@ -372,6 +372,23 @@ def test_scales_in_gemm_are_refused() -> None:
     check_refused(graph, r"alpha is 0\.5; 1\.0 is supported", graph.quantized(y))
 
 
+def test_integers_may_be_moved_before_they_are_dequantized() -> None:
+    graph = QdqGraph(0)
+    graph.conv(graph.input((1, 3, 6, 6)), 4)
+    y = graph.node("Transpose", graph.last("QuantizeLinear"), perm=[0, 3, 1, 2])
+    y = graph.node("DequantizeLinear", y, graph.constant(np.float32(0.1)), graph.constant(np.int8(3)))
+    network = graph.finish("one", graph.quantized(graph.node("Relu", y)))
+    assert largest_difference(network, load(network.model), 0) <= 1
+
+
+def test_operators_on_integers_themselves_are_refused() -> None:
+    graph = QdqGraph(0)
+    graph.input((1, 4))
+    y = graph.node("Relu", graph.last("QuantizeLinear"))
+    y = graph.node("DequantizeLinear", y, graph.constant(np.float32(0.1)), graph.constant(np.int8(3)))
+    check_refused(graph, r"Relu '.*': it computes with integers\. Put a DequantizeLinear before it", y)
+
+
 def test_activations_of_16_bits_are_refused() -> None:
     graph = QdqGraph(0, activations="int16", opset=21)
     y = graph.quantized(graph.node("Relu", graph.input((1, 4))))

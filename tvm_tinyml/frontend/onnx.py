@@ -18,7 +18,7 @@ from tvm import relax
 
 from tvm_tinyml.errors import ModelError
 from tvm_tinyml.frontend import qdq
-from tvm_tinyml.frontend.onnx_graph import Constant, Graph, Node, Port
+from tvm_tinyml.frontend.onnx_graph import TRANSPARENT, Constant, Graph, Node, Port
 from tvm_tinyml.frontend.qdq import Function, QdqBuilder, Quantization, Tensor, Weight
 from tvm_tinyml.model import Model
 
@@ -79,6 +79,7 @@ class _Import:
         self.graph = graph
         self.builder = QdqBuilder("onnx")
         self.fused: set[str] = set()
+        self._integers = {port.name for port in graph.inputs if port.dtype in ("int8", "uint8")}
         self._values: dict[str, _Value | Constant] = {}
 
     def run(self, name: str) -> Model:
@@ -90,6 +91,7 @@ class _Import:
             self.define(port.name, _plain(self._input(port)))
         for node in self.graph.nodes:
             if node.outputs[0] not in self.fused and node.outputs[0] not in self._values:
+                self._note_integers(node)
                 with qdq.importing(node):
                     _OPERATORS[node.kind](self, node)
         for port in self.graph.outputs:
@@ -258,6 +260,15 @@ class _Import:
             )
         dtype = "uint8" if port.dtype == "uint8" else "int8"
         return self.builder.input(port.name, port.shape, dtype, quantization)
+
+    def _note_integers(self, node: Node) -> None:
+        """Follow tensors that are integers in the source too: they may be moved, but not computed with."""
+        if node.kind == "QuantizeLinear":
+            self._integers.update(node.outputs)
+        elif node.kind != "DequantizeLinear" and self._integers.intersection(node.inputs):
+            if node.kind not in TRANSPARENT or node.kind in ("Clip", "Pad", "Relu"):
+                raise node.refuse("it computes with integers. Put a DequantizeLinear before it.")
+            self._integers.update(node.outputs)
 
     def _check_supported(self) -> None:
         unknown = [str(node) for node in self.graph.nodes if node.kind not in _OPERATORS]

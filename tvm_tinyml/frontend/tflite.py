@@ -80,7 +80,21 @@ class _Import:
         """Return what tensor number `i` means once it is int8."""
         if i in self.float_quantization:
             return self.float_quantization[i]
-        return _quantization(self.graph.tensors[i])
+        tensor = self.graph.tensors[i]
+        if tensor.dtype.startswith("float"):
+            raise ModelError(
+                f"The model is not quantized: tensor '{tensor.name}', {self._use(i)}, is {tensor.dtype}. Convert it "
+                "with full integer quantization (a representative dataset and int8 operators only)."
+            )
+        return _quantization(tensor)
+
+    def _use(self, i: int) -> str:
+        """Say which operator makes or takes tensor number `i`."""
+        for operator in self.graph.operators:
+            for verb, indices in (("made", operator.outputs), ("taken", operator.inputs)):
+                if i in indices:
+                    return f"{verb} by {_Node(self, operator)}"
+        return "an output of the model"
 
     def _input(self, i: int) -> Tensor:
         tensor = self.graph.tensors[i]
@@ -212,11 +226,6 @@ def _check_supported(graph: FileGraph) -> None:
 
 
 def _quantization(tensor: FileTensor) -> Quantization:
-    if tensor.dtype.startswith("float"):
-        raise ModelError(
-            f"The model is not quantized: tensor '{tensor.name}' is {tensor.dtype}. Convert it with full integer "
-            "quantization (a representative dataset and int8 operators only)."
-        )
     if tensor.dtype not in ("int8", "uint8"):
         raise ModelError(f"Tensor '{tensor.name}' is {tensor.dtype}; activations of int8 and uint8 are supported.")
     if tensor.scale.size != 1 or tensor.zero_point.size != 1:
