@@ -20,11 +20,11 @@ class ReduceInPlace:
         producers = [leaf[name] for name in REDUCTIONS if name in leaf]
         if "output" not in leaf or not producers:
             return None
-        innermost = schedule.get_loops(leaf["output"])[-1]
-        depth = len(schedule.get_loops(leaf["output"]))
+        loops = schedule.get_loops(leaf["output"])
         for producer in producers:
-            schedule.compute_at(producer, innermost)
-            schedule.decompose_reduction(producer, schedule.get_loops(producer)[depth])
+            schedule.compute_at(producer, loops[-1], preserve_unit_loops=True)
+            # Below the output's loops come the producer's own, one (of extent 1) for each axis, then the reduction.
+            schedule.decompose_reduction(producer, schedule.get_loops(producer)[2 * len(loops)])
         return schedule
 
 
