@@ -104,6 +104,11 @@ class Library:
         """Flash that the library takes: weights and code."""
         return int(self.metadata["flash_bytes"]["total"])
 
+    @property
+    def objects(self) -> list[bytes]:
+        """The relocatable objects of the archive."""
+        return [data for _, data in read_archive(self.archive)]
+
     def write(self, folder: str | Path) -> None:
         """Write header, archive, sources, metadata and report; the folder appears whole or not at all.
 
@@ -165,4 +170,4 @@ class Library:
             raise DeviceError(f"There is no device named {on!r}.{nearest(on, DEVICES)} Known: {', '.join(DEVICES)}.")
         if not self.archive:
             raise DeviceError("The library has no object form to run. Compile it with --emit lib or --emit both.")
-        return Session(self.metadata, [data for _, data in read_archive(self.archive)])
+        return Session(self.metadata, self.objects)
