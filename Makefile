@@ -22,7 +22,7 @@ lint: $(VENV)/.dev
 	$(BIN)/mypy
 
 clean:
-	rm -rf $(VENV) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) build demo-out dist *.egg-info .mypy_cache .pytest_cache .ruff_cache
 	rm -f tvm_tinyml/device/_counter*.so
 
 # Named after the Python it was made with, so that another PYTHON makes a new environment.
