@@ -77,5 +77,5 @@ def test_softmax_of_a_vanishing_scale_is_refused() -> None:
 
 
 def test_hard_swish_beyond_16_bits_is_refused() -> None:
-    with pytest.raises(ModelError, match=r"input scale 1.0 and output scale 0.001 .* in \[2\*\*-8, 128\)"):
+    with pytest.raises(ModelError, match=r"input scale 1.0 and output scale 0.001 .* in \[2\*\*-9, 128\)"):
         hard_swish_table(1.0, 0, 0.001, 0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
 
 import numpy as np
 import pytest
@@ -20,9 +21,14 @@ NETWORKS: dict[str, tuple[Callable[[], Network], int]] = {
 }
 
 
-@pytest.fixture(scope="module", params=NETWORKS)
+@cache
+def built(name: str) -> Network:
+    return NETWORKS[name][0]()
+
+
+@pytest.fixture(params=NETWORKS)
 def named(request: pytest.FixtureRequest) -> tuple[str, Network]:
-    return request.param, NETWORKS[request.param][0]()
+    return request.param, built(request.param)
 
 
 @needs_interpreter
@@ -45,7 +51,7 @@ def test_macs_are_those_of_mlperf_tiny(named: tuple[str, Network]) -> None:
 
 @pytest.mark.parametrize("name", ["kws", "vww", "ic", "ad"])
 def test_activations_neither_saturate_nor_die(name: str) -> None:
-    network = NETWORKS[name][0]()
+    network = built(name)
     values = network.run_all(network.random_inputs(1))
     for index, value in values.items():
         if value.size < 128 or index == network.inputs[0].index:
@@ -58,7 +64,7 @@ def test_activations_neither_saturate_nor_die(name: str) -> None:
 
 
 def test_four_of_five_channels_are_dead_where_asked() -> None:
-    network = networks.visual_wake_words(dead_share=0.8)
+    network = built("vww with dead channels")
     values = network.run_all(network.random_inputs(1))
     images = [v for v in values.values() if v.ndim == 4 and v.shape[1] > 1 and v.shape[3] > 3]
     assert len(images) == 27

@@ -113,7 +113,7 @@ def hard_swish_table(input_scale: float, input_zero_point: int, output_scale: fl
 
     Raises
     ------
-    ModelError : the input scale is 128 output scales or more (TFLM refuses it), below 2**-8 output scales or below
+    ModelError : the input scale is 128 output scales or more (TFLM refuses it), below 2**-9 output scales or below
         2**-22 (its 16-bit shifts lose their meaning).
 
     Source: TFLM hard_swish_common.cc, hard_swish.h.
@@ -124,7 +124,7 @@ def hard_swish_table(input_scale: float, input_zero_point: int, output_scale: fl
     if not -15 <= output_shift <= 0 or gate_shift < -15:
         raise ModelError(
             f"hard swish: input scale {input_scale} and output scale {output_scale} are outside of what 16-bit "
-            "arithmetic can represent: their ratio must be in [2**-8, 128). Quantize the model again."
+            "arithmetic can represent: their ratio must be in [2**-9, 128). Quantize the model again."
         )
     x = _inputs(input_zero_point) << 7  # 16 bits: |x| is 255 at most
     scaled = _doubling_high_multiply16(x, output_multiplier)
