@@ -69,11 +69,12 @@ def _nearest(name: str) -> str:
 
 
 def _llvm(core: Core, features: frozenset[str], float_abi: str) -> dict[str, object]:
-    # The GNU environment makes LLVM call memcpy and memset by these names; the bare one wants __aeabi_memcpy.
+    # The GNU environment makes LLVM call memcpy and memset by these names; the bare one wants __aeabi_memcpy. Without
+    # the second "none", for the system, LLVM would not see the environment and call division by names of its own.
     environment = "gnueabihf" if float_abi == "hard" else "gnueabi"
     description: dict[str, object] = {
         "kind": "llvm",
-        "mtriple": f"{core.triple}-none-{environment}",
+        "mtriple": f"{core.triple}-none-none-{environment}",
         "mcpu": core.name,
         "mfloat-abi": "hard" if float_abi == "hard" else "soft",
         "num-cores": 1,
