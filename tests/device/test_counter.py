@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import ctypes
 import importlib
 import sys
 import time
@@ -41,7 +42,7 @@ ldr r5, [r0, r3]
 cmp r5, r4
 bls .Lplace
 adds r6, r3, #4
-str r5, [r0, r6]
+str.w r5, [r0, r6]
 b .Linner
 .Lplace:
 adds r3, #4
@@ -80,7 +81,7 @@ def simulator(request: pytest.FixtureRequest) -> Iterator[Simulator]:
 
 
 def sort(simulator: Simulator, count: int, budget: int = 10**9) -> EdgeProfile:
-    simulator.load([assemble(function("sort", SORT))])
+    simulator.load([assemble(function("sort", SORT), "cortex-m4")])
     x = simulator.allocate(4 * count)
     words = np.random.default_rng(1).integers(0, 2**31, count, np.uint32)
     simulator.write(x, words.tobytes())
@@ -158,6 +159,25 @@ def test_both_counters_stop_at_the_same_misaligned_access() -> None:
             found.append((error.value.pc, error.value.address, str(error.value)))
             assert error.value.address == x
     assert found[0] == found[1]
+
+
+@needs_native
+def test_the_native_counter_keeps_blocks_of_one_start_and_two_sizes_apart() -> None:
+    """No program is known to cause this, but the emulator does not promise the opposite."""
+    counter = NativeCounter(native)
+    engine = UnicornEngine("cortex-m4", counter=counter)
+    engine.write(0x0800_0100, bytes.fromhex("00bf 00bf aff3 0080"))  # nop; nop; nop.w
+    counter.start(100)
+    machine = ctypes.cast(engine._machine._uch, ctypes.c_void_p)
+    for size in (4, 8, 4):
+        counter._library.tinyml_counter_on_block(
+            machine, ctypes.c_uint64(0x0800_0100), ctypes.c_uint32(size), ctypes.c_void_p(counter._handle)
+        )
+    profile = counter.profile()
+    assert profile.block_size_bytes.tolist() == [4, 8]
+    assert profile.block_instructions.tolist() == [2, 3]
+    assert profile.block_executions.tolist() == [2, 1]
+    engine.close()
 
 
 def test_instructions_are_told_by_the_top_five_bits() -> None:

@@ -83,20 +83,17 @@ def test_code_of_tvm_reads_constants_and_variables_and_calls(core: str, stripped
 
 
 def test_a_symbol_gets_one_table_entry_however_often_it_is_read() -> None:
-    read_twice = "\n".join(
-        [
-            function(
-                "f", "ldr r0, 1f;0: add r0, pc;ldr r0, [r0];ldr r1, 2f;3: add r1, pc;ldr r1, [r1];bx lr;.balign 4"
-            ),
-            "1: .long shared(GOT_PREL)-(0b+4-1b)",
-            "2: .long shared(GOT_PREL)-(3b+4-2b)",
-        ]
-    )
-    variable = '.section .data.v,"aw",%progbits\n.global shared\nshared: .word 5'
-    objects = parse(assemble(read_twice), assemble(variable))
-    image = link(objects, MemoryMap())
-    assert [len(s.data) for s in image.flash[1:]] == [4]
-    assert call([assemble(read_twice), assemble(variable)], "f") == image.symbols["shared"]
+    def reads_twice(name: str) -> bytes:
+        body = "ldr r0, 1f;0: add r0, pc;ldr r0, [r0];ldr r1, 2f;3: add r1, pc;ldr r1, [r1];bx lr"
+        table = ".balign 4;1: .long shared(GOT_PREL)-(0b+4-1b);2: .long shared(GOT_PREL)-(3b+4-2b)"
+        return assemble(function(name, f"{body};{table}"))
+
+    variable = assemble('.section .data.v,"aw",%progbits\n.global shared\nshared: .word 5')
+    objects = [reads_twice("f"), variable, reads_twice("g")]
+    image = link(parse(*objects), MemoryMap())
+    sizes = [len(segment.data) for segment in image.flash]
+    assert sizes == [sizes[0], sizes[0], 4]
+    assert call(objects, "f") == call(objects, "g") == image.symbols["shared"]
 
 
 @pytest.mark.parametrize("core", CORES)
@@ -159,6 +156,15 @@ def test_rel32_is_relative_to_the_place() -> None:
     data = assemble('.section .rodata.v,"a",%progbits\n.word 0\n.global value\nvalue: .word 4242')
     assert relocation_types(assemble(source)) == {"R_ARM_REL32"}
     assert call([assemble(source), data], "f") == 4242
+
+
+def test_rel32_of_a_function_has_the_thumb_bit() -> None:
+    table = assemble('.section .rodata.t,"a",%progbits\n.global table\ntable: .word f - .')
+    with Simulator("cortex-m0plus") as simulator:
+        simulator.load([table, program("f", "bx lr")])
+        place = simulator.symbols["table"]
+        (distance,) = struct.unpack("<i", simulator.read(place, 4))
+        assert place + distance == simulator.symbols["f"] | 1
 
 
 # --- relocations that LLVM does not emit for us, by their bytes -----------------------------------------------------

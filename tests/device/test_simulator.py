@@ -1,12 +1,13 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
 
 import pytest
-from device.thumb import CORES, TABLE_LOOKUP, compile_ir, function, program
+from device.thumb import CORES, TABLE_LOOKUP, compile_ir, function, measure, program
 
 from tvm_tinyml.device import FaultError, Simulator, assemble, strip
 from tvm_tinyml.device.memory import MemoryMap
@@ -356,34 +357,18 @@ def test_a_closed_simulator_can_be_closed_again() -> None:
     simulator.close()
 
 
-SCRIPT = """
-import json, sys
-from device.thumb import TABLE_LOOKUP, compile_ir, program
-from tvm_tinyml.device import Simulator
-with Simulator(sys.argv[1]) as simulator:
-    simulator.load([compile_ir(TABLE_LOOKUP, sys.argv[1]), program("increment", "adds r0, #1;bx lr")])
-    x = simulator.allocate(100)
-    r = simulator.call("entry", 3)
-    p = r.profile
-    arrays = [p.block_start.tolist(), p.edge_source.tolist(), p.edge_count.tolist()]
-    symbols = dict(simulator.symbols)
-    print(json.dumps([r.value, r.instructions, dict(r.instructions_by_symbol), r.stack_bytes, x, symbols, arrays]))
-"""
-
-
 def test_two_processes_give_the_same_numbers() -> None:
-    outputs = []
-    for seed in ("1", "2"):
-        done = subprocess.run(
-            [sys.executable, "-c", SCRIPT, "cortex-m4"],
-            capture_output=True,
-            text=True,
-            check=True,
-            env={"PYTHONPATH": ":".join(p for p in sys.path if p), "PYTHONHASHSEED": seed, "PATH": ""},
-        )
-        outputs.append(json.loads(done.stdout))
-    assert outputs[0] == outputs[1]
-    assert outputs[0][1] > 10
+    script = "import json; from device.thumb import measure; print(json.dumps(measure('cortex-m4')))"
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        capture_output=True,
+        text=True,
+        check=True,
+        env={"PYTHONPATH": os.pathsep.join(p for p in sys.path if p), "PYTHONHASHSEED": "1", "PATH": ""},
+    )
+    here = measure("cortex-m4")
+    assert json.loads(done.stdout) == here
+    assert here[1] > 10
 
 
 def test_importing_the_package_imports_neither_unicorn_nor_tvm() -> None:
@@ -393,7 +378,7 @@ def test_importing_the_package_imports_neither_unicorn_nor_tvm() -> None:
         capture_output=True,
         text=True,
         check=True,
-        env={"PYTHONPATH": ":".join(p for p in sys.path if p), "PATH": ""},
+        env={"PYTHONPATH": os.pathsep.join(p for p in sys.path if p), "PATH": ""},
     )
     assert done.stdout.strip() == "[]"
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from tvm_tinyml.device import assemble
+from typing import Any
+
+from tvm_tinyml.device import Simulator, assemble
 
 CORES = ("cortex-m0plus", "cortex-m3", "cortex-m4", "cortex-m7", "cortex-m33")
 
@@ -80,3 +82,22 @@ define i32 @f(i32 %i) {
 }
 """
 """f(i) = increment(table[i] + offset): constants, a variable and a call to another object."""
+
+
+def measure(core: str) -> list[Any]:
+    """Everything that a call gives, as plain lists and numbers."""
+    with Simulator(core) as simulator:
+        simulator.load([compile_ir(TABLE_LOOKUP, core), program("increment", "adds r0, #1;bx lr")])
+        address = simulator.allocate(100)
+        result = simulator.call("entry", 3)
+        profile = result.profile
+        arrays = (profile.block_start, profile.edge_source, profile.edge_target, profile.edge_count)
+        return [
+            result.value,
+            result.instructions,
+            dict(result.instructions_by_symbol),
+            result.stack_bytes,
+            address,
+            dict(simulator.symbols),
+            *(array.tolist() for array in arrays),
+        ]

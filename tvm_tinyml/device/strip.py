@@ -23,9 +23,9 @@ from tvm_tinyml.device.elf import (
 )
 from tvm_tinyml.errors import DeviceError
 
-UNWANTED_PREFIXES = (".ARM.exidx", ".ARM.extab", ".eh_frame", ".note", ".comment", ".llvm", ".text.tvm.fp16.conv")
-"""Allocated sections that a bare library has no use for: unwind tables (they need ``__aeabi_unwind_cpp_pr0``) and
-TVM's half-precision helpers, which it puts into every object."""
+UNWANTED_PREFIXES = (".ARM.extab", ".eh_frame", ".text.tvm.fp16.conv")
+"""Allocated sections that a bare library has no use for: unwind tables and TVM's half-precision helpers, which it puts
+into every object. The index of the unwind tables, which needs ``__aeabi_unwind_cpp_pr0``, has a type of its own."""
 
 
 def strip(data: bytes, name: str = "object", *, discard: Collection[str] = ()) -> bytes:
