@@ -86,13 +86,14 @@ class QdqGraph:
         self.values[name] = array
         return name
 
-    def node(self, kind: str, *inputs: str, outputs: int = 1, domain: str = "", **attributes: Any) -> Any:
-        """Add an operator; its output's name, or a list of `outputs` names."""
+    def node(
+        self, kind: str, *inputs: str, outputs: int = 1, domain: str = "", value: Array | None = None, **attributes: Any
+    ) -> Any:
+        """Add an operator; its output's name, or a list of `outputs` names. With `value` nothing is computed."""
         names = [f"{kind.lower()}_{len(self._nodes)}" + (f"_{i}" if i else "") for i in range(outputs)]
         node = onnx.helper.make_node(kind, inputs, names, domain=domain, **attributes)
         self._nodes.append(node)
-        if not domain:
-            self.values.update(zip(names, self._evaluate(node), strict=True))
+        self.values.update(zip(names, self._evaluate(node) if value is None else [value] * outputs, strict=True))
         if kind in MOVING and inputs[0] in self._scales:
             self._scales[names[0]] = self._scales[inputs[0]]
         return names[0] if outputs == 1 else names

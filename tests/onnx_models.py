@@ -183,6 +183,7 @@ def constant_operand(seed: int) -> OnnxNetwork:
         integers = g.constant(g.rng.integers(0, 100, (4, 1, 1)).astype(g.activations))
         parameters = g.constant(np.float32(0.02)), g.constant(np.array(7, g.activations))
         other = g.node("DequantizeLinear", integers, *parameters)
+        other = g.node("Reshape", other, g.constant(np.array([1, 4, 1, 1], np.int64)))
     return g.end("constant_operand", g.node(g.pick(("Add", "Mul", "Sub")), x, other))
 
 
@@ -245,11 +246,11 @@ def reshape(seed: int) -> OnnxNetwork:
 
 
 def reshape_and_back(seed: int) -> OnnxNetwork:
-    """An image flattened, added to itself, and an image again."""
+    """An image flattened, computed with, and an image again."""
     g = _Draw(seed)
     x = g.conv(g.image(), 4)
     flat = g.node("Flatten", x)
-    y = g.quantized(g.node("Add", flat, flat))
+    y = g.quantized(g.node("Add", flat, flat) if g.rng.random() < 0.5 else g.node("Neg", flat))
     y = g.node("Reshape", y, g.constant(np.array(g.values[x].shape, np.int64)))
     return g.finish("reshape_and_back", g.conv(y, 3))
 
@@ -300,7 +301,8 @@ def concat_vectors(seed: int) -> OnnxNetwork:
 def split(seed: int) -> OnnxNetwork:
     g = _Draw(seed, opset=(13, 17)[seed % 2])
     x = g.conv(g.image(), 6)
-    parts = g.node("Split", x, g.constant(np.array([1, 3, 2], np.int64)), outputs=3, axis=1)
+    sizes = g.pick(((), (g.constant(np.array([1, 3, 2], np.int64)),)))
+    parts = g.node("Split", x, *sizes, outputs=3, axis=1)
     return g.finish("split", *[g.quantized(part) for part in parts])
 
 

@@ -18,6 +18,8 @@ from tvm_tinyml.model import Model, TensorSpec
 
 SEEDS = range(8)
 Array = NDArray[Any]
+ANY = np.zeros(1, np.float32)
+"""Stands for values that no test looks at."""
 
 
 def run_reference(model: onnx.ModelProto, inputs: dict[str, Array]) -> list[Array]:
@@ -280,8 +282,7 @@ def check_refused(graph: QdqGraph, message: str, *outputs: str) -> None:
 def test_all_unsupported_operators_are_named_at_once() -> None:
     graph = QdqGraph(0)
     y = graph.quantized(graph.node("Floor", graph.input((1, 4))))
-    z = graph.node("QGemm", y, domain="com.microsoft")
-    graph.values[z] = np.zeros((1, 4), np.float32)
+    z = graph.node("QGemm", y, domain="com.microsoft", value=ANY)
     check_refused(graph, r"not supported: Floor 'floor_2', com\.microsoft\.QGemm 'qgemm_5'\. Supported: Abs, ", z)
 
 
@@ -393,6 +394,105 @@ def test_activations_of_16_bits_are_refused() -> None:
     graph = QdqGraph(0, activations="int16", opset=21)
     y = graph.quantized(graph.node("Relu", graph.input((1, 4))))
     check_refused(graph, "quantization to int16; int8 and uint8 are supported", y)
+
+
+def weighted(kind: str, scale: Any, zero_point: Any, values: Any, **attributes: Any) -> QdqGraph:
+    """Return a Conv or Gemm whose weights are given in all parts; its result is the last DequantizeLinear's."""
+    graph = QdqGraph(0, opset=21)
+    parameters = graph.constant(np.asarray(scale, np.float32)), graph.constant(zero_point)
+    weight = graph.node("DequantizeLinear", graph.constant(values), *parameters, value=ANY, **attributes)
+    x = graph.input((1, 3, 5, 5) if kind == "Conv" else (1, 2))
+    graph.quantized(graph.node(kind, x, weight, value=ANY))
+    return graph
+
+
+FILTER = np.ones((2, 3, 3, 3), np.int8)
+
+
+@pytest.mark.parametrize(
+    ("graph", "message"),
+    [
+        (weighted("Conv", 0.0, np.int8(0), FILTER), "have a scale that is not positive"),
+        (weighted("Conv", [0.1] * 3, np.zeros(3, np.int8), FILTER, axis=0), "3 scales for 2 channels on axis 0"),
+        (weighted("Conv", 0.1, np.int16(0), FILTER.astype(np.int16)), "constants of type int16 are not supported"),
+        (weighted("MatMul", 0.1, np.int8(0), np.ones((2, 2, 2), np.int8)), "weights of 3 dimensions; 2 are supported"),
+        (
+            weighted("MatMul", np.full((1, 2), 0.1), np.zeros((1, 2), np.int8), np.ones((2, 2), np.int8), block_size=2),
+            "scales in blocks are not supported",
+        ),
+    ],
+)
+def test_weights_that_cannot_be_used_are_refused(graph: QdqGraph, message: str) -> None:
+    check_refused(graph, message, graph.last("DequantizeLinear"))
+
+
+@pytest.mark.parametrize(
+    ("sizes", "scales", "options", "message"),
+    [
+        ([1, 6, 4, 4], None, {}, "it changes batch or channels"),
+        (None, [1, 1, 1.3, 1], {}, r"scales that give height and width 5\.2 and 4 are not supported"),
+        ([1, 3, 8, 8], None, {"antialias": 1}, "axes and antialias are not supported"),
+    ],
+)
+def test_resizing_beyond_the_nearest_pixel_is_refused(
+    sizes: list[int] | None, scales: list[float] | None, options: dict[str, int], message: str
+) -> None:
+    graph = QdqGraph(0, opset=18)
+    target = [graph.constant(np.array(scales, np.float32))] if scales else ["", graph.constant(sizes)]
+    y = graph.node("Resize", graph.input((1, 3, 4, 4)), "", *target, mode="nearest", value=ANY, **options)
+    check_refused(graph, message, graph.quantized(y))
+
+
+@pytest.mark.parametrize(
+    ("node", "message"),
+    [
+        (("MaxPool", "x", {"kernel_shape": [2, 2], "outputs": 2}), "its second output, the indices"),
+        (("ReduceMean", "x", {"noop_with_empty_axes": 1}), "a mean over no axes is not supported"),
+        (("Pad", "x", "pads", {}), "negative pads are not supported"),
+        (("Reshape", "x", {}), "input 1 is missing"),
+        (("Reshape", "x", "x", {}), "input 1, '.*', must be constant"),
+        (("Reshape", "x", "pads", {}), "its shapes or options contradict each other"),
+        (("Relu", "", {}), "input 0 is missing"),
+        (("Concat", "x", "none", {"axis": 0}), "tensor 'none' is used before it is computed"),
+        (("Concat", "x", "pads", {"axis": 0}), "constant '.*' is int64"),
+        (("PRelu", "x", "pads", {}), "input 1, '.*', has 8 elements; 1 is supported"),
+        (("Add", "x", "weight", {}), "Constant 'dequantizelinear_.*' is int8 with 2 scales"),
+    ],
+)
+def test_what_is_wrong_with_a_node_is_said(node: tuple[Any, ...], message: str) -> None:
+    graph = QdqGraph(0, opset=18)
+    names = {
+        "x": graph.input((1, 3, 5, 5)),
+        "pads": graph.constant([0, 0, -1, 0, 0, 0, 0, 0]),
+        "weight": graph.weight(np.ones((2, 3))),
+    }
+    kind, *inputs, options = node
+    made = graph.node(kind, *[names.get(name, name) for name in inputs], value=ANY, **options)
+    check_refused(graph, message, graph.quantized(made if isinstance(made, str) else made[0]))
+
+
+def test_inputs_of_other_types_are_refused() -> None:
+    model = NETWORKS["cnn"](0).model
+    model.graph.input[0].type.tensor_type.elem_type = onnx.TensorProto.INT64
+    with pytest.raises(ModelError, match="Input 'input' is int64; float32, int8 and uint8 are supported"):
+        load(model)
+
+
+def test_functions_of_the_model_itself_are_refused() -> None:
+    model = NETWORKS["cnn"](0).model
+    model.functions.add(name="f", domain="custom")
+    with pytest.raises(ModelError, match="has functions of its own"):
+        load(model)
+
+
+def test_a_weight_that_batch_normalization_turns_into_128_is_refused() -> None:
+    graph = QdqGraph(0)
+    parameters = graph.constant(np.float32(0.1)), graph.constant(np.int8(0))
+    weight = graph.node("DequantizeLinear", graph.constant(np.full((2, 3, 3, 3), -128, np.int8)), *parameters)
+    y = graph.node("Conv", graph.input((1, 3, 5, 5)), weight)
+    ones, minus = (graph.constant(np.full(2, n, np.float32)) for n in (1, -1))
+    y = graph.quantized(graph.node("BatchNormalization", y, minus, ones, ones, ones))
+    check_refused(graph, "makes 128 of a weight of -128", y)
 
 
 def test_a_dimension_that_varies_is_named() -> None:

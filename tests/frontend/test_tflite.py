@@ -361,11 +361,49 @@ SQUARE = {"shape": (4, 4), "dtype": "int8", "scales": 0.1, "data": np.ones((4, 4
             "FULLY_CONNECTED 'y': its shapes or options contradict each other",
         ),
         (one_operator("RELU", shape=(0, 4)), r"Input 'x' has shape \(0, 4\)"),
+        (
+            one_operator("FULLY_CONNECTED", "FullyConnectedOptions", weight=SQUARE, WeightsFormat=1),
+            "FULLY_CONNECTED 'y': shuffled weights are not supported",
+        ),
+        (
+            one_operator(
+                "FULLY_CONNECTED",
+                "FullyConnectedOptions",
+                weight=SQUARE | {"dtype": "uint8", "data": np.ones((4, 4), "B")},
+            ),
+            "FULLY_CONNECTED 'y': the weights 'w' are uint8, int8 is supported",
+        ),
+        (
+            one_operator(
+                "RESIZE_NEAREST_NEIGHBOR", "ResizeNearestNeighborOptions", AlignCorners=True, HalfPixelCenters=True
+            ),
+            "align_corners and half_pixel_centers exclude each other",
+        ),
+        (one_operator("STRIDED_SLICE", "StridedSliceOptions", EllipsisMask=1), "'y': EllipsisMask is not supported"),
     ],
 )
 def test_what_is_wrong_is_said(data: bytes, message: str) -> None:
     with pytest.raises(ModelError, match=message):
         load(data)
+
+
+def test_a_bias_that_is_not_int32_is_refused() -> None:
+    builder = TFLiteBuilder()
+    x = builder.tensor("x", (1, 4), "int8", scales=0.5)
+    w = builder.tensor("w", (4, 4), "int8", scales=0.5, data=np.ones((4, 4), np.int8))
+    b = builder.tensor("b", (4,), "float32", data=np.ones(4, np.float32))
+    y = builder.tensor("y", (1, 4), "int8", scales=0.5)
+    builder.operator("FULLY_CONNECTED", [x, w, b], [y], "FullyConnectedOptions")
+    with pytest.raises(ModelError, match="the bias 'b' is float32, int32 is supported"):
+        load(builder.finish([x], [y]))
+
+
+def test_a_float_output_without_an_operator_is_named() -> None:
+    builder = TFLiteBuilder()
+    x = builder.tensor("x", (1, 4), "float32")
+    builder.operator("RELU", [builder.tensor("a", (1,), "int8", scales=1.0)], [builder.tensor("b", (1,), "int8")])
+    with pytest.raises(ModelError, match="tensor 'x', an output of the model, is float32"):
+        load(builder.finish([x], [x]))
 
 
 def test_all_unsupported_operators_are_named_at_once() -> None:

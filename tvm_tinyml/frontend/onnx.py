@@ -692,7 +692,9 @@ def _resize(context: _Import, node: Node) -> None:
         exact = [extent * float(scale) for extent, scale in zip(source, context.graph.constant(node, 2), strict=True)]
         size = [round(extent) for extent in exact]
         if not np.allclose(size, exact):
-            raise node.refuse(f"scales that give a size of {exact} are not supported. Give sizes.")
+            raise node.refuse(
+                f"scales that give height and width {exact[2]:.6g} and {exact[3]:.6g} are not supported. Give sizes."
+            )
     if tuple(size[:2]) != source[:2]:
         raise node.refuse("it changes batch or channels; height and width are supported.")
     result = context.builder.move(
