@@ -225,9 +225,9 @@ def test_the_native_counter_is_fast() -> None:
     with simulator_with(NativeCounter(native)) as simulator:
         simulator.load([assemble(function("f", "1: adds r1, #1;adds r1, #1;adds r1, #1;subs r0, #1;bne 1b;bx lr"))])
         simulator.call("f", 1000)
-        start = time.perf_counter()
+        start = time.process_time()  # other processes do not count
         result = simulator.call("f", 4_000_000)
-        assert result.instructions / (time.perf_counter() - start) > 30e6
+        assert result.instructions / (time.process_time() - start) > 30e6
 
 
 def test_bindings_that_this_layer_needs_are_there() -> None:

@@ -357,6 +357,14 @@ def test_a_closed_simulator_can_be_closed_again() -> None:
     simulator.close()
 
 
+def test_a_closed_simulator_says_so() -> None:
+    with Simulator("cortex-m4") as simulator:
+        simulator.load([program("f", "bx lr")])
+    for use in (lambda: simulator.call("f"), lambda: simulator.allocate(4), lambda: simulator.read(0x2000_0000, 4)):
+        with pytest.raises(DeviceError, match="the simulator of cortex-m4 is closed; make a new one"):
+            use()
+
+
 def test_two_processes_give_the_same_numbers() -> None:
     script = "import json; from device.thumb import measure; print(json.dumps(measure('cortex-m4')))"
     done = subprocess.run(

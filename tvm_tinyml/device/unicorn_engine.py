@@ -63,7 +63,7 @@ class UnicornEngine:
         self.core = core
         self.memory = memory or MemoryMap()
         # UC_MODE_MCLASS would silently replace the chosen model by one that executes every instruction.
-        self._machine = self._uc.Uc(constants.UC_ARCH_ARM, constants.UC_MODE_THUMB)
+        self._open_machine: Any = self._uc.Uc(constants.UC_ARCH_ARM, constants.UC_MODE_THUMB)
         self._machine.ctl_set_cpu_model(getattr(self._arm, CPU_MODELS[core]))
         read, write, execute = constants.UC_PROT_READ, constants.UC_PROT_WRITE, constants.UC_PROT_EXEC
         for region, rights in (
@@ -126,10 +126,15 @@ class UnicornEngine:
 
     def close(self) -> None:
         """See ``Engine.close``."""
-        if self._machine is not None:
-            self._machine = None  # Unicorn frees the machine with the object
-            self._fresh = None
+        if self._open_machine is not None:
+            self._open_machine = self._fresh = None  # Unicorn frees the machine with the objects
             self._counter.close()
+
+    @property
+    def _machine(self) -> Any:
+        if self._open_machine is None:
+            raise DeviceError(f"the simulator of {self.core} is closed; make a new one")
+        return self._open_machine
 
     def _region(self, address: int, size_bytes: int) -> Region:
         for region in (self.memory.flash, self.memory.ram, self.memory.stack):
