@@ -11,12 +11,15 @@ Numbers: ``requantize(acc) = clamp(multiply(acc, multiplier, shift) + output_zer
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import tvm
 from tvm import relax
 from tvm.ir import Op, _ffi_api
 
-Attributes = dict[str, int | list[int]]
+Attributes = dict[str, Any]
+"""Integers, and lists of integers, by name."""
+
 InferShape = Callable[[list[list[int]], Attributes], list[int]]
 
 
@@ -85,8 +88,8 @@ def window_extent(size: int, kernel: int, stride: int, pad: int, dilation: int =
 
 def _conv2d_shape(shapes: list[list[int]], attributes: Attributes) -> list[int]:
     (batch, height, width, _), (channels, kernel_h, kernel_w, _) = shapes[:2]
-    (stride_h, stride_w), (dilation_h, dilation_w) = attributes["strides"], attributes["dilation"]  # type: ignore[misc]
-    top, left, bottom, right = attributes["padding"]  # type: ignore[misc]
+    (stride_h, stride_w), (dilation_h, dilation_w) = attributes["strides"], attributes["dilation"]
+    top, left, bottom, right = attributes["padding"]
     return [
         batch,
         window_extent(height, kernel_h, stride_h, top + bottom, dilation_h),
@@ -97,8 +100,8 @@ def _conv2d_shape(shapes: list[list[int]], attributes: Attributes) -> list[int]:
 
 def _pool2d_shape(shapes: list[list[int]], attributes: Attributes) -> list[int]:
     batch, height, width, channels = shapes[0]
-    (pool_h, pool_w), (stride_h, stride_w) = attributes["pool_size"], attributes["strides"]  # type: ignore[misc]
-    top, left, bottom, right = attributes["padding"]  # type: ignore[misc]
+    (pool_h, pool_w), (stride_h, stride_w) = attributes["pool_size"], attributes["strides"]
+    top, left, bottom, right = attributes["padding"]
     return [
         batch,
         window_extent(height, pool_h, stride_h, top + bottom),
@@ -114,7 +117,7 @@ def _broadcast_shape(shapes: list[list[int]], _attributes: Attributes) -> list[i
 
 
 def _mean_shape(shapes: list[list[int]], attributes: Attributes) -> list[int]:
-    axes: list[int] = attributes["axes"]  # type: ignore[assignment]
+    axes: list[int] = attributes["axes"]
     if attributes["keepdims"]:
         return [1 if i in axes else extent for i, extent in enumerate(shapes[0])]
     return [extent for i, extent in enumerate(shapes[0]) if i not in axes]
@@ -125,6 +128,7 @@ def _same_shape(shapes: list[list[int]], _attributes: Attributes) -> list[int]:
 
 
 _OUTPUT = ("output_zero_point", "clamp_min", "clamp_max")
+_POOL = ("pool_size", "strides", "padding", "clamp_min", "clamp_max")
 _PER_CHANNEL = ("bias", "multiplier", "shift")
 _SUM = ("input1_zero_point", "input1_multiplier", "input1_shift", "input2_zero_point", "input2_multiplier",
         "input2_shift", "left_shift", "output_multiplier", "output_shift")  # fmt: skip
@@ -138,9 +142,7 @@ conv2d = IntegerOp(
 """int8 [N,H,W,C] * int8 [O,KH,KW,C/groups] -> int8 [N,H',W',O]. `bias` (int32 [O]) holds the input offset already:
 bias - input_zero_point * sum(weight); padding (top, left, bottom, right) is filled with `input_zero_point`."""
 
-dense = IntegerOp(
-    "dense", ("x", "weight", *_PER_CHANNEL), _OUTPUT, lambda shapes, _: [shapes[0][0], shapes[1][0]]
-)
+dense = IntegerOp("dense", ("x", "weight", *_PER_CHANNEL), _OUTPUT, lambda shapes, _: [shapes[0][0], shapes[1][0]])
 """int8 [N,K] * int8 [O,K] -> int8 [N,O]; `bias` holds the input offset as in `conv2d`."""
 
 add = IntegerOp("add", ("x", "y"), (*_SUM, *_OUTPUT), _broadcast_shape)
@@ -157,10 +159,10 @@ multiply = IntegerOp(
 )
 """(x - zero point) * (y - zero point), requantized."""
 
-avg_pool2d = IntegerOp("avg_pool2d", ("x",), ("pool_size", "strides", "padding", "clamp_min", "clamp_max"), _pool2d_shape)
+avg_pool2d = IntegerOp("avg_pool2d", ("x",), _POOL, _pool2d_shape)
 """Mean over the window's elements inside the image, rounded half away from zero; scale and zero point stay."""
 
-max_pool2d = IntegerOp("max_pool2d", ("x",), ("pool_size", "strides", "padding", "clamp_min", "clamp_max"), _pool2d_shape)
+max_pool2d = IntegerOp("max_pool2d", ("x",), _POOL, _pool2d_shape)
 """Largest element of the window."""
 
 mean = IntegerOp(
@@ -181,7 +183,7 @@ Q0.31, indexed by (largest element of the row) - x."""
 
 def _pad2d_shape(shapes: list[list[int]], attributes: Attributes) -> list[int]:
     batch, height, width, channels = shapes[0]
-    top, left, bottom, right = attributes["padding"]  # type: ignore[misc]
+    top, left, bottom, right = attributes["padding"]
     return [batch, height + top + bottom, width + left + right, channels]
 
 

@@ -10,6 +10,7 @@ from tvm import relax
 from tvm.relax.dpl import DFPattern, is_op
 
 from tvm_tinyml import arithmetic
+from tvm_tinyml.errors import ModelError
 from tvm_tinyml.passes import integer_ops
 from tvm_tinyml.passes.fold_quantization.patterns import Biased, Dequantized, Filter, Match, Quantization, Quantized
 from tvm_tinyml.passes.integer_ops import IntegerOp, shape_of
@@ -187,6 +188,10 @@ class Mean:
         )
 
 
+SOFTMAX_CLASSES = 4095
+"""Exponentials of at most 1 whose sum fits the 12 integer bits of an int32."""
+
+
 class Softmax:
     """``quantize(softmax(dequantize(x)))`` to scale 1/256 and zero point -128, or looked up from there."""
 
@@ -196,13 +201,20 @@ class Softmax:
         self.pattern = self._out.pattern
 
     def fold(self, match: Match, real: Callable[[relax.Expr], relax.Expr]) -> relax.Expr:
+        classes = shape_of(match[self._x.x])[-1]
+        if classes > SOFTMAX_CLASSES:
+            raise ModelError(
+                f"A softmax over {classes} elements cannot be computed: the sum of exponentials holds "
+                f"{SOFTMAX_CLASSES}. Use fewer classes."
+            )
         table = arithmetic.softmax_exp_table(self._x.quantization(match).scale)
         probabilities = integer_ops.softmax(match[self._x.x], relax.const(table))
-        result = self._out.quantization(match)
-        if result == Quantization(1 / 256, -128):
+        result, clamp = self._out.quantization(match), self._out.clamp(match)
+        low, high = clamp["clamp_min"], clamp["clamp_max"]
+        if result == Quantization(1 / 256, -128) and (low, high) == (-128, 127):
             return probabilities
         rescale = arithmetic.requantize_table(1 / 256, -128, result.scale, result.zero_point)
-        return integer_ops.lookup(probabilities, relax.const(rescale))
+        return integer_ops.lookup(probabilities, relax.const(np.clip(rescale, low, high).astype(np.int8)))
 
 
 Tabulate = Callable[[Quantization, Quantization, relax.Call], np.ndarray]

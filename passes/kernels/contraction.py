@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
-from tvm.ir import Expr
+from numpy.typing import NDArray
 from tvm import relax, te, tirx
+from tvm.ir import Expr
 
 from tvm_tinyml.passes.integer_ops import Attributes, shape_of, window_extent
 from tvm_tinyml.passes.kernels.kernel import Kernel, KernelTraits, constant, placeholder
 from tvm_tinyml.passes.kernels.requantize import clamp, requantize_helper
 
+Indices = Sequence[Expr]
+
 
 def conv2d(arguments: Sequence[relax.Expr], attributes: Attributes, traits: KernelTraits) -> Kernel:
     """Lower ``tinyml.conv2d`` without padding; a filter as wide as the image or a pixel becomes `dense`."""
-    assert not any(attributes["padding"]), "SplitPadding comes first"  # type: ignore[arg-type]
+    assert not any(attributes["padding"]), "SplitPadding comes first"
     channels_in, weight_shape = shape_of(arguments[0])[3], shape_of(arguments[1])
     if attributes["groups"] == channels_in and weight_shape[3] == 1 and channels_in > 1:
         return _depthwise_conv2d(arguments, attributes)
@@ -72,7 +76,7 @@ def _spatial_conv2d(arguments: Sequence[relax.Expr], attributes: Attributes, tra
     """The general case: a row of the filter without dilation is one contiguous dot product over width and channels."""
     batch, height, width, channels_in = shape_of(arguments[0])
     channels, kernel_h, kernel_w, group_in = shape_of(arguments[1])
-    (stride_h, stride_w), (dilation_h, dilation_w) = attributes["strides"], attributes["dilation"]  # type: ignore[misc]
+    (stride_h, stride_w), (dilation_h, dilation_w) = attributes["strides"], attributes["dilation"]
     groups = attributes["groups"]
     out_h = window_extent(height, kernel_h, stride_h, 0, dilation_h)
     out_w = window_extent(width, kernel_w, stride_w, 0, dilation_w)
@@ -83,16 +87,17 @@ def _spatial_conv2d(arguments: Sequence[relax.Expr], attributes: Attributes, tra
     x = te.placeholder((batch, height, row), "int8", "x")
     weight = te.placeholder((channels, kernel_h, taps * length), "int8", "weight")
     epilogue = _Epilogue(arguments, attributes)
+    outputs = _Channels(groups, channels // groups)
 
     def product(output: Indices, outer: Indices, k: Expr) -> Expr:
-        (n, y, v, o), (r, s) = output, outer
-        group = o // (channels // groups) * group_in if groups > 1 else 0
-        column = v * (stride_w * channels_in) + s * (dilation_w * channels_in) + group + k
-        return x[n, y * stride_h + r * dilation_h, column].astype("int32") * weight[o, r, s * length + k].astype("int32")
+        (n, y, v, *channel), (r, s) = output, outer
+        column = v * (stride_w * channels_in) + s * (dilation_w * channels_in) + outputs.block(channel) * group_in + k
+        pixel, tap = x[n, y * stride_h + r * dilation_h, column], weight[outputs.number(channel), r, s * length + k]
+        return pixel.astype("int32") * tap.astype("int32")
 
-    shape = (batch, out_h, out_w, channels)
+    shape = (batch, out_h, out_w, *outputs.shape)
     total = _accumulate(shape, (kernel_h, taps), length, traits, product)
-    result = te.compute(shape, lambda n, y, v, o: epilogue(total(n, y, v, o), o), "output")
+    result = te.compute(shape, lambda *i: epilogue(total(*i), outputs.number(i[3:])), "output")
     func = te.create_prim_func([x, weight, *epilogue.parameters, result])
     flat = [
         relax.op.reshape(arguments[0], (batch, height, row)),
@@ -106,26 +111,25 @@ def _depthwise_conv2d(arguments: Sequence[relax.Expr], attributes: Attributes) -
     """One filter a channel: products along the channels, so filters are stored [KH,KW,C]."""
     batch, height, width, channels_in = shape_of(arguments[0])
     channels, kernel_h, kernel_w, _ = shape_of(arguments[1])
-    multiplier = channels // channels_in
-    (stride_h, stride_w), (dilation_h, dilation_w) = attributes["strides"], attributes["dilation"]  # type: ignore[misc]
+    outputs = _Channels(channels_in, channels // channels_in)
+    (stride_h, stride_w), (dilation_h, dilation_w) = attributes["strides"], attributes["dilation"]
     shape = (
         batch,
         window_extent(height, kernel_h, stride_h, 0, dilation_h),
         window_extent(width, kernel_w, stride_w, 0, dilation_w),
-        channels,
+        *outputs.shape,
     )
     x = placeholder("x", arguments[0])
     weight = te.placeholder((kernel_h, kernel_w, channels), "int8", "weight")
     epilogue = _Epilogue(arguments, attributes)
     r, s = te.reduce_axis((0, kernel_h), "r"), te.reduce_axis((0, kernel_w), "s")
 
-    def product(n, y, v, c):  # type: ignore[no-untyped-def]
-        source = c if multiplier == 1 else c // multiplier
-        pixel = x[n, y * stride_h + r * dilation_h, v * stride_w + s * dilation_w, source]
-        return te.sum(pixel.astype("int32") * weight[r, s, c].astype("int32"), axis=[r, s])
+    def product(n: tirx.Var, y: tirx.Var, v: tirx.Var, *channel: tirx.Var) -> Expr:
+        pixel = x[n, y * stride_h + r * dilation_h, v * stride_w + s * dilation_w, outputs.block(channel)]
+        return te.sum(pixel.astype("int32") * weight[r, s, outputs.number(channel)].astype("int32"), axis=[r, s])
 
     sums = te.compute(shape, product, "depthwise")
-    result = te.compute(shape, lambda n, y, v, c: epilogue(sums[n, y, v, c], c), "output")
+    result = te.compute(shape, lambda *i: epilogue(sums[i], outputs.number(i[3:])), "output")
     func = te.create_prim_func([x, weight, *epilogue.parameters, result])
     packed = np.ascontiguousarray(constant(arguments[1])[..., 0].transpose(1, 2, 0))
     return Kernel(
@@ -136,13 +140,36 @@ def _depthwise_conv2d(arguments: Sequence[relax.Expr], attributes: Attributes) -
     )
 
 
+@dataclass(frozen=True)
+class _Channels:
+    """Output channels in `blocks` of `size` that read the same input channels.
+
+    Two axes, where both are above 1: one would need a division by `size` to find the block.
+    """
+
+    blocks: int
+    size: int
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return (self.blocks, self.size) if self.blocks > 1 and self.size > 1 else (self.blocks * self.size,)
+
+    def block(self, indices: Indices) -> Expr | int:
+        """Return the block of the channel with these indices."""
+        return indices[0] if self.blocks > 1 else 0
+
+    def number(self, indices: Indices) -> Expr:
+        """Return the number of the channel with these indices."""
+        return indices[0] if len(indices) == 1 else indices[0] * self.size + indices[1]
+
+
 class _Epilogue:
     """Bias, requantization and clamp of one output channel, with the parameters they read."""
 
     def __init__(self, arguments: Sequence[relax.Expr], attributes: Attributes) -> None:
         names = ("bias", "multiplier", "shift")
         self.parameters = [placeholder(name, arg) for name, arg in zip(names, arguments[2:], strict=True)]
-        self._helper = requantize_helper(constant(arguments[4]))
+        self._helper = requantize_helper(constant(arguments[4]), largest_sum(*(constant(a) for a in arguments[1:3])))
         self._attributes = attributes
 
     def __call__(self, accumulator: Expr, channel: tirx.Var) -> Expr:
@@ -151,7 +178,15 @@ class _Epilogue:
         return clamp(scaled, self._attributes)
 
 
-Indices = Sequence[Expr]
+def largest_sum(weight: NDArray[np.generic], bias: NDArray[np.generic]) -> int:
+    """Return the largest magnitude of a sum of int8 inputs times `weight` [O, ...] plus `bias` [O]."""
+    flat, start = weight.reshape(weight.shape[0], -1).astype(np.int64), bias.astype(np.int64)
+    positive, negative = np.maximum(flat, 0).sum(axis=1), np.minimum(flat, 0).sum(axis=1)
+    high = start + 127 * positive - 128 * negative
+    low = start - 128 * positive + 127 * negative
+    return int(max(np.abs(high).max(), np.abs(low).max()))
+
+
 Product = Callable[[Indices, Indices, Expr], Expr]
 """From output indices, outer reduction indices and position in the contiguous run to one product."""
 

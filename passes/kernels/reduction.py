@@ -1,17 +1,20 @@
 """Kernels that reduce a window or whole axes: pools, mean, softmax."""
 
+# TVMScript is a language of its own: neither its decorator nor its annotations are Python types.
+# mypy: disable-error-code="untyped-decorator, valid-type"
+
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 import numpy as np
-from tvm.ir import Expr
 from tvm import relax, te, tirx
+from tvm.ir import Expr
 from tvm.script import tirx as T
 
 from tvm_tinyml.passes.integer_ops import Attributes, shape_of, window_extent
 from tvm_tinyml.passes.kernels.kernel import Kernel, KernelTraits, placeholder
-from tvm_tinyml.passes.kernels.requantize import clamp, saturate, scale
+from tvm_tinyml.passes.kernels.requantize import clamp, largest_offset, saturate, scale
 
 
 class _Window:
@@ -19,9 +22,9 @@ class _Window:
 
     def __init__(self, shape: list[int], attributes: Attributes) -> None:
         self.batch, self.height, self.width, self.channels = shape
-        (self.pool_h, self.pool_w), (self.stride_h, self.stride_w) = attributes["pool_size"], attributes["strides"]  # type: ignore[misc]
-        self.top, self.left, bottom, right = attributes["padding"]  # type: ignore[misc]
-        self.padded = any(attributes["padding"])  # type: ignore[arg-type]
+        (self.pool_h, self.pool_w), (self.stride_h, self.stride_w) = attributes["pool_size"], attributes["strides"]
+        self.top, self.left, bottom, right = attributes["padding"]
+        self.padded = any(attributes["padding"])
         self.out_h = window_extent(self.height, self.pool_h, self.stride_h, self.top + bottom)
         self.out_w = window_extent(self.width, self.pool_w, self.stride_w, self.left + right)
         self.r, self.s = te.reduce_axis((0, self.pool_h), "r"), te.reduce_axis((0, self.pool_w), "s")
@@ -30,8 +33,9 @@ class _Window:
     def shape(self) -> tuple[int, int, int, int]:
         return self.batch, self.out_h, self.out_w, self.channels
 
-    def element(self, x, n, y, v, c, outside):  # type: ignore[no-untyped-def]
-        """Return x under tap (r, s) of the window at (y, v), or `outside` beyond the image."""
+    def element(self, x: te.Tensor, position: Sequence[tirx.Var], outside: int) -> Expr:
+        """Return x under tap (r, s) of the window at `position`, or `outside` beyond the image."""
+        n, y, v, c = position
         row, column = y * self.stride_h + self.r - self.top, v * self.stride_w + self.s - self.left
         value = x[n, row, column, c].astype("int32")
         if not self.padded:
@@ -53,23 +57,50 @@ def avg_pool2d(arguments: Sequence[relax.Expr], attributes: Attributes, _traits:
     """Lower ``tinyml.avg_pool2d``: halves round away from zero."""
     x, window = placeholder("x", arguments[0]), _Window(shape_of(arguments[0]), attributes)
     sums = te.compute(
-        window.shape, lambda *i: te.sum(window.element(x, *i, outside=0), axis=[window.r, window.s]), "sum"
+        window.shape, lambda *i: te.sum(window.element(x, i, outside=0), axis=[window.r, window.s]), "sum"
     )
+
+    taps = window.pool_h * window.pool_w
+    reciprocal = None if window.padded else exact_reciprocal(taps, 256 * taps)
 
     def mean(n: tirx.Var, y: tirx.Var, v: tirx.Var, c: tirx.Var) -> Expr:
         total, count = sums[n, y, v, c], window.count(y, v)
-        half = tirx.truncdiv(count, 2)
-        return saturate(tirx.truncdiv(total + tirx.Select(total > 0, half, -half), count), attributes)
+        if reciprocal is None:
+            half = tirx.truncdiv(count, 2)
+            return saturate(tirx.truncdiv(total + tirx.Select(total > 0, half, -half), count), attributes)
+        # Moved up by 128 the sum is not negative, so that rounding is one floor: halves up, and below zero, where only
+        # an even count has halves, one less before.
+        multiplier, shift = reciprocal
+        below = total >> 31 if taps % 2 == 0 else 0
+        return saturate(((total + below + (taps // 2 + 128 * taps)) * multiplier >> shift) - 128, attributes)
 
     result = te.compute(window.shape, mean, "output")
     return Kernel("avg_pool2d", te.create_prim_func([x, result]), arguments)
+
+
+def exact_reciprocal(divisor: int, largest: int) -> tuple[int, int] | None:
+    """Return (multiplier, shift) so that ``n * multiplier >> shift`` is ``n // divisor`` for every n in 0..`largest`.
+
+    Every product stays below 2**31. None when no such pair exists. Proven by trying every n.
+
+    >>> exact_reciprocal(9, 2304)
+    (3641, 15)
+    """
+    numbers = np.arange(largest + 1, dtype=np.int64)
+    for shift in range(31):
+        multiplier = -(-(1 << shift) // divisor)
+        if largest * multiplier >= 1 << 31:
+            break
+        if np.array_equal(numbers * multiplier >> shift, numbers // divisor):
+            return multiplier, shift
+    return None
 
 
 def max_pool2d(arguments: Sequence[relax.Expr], attributes: Attributes, _traits: KernelTraits) -> Kernel:
     """Lower ``tinyml.max_pool2d``."""
     x, window = placeholder("x", arguments[0]), _Window(shape_of(arguments[0]), attributes)
     largest = te.compute(
-        window.shape, lambda *i: te.max(window.element(x, *i, outside=-128), axis=[window.r, window.s]), "largest"
+        window.shape, lambda *i: te.max(window.element(x, i, outside=-128), axis=[window.r, window.s]), "largest"
     )
     result = te.compute(window.shape, lambda *i: saturate(largest[i], attributes), "output")
     return Kernel("max_pool2d", te.create_prim_func([x, result]), arguments)
@@ -78,7 +109,7 @@ def max_pool2d(arguments: Sequence[relax.Expr], attributes: Attributes, _traits:
 def mean(arguments: Sequence[relax.Expr], attributes: Attributes, _traits: KernelTraits) -> Kernel:
     """Lower ``tinyml.mean``: one int32 sum an output element, the input offset taken off at the end."""
     x, shape = placeholder("x", arguments[0]), shape_of(arguments[0])
-    axes: list[int] = attributes["axes"]  # type: ignore[assignment]
+    axes: list[int] = attributes["axes"]
     kept = [i for i in range(len(shape)) if i not in axes]
     reduced = {axis: te.reduce_axis((0, shape[axis]), f"k{axis}") for axis in axes}
     count = int(np.prod([shape[axis] for axis in axes]))
@@ -90,9 +121,11 @@ def mean(arguments: Sequence[relax.Expr], attributes: Attributes, _traits: Kerne
 
     sums = te.compute([shape[i] for i in kept] or [1], total if kept else lambda _: total(), "sum")
 
+    largest = count * largest_offset(attributes["input_zero_point"])
+
     def average(*indices: tirx.Var) -> Expr:
         raw = sums[tuple(indices)] - count * attributes["input_zero_point"]
-        return clamp(scale(raw, attributes["multiplier"], attributes["shift"]), attributes)
+        return clamp(scale(raw, attributes["multiplier"], attributes["shift"], largest), attributes)
 
     result = te.compute(sums.shape, average, "output")
     return Kernel("mean", te.create_prim_func([x, result]), arguments)
@@ -152,6 +185,8 @@ def softmax(arguments: Sequence[relax.Expr], _attributes: Attributes, _traits: K
                             (1 << 29) - T.call_pure_extern("int32", "tinyml_multiply_q31", half[0], inverse[0]),
                         )
                     inverse[0] = T.Select(inverse[0] >= 1 << 30, 0x7FFFFFFF, inverse[0] * 2)
+                    # From a sum of 512 on, nothing reaches half of 1/256; the shift below would exceed 31.
+                    inverse[0] = T.Select(zeros[0] < SUM_INTEGER_BITS - 8, 0, inverse[0])
                     for k in range(depth):
                         output[i, k] = T.Cast(
                             "int8",

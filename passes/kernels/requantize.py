@@ -4,25 +4,43 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
-from tvm.ir import Expr
 from tvm import te, tirx
+from tvm.ir import Expr
 
 from tvm_tinyml.passes.integer_ops import Attributes
 
+RIGHT_LIMIT = 1 << 30
+"""``tinyml_requantize_right`` is exact for numbers in [-RIGHT_LIMIT, RIGHT_LIMIT): it doubles them in 32 bits."""
 
-def requantize_helper(shift: NDArray[np.generic]) -> str:
-    """Return the cheapest helper that is exact for all these shifts.
+
+def requantize_helper(shift: NDArray[np.generic], largest: int) -> str:
+    """Return the cheapest helper that is exact for all these shifts and for numbers of that magnitude.
 
     A scale below one half (every shift at most -1) needs no left shift and no test for a shift of zero: three
     instructions on a core with SMMULR.
+
+    Parameters
+    ----------
+    largest : bound of the magnitude of what is scaled.
     """
-    return "tinyml_requantize_right" if int(shift.max()) <= -1 else "tinyml_requantize"
+    right = int(shift.max()) <= -1 and largest < RIGHT_LIMIT
+    return "tinyml_requantize_right" if right else "tinyml_requantize"
 
 
-def scale(value: Expr, multiplier: int, shift: int) -> Expr:
-    """Return `value` scaled by the constant ``multiplier * 2**(shift - 31)``."""
-    helper = requantize_helper(np.asarray([shift]))
+def scale(value: Expr, multiplier: int, shift: int, largest: int) -> Expr:
+    """Return `value`, of magnitude `largest` at most, scaled by the constant ``multiplier * 2**(shift - 31)``."""
+    helper = requantize_helper(np.asarray([shift]), largest)
     return tirx.call_pure_extern("int32", helper, value, tirx.IntImm("int32", multiplier), tirx.IntImm("int32", shift))
+
+
+def largest_scaled(multiplier: int, shift: int, largest: int) -> int:
+    """Return a bound of the magnitude of `scale`'s result, both roundings included."""
+    return (largest * abs(multiplier) >> (31 - shift)) + 2
+
+
+def largest_offset(zero_point: int) -> int:
+    """Return the largest magnitude of an int8 number less `zero_point`."""
+    return max(127 - zero_point, 128 + zero_point)
 
 
 def clamp(value: Expr, attributes: Attributes) -> Expr:

@@ -14,6 +14,9 @@ from tvm_tinyml.schedules.rule import blocks, extent
 
 DOT_LENGTH = 4
 
+GROUPED_AXES = 5
+"""Axes of a grouped convolution's output: image, row, pixel, group, channel of the group."""
+
 
 @dataclass(frozen=True)
 class Tile:
@@ -24,8 +27,9 @@ class Tile:
 
 
 class _ContractionTile:
-    """Order: channel tiles, pixels, then the reduction around the tile; weights of a channel tile are read again and
-    again, so that they stay in a flash line buffer or cache.
+    """Order: channel tiles, pixels, then the reduction around the tile.
+
+    Weights of a channel tile are read again and again, so that they stay in a flash line buffer or cache.
 
     Parameters
     ----------
@@ -40,7 +44,7 @@ class _ContractionTile:
         leaf = blocks(schedule)
         if "dot" not in leaf or not self.fits(schedule, leaf["dot"]):
             return None
-        *outer, pixel, channel = schedule.get_loops(leaf["output"])
+        *outer, pixel, channel = self._loops(schedule, leaf["output"])
         tile = self._choose(extent(schedule, pixel), extent(schedule, channel))
         pixel_tile, pixel_inner = schedule.split(pixel, [None, tile.pixels])
         channel_tile, channel_inner = schedule.split(channel, [None, tile.channels])
@@ -56,6 +60,7 @@ class _ContractionTile:
         return schedule
 
     def fits(self, schedule: Schedule, dot: SBlockRV) -> bool:
+        """Return whether the rule takes a kernel with that block ``dot``."""
         return True
 
     def reduce(
@@ -64,13 +69,20 @@ class _ContractionTile:
         """Order the loops of one reduction block; `whole` when it is the block ``dot``."""
         raise AssertionError("each rule says how it reduces")
 
+    @staticmethod
+    def _loops(schedule: Schedule, output: SBlockRV) -> list[LoopRV]:
+        """Return the loops over the output, the pixels of a row and the channels last."""
+        loops = list(schedule.get_loops(output))
+        if len(loops) == GROUPED_AXES:
+            image, row, pixel, group, channel = loops
+            return [group, image, row, pixel, channel]
+        return loops
+
     def _choose(self, pixels: int, channels: int) -> Tile:
         return next(t for t in self._tiles if pixels % t.pixels == 0 and channels % t.channels == 0)
 
 
-def accumulate(
-    schedule: Schedule, block: SBlockRV, tile: Sequence[LoopRV], reduction: Sequence[LoopRV]
-) -> None:
+def accumulate(schedule: Schedule, block: SBlockRV, tile: Sequence[LoopRV], reduction: Sequence[LoopRV]) -> None:
     """Run the unrolled `tile` inside `reduction`, with the zeroing of the sums before it."""
     schedule.reorder(*reduction, *tile)
     init = schedule.decompose_reduction(block, reduction[0])

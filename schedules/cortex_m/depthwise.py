@@ -10,6 +10,7 @@ from tvm_tinyml.schedules.rule import blocks, extent
 
 CHANNELS = 4
 
+
 class DepthwiseChannels:
     """Accumulate four channels at once over the window.
 
@@ -27,8 +28,8 @@ class DepthwiseChannels:
         if "depthwise" not in leaf:
             return None
         *pixel, channel = schedule.get_loops(leaf["output"])
-        inputs, outputs = (func.params[i].shape[-1] for i in (0, -1))
-        if int(inputs) != int(outputs) or extent(schedule, channel) % CHANNELS:
+        several = len(pixel) == len(func.params[0].shape)  # outputs for each input channel, on an axis of their own
+        if several or extent(schedule, channel) % CHANNELS:
             return None
         channel_tile, lane = schedule.split(channel, [None, CHANNELS])
         schedule.reorder(channel_tile, *pixel, lane)
