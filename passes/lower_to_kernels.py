@@ -8,6 +8,7 @@ from tvm.ir import Op
 from tvm.ir.transform import PassContext
 from tvm.relax.expr_functor import PyExprMutator, mutator
 
+from tvm_tinyml.passes.callable_pass import CallablePass
 from tvm_tinyml.passes.integer_ops import attributes_of, shape_of
 from tvm_tinyml.passes.kernels import KernelTraits, contraction, elementwise, movement, reduction
 from tvm_tinyml.passes.kernels.kernel import Lowering
@@ -29,7 +30,7 @@ LOWERINGS: dict[str, Lowering] = {
 
 
 @tvm.transform.module_pass(opt_level=0, name="tinyml.LowerToKernels")
-class LowerToKernels:
+class LowerToKernels(CallablePass):
     """Replace each call of the integer dialect by `call_tir` of its kernel.
 
     Two layers whose kernels are equal share one function. Operators that only move data are left to TVM's

@@ -12,11 +12,12 @@ from tvm.relax.expr_functor import PyExprMutator, mutator
 
 from tvm_tinyml.arithmetic import nearest_indices
 from tvm_tinyml.passes import integer_ops
+from tvm_tinyml.passes.callable_pass import CallablePass
 from tvm_tinyml.passes.integer_ops import shape_of
 
 
 @tvm.transform.module_pass(opt_level=0, name="tinyml.ResizeToGather")
-class ResizeToGather:
+class ResizeToGather(CallablePass):
     """Rewrite ``image.resize2d(x, method="nearest_neighbor")`` to ``gather2d`` with constant rows and columns.
 
     Relax's own lowering computes positions in floats at run time.
@@ -72,4 +73,5 @@ def positions(size: int, resized: int, mode: str, rounding: str) -> NDArray[np.i
         "round_prefer_floor": np.ceil(source - np.float32(0.5)),
         "round_prefer_ceil": np.floor(source + np.float32(0.5)),
     }[rounding]
-    return np.clip(rounded, 0, size - 1).astype(np.int32)
+    inside: NDArray[np.int32] = np.clip(rounded, 0, size - 1).astype(np.int32)
+    return inside

@@ -8,11 +8,12 @@ from tvm.ir.transform import PassContext
 from tvm.relax.expr_functor import PyExprMutator, mutator
 
 from tvm_tinyml.passes import integer_ops
+from tvm_tinyml.passes.callable_pass import CallablePass
 from tvm_tinyml.passes.integer_ops import attributes_of
 
 
 @tvm.transform.module_pass(opt_level=0, name="tinyml.SplitPadding")
-class SplitPadding:
+class SplitPadding(CallablePass):
     """Rewrite ``conv2d(x, padding=p)`` to ``conv2d(pad2d(x, p), padding=0)``.
 
     The border holds the input's zero point, which the folded bias takes off again, so no byte changes and the inner
@@ -34,7 +35,7 @@ class _Rewriter(PyExprMutator):  # type: ignore[misc]
             return call
         attributes = attributes_of(call)
         padding = attributes["padding"]
-        if not any(padding):  # type: ignore[arg-type]
+        if not any(padding):
             return call
         border = integer_ops.pad2d(call.args[0], padding=padding, value=attributes["input_zero_point"])
         bordered = self.builder_.emit(border, "padded")

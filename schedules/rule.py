@@ -33,9 +33,8 @@ class ApplySchedules:
 
     def transform_module(self, mod: IRModule, _ctx: PassContext) -> IRModule:
         """Return a new module; Relax functions pass through."""
-        return IRModule(
-            {var: self._schedule(func) if isinstance(func, tirx.PrimFunc) else func for var, func in mod.functions.items()}
-        )
+        functions = mod.functions.items()
+        return IRModule({v: self._schedule(f) if isinstance(f, tirx.PrimFunc) else f for v, f in functions})
 
     def _schedule(self, func: tirx.PrimFunc) -> tirx.PrimFunc:
         for rule in self._rules:

@@ -11,6 +11,7 @@ from tvm.relax.dpl import rewrite_call
 from tvm_tinyml import arithmetic
 from tvm_tinyml.errors import ModelError
 from tvm_tinyml.passes import integer_ops
+from tvm_tinyml.passes.callable_pass import CallablePass
 from tvm_tinyml.passes.fold_quantization.functions import function_groups
 from tvm_tinyml.passes.fold_quantization.groups import (
     Convolution,
@@ -43,7 +44,7 @@ def groups(reference: str) -> list[Group]:
 
 
 @tvm.transform.module_pass(opt_level=0, name="tinyml.FoldQuantization")
-class FoldQuantization:
+class FoldQuantization(CallablePass):
     """Rewrite ``quantize(f(dequantize(x), ...))`` to integer operators, scales turned into multipliers and shifts.
 
     The rounding is TFLite's for every model; element-wise functions follow the module's ``tinyml.reference``.

@@ -18,9 +18,7 @@ def _exact(real: Callable[[relax.Call], Real]) -> Tabulate:
     """Tabulate by evaluating the function in double and rounding once."""
 
     def tabulate(source: Quantization, result: Quantization, call: relax.Call) -> np.ndarray:
-        return arithmetic.table_of(
-            real(call), source.scale, source.zero_point, result.scale, result.zero_point
-        )
+        return arithmetic.table_of(real(call), source.scale, source.zero_point, result.scale, result.zero_point)
 
     return tabulate
 

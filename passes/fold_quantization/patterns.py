@@ -43,11 +43,13 @@ class Filter:
 
     def values(self, match: Match) -> np.ndarray:
         """Return the int8 weights, output channels first."""
-        return match[self.weight].value.numpy()
+        weights: np.ndarray = match[self.weight].value.numpy()
+        return weights
 
     def scales(self, match: Match) -> np.ndarray:
         """Return the scale of the whole filter, or of each output channel."""
-        return match[self._scale].value.numpy().reshape(-1)
+        scales: np.ndarray = match[self._scale].value.numpy()
+        return scales.reshape(-1)
 
 
 class Biased:

@@ -4,6 +4,9 @@ A helper has one body for each code generator (``targets/cortex_m/helpers``), so
 and the C form.
 """
 
+# TVMScript is a language of its own: neither its decorator nor its annotations are Python types.
+# mypy: disable-error-code="untyped-decorator, valid-type"
+
 from __future__ import annotations
 
 from tvm.s_tir import TensorIntrin
@@ -67,9 +70,7 @@ def _mac4_by_helper(
     with T.sblock("root"):
         T.reads(c[0:4], a[0:4], b[0:4])
         T.writes(c[0:4])
-        T.evaluate(
-            T.call_extern("int32", "tinyml_mac4_s8", c.access_ptr("rw"), a.access_ptr("r"), b.access_ptr("r"))
-        )
+        T.evaluate(T.call_extern("int32", "tinyml_mac4_s8", c.access_ptr("rw"), a.access_ptr("r"), b.access_ptr("r")))
 
 
 TensorIntrin.register(DOT4, _dot4, _dot4_by_helper, override=True)

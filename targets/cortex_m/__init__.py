@@ -13,6 +13,9 @@ from tvm_tinyml.targets.target import Target
 FLOAT_ABIS = ("hard", "softfp", "soft")
 DATA_LAYOUT = "e-m:e-p:32:32-Fi8-i64:64-v128:64:128-a:0:32-n32-S64"
 
+MAINLINE_HELPERS, SHORT_HELPERS = ("multiply_long.ll", "saturate_ssat.ll"), ("multiply_short.ll", "saturate_plain.ll")
+DSP_HELPERS, PLAIN_HELPERS = ("requantize_dsp.ll", "dot_dsp.ll"), ("requantize_plain.ll",)
+
 
 def cortex_m(name: str, float_abi: str | None = None) -> Target:
     """Return the target of that name.
@@ -57,8 +60,8 @@ def cortex_m(name: str, float_abi: str | None = None) -> Target:
         small_rules=DSP_SMALL_RULES if dsp else SCALAR_SMALL_RULES,
         helper_files=(
             "common.ll",
-            *(("multiply_long.ll", "saturate_ssat.ll") if core.mainline else ("multiply_short.ll", "saturate_plain.ll")),
-            *(("requantize_dsp.ll", "dot_dsp.ll") if dsp else ("requantize_plain.ll",)),
+            *(MAINLINE_HELPERS if core.mainline else SHORT_HELPERS),
+            *(DSP_HELPERS if dsp else PLAIN_HELPERS),
         ),
     )
 

@@ -39,7 +39,9 @@ def evaluate(module: IRModule, inputs: Sequence[Array]) -> list[Array]:
             case relax.TupleGetItem():
                 return value(expr.tuple_value)[int(expr.index)]
             case _:
-                return _OPERATORS[expr.op.name]([value(argument) for argument in expr.args if _is_tensor(argument)], expr)
+                return _OPERATORS[expr.op.name](
+                    [value(argument) for argument in expr.args if _is_tensor(argument)], expr
+                )
 
     for block in main.body.blocks:
         for binding in block.bindings:
@@ -75,7 +77,9 @@ def _sum(function: Callable[..., Array]) -> Evaluate:
             for ours, theirs in (("a", "input1"), ("b", "input2"))
             for what in ("zero_point", "multiplier", "shift")
         }
-        rest = _pick(a, "left_shift", "output_multiplier", "output_shift", "output_zero_point", "clamp_min", "clamp_max")
+        rest = _pick(
+            a, "left_shift", "output_multiplier", "output_shift", "output_zero_point", "clamp_min", "clamp_max"
+        )
         return function(*args, **scaled, **rest)
 
     return run
@@ -105,7 +109,7 @@ def _pool(function: Callable[..., Array]) -> Evaluate:
 def _mean(args: Sequence[Array], call: relax.Call) -> Array:
     a: Mapping[str, Any] = attributes_of(call)
     result = operators.mean(
-        *args,
+        args[0],
         a["axes"],
         keep_dims=bool(a["keepdims"]),
         **_pick(a, "multiplier", "shift", "input_zero_point", "output_zero_point"),
