@@ -27,7 +27,7 @@ def _constant(program: Program, index: int, array: NDArray[np.generic], in_ram: 
     section = f"{'.data' if in_ram else '.rodata'}.{program.prefix}_weights"
     kind = "global" if in_ram else "constant"
     name = f"@{program.prefix}_constant_{index}"
-    return f'{name} = {kind} [{array.nbytes} x i8] c"{data}", section "{section}", align 4'
+    return f'{name} = dso_local {kind} [{array.nbytes} x i8] c"{data}", section "{section}", align 4'
 
 
 def _declarations(program: Program) -> list[str]:

@@ -66,7 +66,7 @@ def numbers(rng: np.random.Generator, extremes: list[int], count: int) -> list[t
     return [(a, b) for a in extremes for b in extremes] + [(a, b) for a, b in random]
 
 
-@pytest.mark.parametrize("name", ["__aeabi_uidiv", "__aeabi_uidivmod"])
+@pytest.mark.parametrize("name", ["__aeabi_uidiv", "__aeabi_uidivmod", "__udivsi3"])
 def test_unsigned_division(bench: Bench, rng: np.random.Generator, name: str) -> None:
     for a, b in numbers(rng, EXTREMES_32, 100):
         quotient, remainder = divmod(a, b) if b else (0, a)
@@ -76,7 +76,7 @@ def test_unsigned_division(bench: Bench, rng: np.random.Generator, name: str) ->
             assert got[1] == remainder, (a, b)
 
 
-@pytest.mark.parametrize("name", ["__aeabi_idiv", "__aeabi_idivmod"])
+@pytest.mark.parametrize("name", ["__aeabi_idiv", "__aeabi_idivmod", "__divsi3"])
 def test_signed_division_rounds_toward_zero(bench: Bench, rng: np.random.Generator, name: str) -> None:
     for a, b in numbers(rng, EXTREMES_32, 100):
         n, d = signed(a), signed(b)
@@ -85,6 +85,16 @@ def test_signed_division_rounds_toward_zero(bench: Bench, rng: np.random.Generat
         assert got[0] == quotient & M32, (n, d)
         if name.endswith("mod"):
             assert got[1] == (n - quotient * d) & M32, (n, d)
+
+
+@pytest.mark.parametrize(("name", "is_signed"), [("__modsi3", True), ("__umodsi3", False)])
+def test_a_remainder_has_the_sign_of_the_dividend(
+    bench: Bench, rng: np.random.Generator, name: str, is_signed: bool
+) -> None:
+    for a, b in numbers(rng, EXTREMES_32, 100):
+        n, d = (signed(a), signed(b)) if is_signed else (a, b)
+        remainder = (abs(n) % abs(d)) * (-1 if n < 0 else 1) if d else n
+        assert bench.pair(name, a, b)[0] == remainder & M32, (n, d)
 
 
 def test_long_multiplication(bench: Bench, rng: np.random.Generator) -> None:

@@ -41,7 +41,7 @@ def assemble(source: str, core: str = "cortex-m0plus") -> bytes:
     from tvm import tirx
     from tvm.target import Target
 
-    target = Target({"kind": "llvm", "mtriple": _TRIPLES[core], "mcpu": core, "num-cores": 1})
+    target = Target({"kind": "llvm", "mtriple": _TRIPLES[core], "mcpu": core, "num-cores": 1, "vector-width": 32})
     lines = (".syntax unified", ".thumb", *source.splitlines())
     module_text = "".join(f'module asm "{_escape(line)}"\n' for line in lines)
     # LLVM assembles text only as part of a module: an empty function carries it and is dropped afterwards.

@@ -4,7 +4,7 @@ A library for a bare device needs memcpy, memset and, on small cores, 64-bit ari
 them from its toolchain; the simulator has none, so it takes these. They run on every Cortex-M.
 
 Interfaces: "Run-time ABI for the Arm Architecture" (RTABI32), sections "Integer functions" and "Memory copying,
-clearing, and setting"; __clzsi2 is GCC's.
+clearing, and setting"; __clzsi2, __divsi3 and their like are GCC's names, which objects for the GNU environment use.
 """
 
 from __future__ import annotations
@@ -169,6 +169,7 @@ memset:
 
 # 64-bit product from 16-bit halves of the low words, since Armv6-M has no long multiplication.
 _MULTIPLY = """
+__muldi3:
 __aeabi_lmul:
     push    {r4, r5}
     muls    r1, r2, r1
@@ -199,6 +200,7 @@ __aeabi_lmul:
 # A shift by a register uses its low byte; 32 to 255 shift everything out. So of the two parts that the far word
 # contributes, one for shifts below 32 and one for those above, the other one is 0, or both are equal.
 _SHIFT_LEFT = """
+__ashldi3:
 __aeabi_llsl:
     lsls    r1, r2
     mov     r3, r0
@@ -215,6 +217,7 @@ __aeabi_llsl:
 """
 
 _SHIFT_RIGHT = """
+__lshrdi3:
 __aeabi_llsr:
     lsrs    r0, r2
     mov     r3, r1
@@ -231,6 +234,7 @@ __aeabi_llsr:
 """
 
 _SHIFT_RIGHT_SIGNED = """
+__ashrdi3:
 __aeabi_lasr:
     lsrs    r0, r2
     mov     r3, r1
@@ -249,8 +253,22 @@ __aeabi_lasr:
 
 # Division by 0 gives quotient 0 and the dividend as remainder, as the SDIV and UDIV instructions do.
 _DIVIDE = """
+__modsi3:
+    push    {r4, lr}
+    bl      .Lsigned
+    mov     r0, r1
+    pop     {r4, pc}
+
+__umodsi3:
+    push    {r4, lr}
+    bl      .Ldivide
+    mov     r0, r1
+    pop     {r4, pc}
+
+__divsi3:
 __aeabi_idiv:
 __aeabi_idivmod:
+.Lsigned:
     push    {r4, r5, r6, lr}
     asrs    r4, r0, #31
     asrs    r5, r1, #31
@@ -266,6 +284,7 @@ __aeabi_idivmod:
     subs    r1, r1, r4
     pop     {r4, r5, r6, pc}
 
+__udivsi3:
 __aeabi_uidiv:
 __aeabi_uidivmod:
 .Ldivide:
@@ -340,11 +359,23 @@ def _sized(name: str) -> tuple[str, ...]:
 ROUTINES = (
     Routine(("memcpy", "memmove", *_sized("__aeabi_memcpy"), *_sized("__aeabi_memmove")), _COPY),
     Routine(("memset", *_sized("__aeabi_memset"), *_sized("__aeabi_memclr")), _SET),
-    Routine(("__aeabi_lmul",), _MULTIPLY),
-    Routine(("__aeabi_llsl",), _SHIFT_LEFT),
-    Routine(("__aeabi_llsr",), _SHIFT_RIGHT),
-    Routine(("__aeabi_lasr",), _SHIFT_RIGHT_SIGNED),
-    Routine(("__aeabi_uidiv", "__aeabi_uidivmod", "__aeabi_idiv", "__aeabi_idivmod"), _DIVIDE),
+    Routine(("__aeabi_lmul", "__muldi3"), _MULTIPLY),
+    Routine(("__aeabi_llsl", "__ashldi3"), _SHIFT_LEFT),
+    Routine(("__aeabi_llsr", "__lshrdi3"), _SHIFT_RIGHT),
+    Routine(("__aeabi_lasr", "__ashrdi3"), _SHIFT_RIGHT_SIGNED),
+    Routine(
+        (
+            "__aeabi_uidiv",
+            "__aeabi_uidivmod",
+            "__aeabi_idiv",
+            "__aeabi_idivmod",
+            "__divsi3",
+            "__udivsi3",
+            "__modsi3",
+            "__umodsi3",
+        ),
+        _DIVIDE,
+    ),
     Routine(("__clzsi2",), _LEADING_ZEROS),
 )
 """All routines; none needs another one."""
