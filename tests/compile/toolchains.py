@@ -30,6 +30,7 @@ def need(program: str) -> str:
 
 def compile_objects(library: Library, folder: Path, compiler: str, flags: Sequence[str]) -> list[Path]:
     """Compile the C form, one object a file, without a warning."""
+    folder.mkdir(parents=True, exist_ok=True)
     library.write(folder / "library")
     objects = []
     for name in library.sources:
