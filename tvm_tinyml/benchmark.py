@@ -35,7 +35,7 @@ def bench(library: Library, model: Model | None = None, *, on: str = "sim") -> d
     -------
     dict with the keys of ``bench --json``. ``cycles`` is None: the simulator counts instructions.
     """
-    inputs = _inputs(library)
+    inputs = bench_inputs(library)
     profile = library.profile(inputs, on=on)
     metadata = library.metadata
     counts = {layer.name: layer.instructions for layer in profile.layers}
@@ -61,7 +61,8 @@ def bench(library: Library, model: Model | None = None, *, on: str = "sim") -> d
     }
 
 
-def _inputs(library: Library) -> dict[str, NDArray[Any]]:
+def bench_inputs(library: Library) -> dict[str, NDArray[Any]]:
+    """Return the benchmark's inputs by name: one stream of `xorshift_bytes` over all of them."""
     tensors = library.metadata["inputs"]
     sizes = [int(np.prod(t["shape"])) for t in tensors]
     stream = np.split(xorshift_bytes(sum(sizes)), np.cumsum(sizes)[:-1])
