@@ -4,6 +4,7 @@
 
 PYTHON ?= python3
 VENV   ?= .venv
+JOBS   ?= $(shell $(PYTHON) -c 'import os; print(os.cpu_count() or 1)')
 
 BIN     := $(VENV)/bin
 VERSION := $(shell $(PYTHON) -c 'import platform; print(platform.python_version())')
@@ -15,7 +16,7 @@ demo: $(VENV)/.demo
 	$(BIN)/tvm-tinyml demo
 
 test: lint
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses=$(JOBS)
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check
