@@ -11,6 +11,7 @@ from tvm.ir.transform import PassContext
 from tvm.relax.expr_functor import PyExprMutator, mutator
 
 from tvm_tinyml.arithmetic import nearest_indices
+from tvm_tinyml.errors import ModelError
 from tvm_tinyml.passes import integer_ops
 from tvm_tinyml.passes.callable_pass import CallablePass
 from tvm_tinyml.passes.integer_ops import shape_of
@@ -21,13 +22,17 @@ class ResizeToGather(CallablePass):
     """Rewrite ``image.resize2d(x, method="nearest_neighbor")`` to ``gather2d`` with constant rows and columns.
 
     Relax's own lowering computes positions in floats at run time.
+
+    Raises
+    ------
+    ModelError : another method, or a layout other than NHWC.
     """
 
     def transform_module(self, mod: IRModule, _ctx: PassContext) -> IRModule:
         """Return a new module; `mod` is untouched."""
         rewriter = _Rewriter(mod)
         rewriter.builder_.update_func(mod.get_global_var("main"), rewriter.visit_expr(mod["main"]))
-        return rewriter.builder_.get().with_attrs(dict(mod.attrs)) if mod.attrs else rewriter.builder_.get()
+        return rewriter.builder_.get()
 
 
 @mutator
@@ -36,6 +41,9 @@ class _Rewriter(PyExprMutator):  # type: ignore[misc]
         call = self.visit_expr_post_order(call)
         if not (isinstance(call.op, Op) and call.op.name == "relax.image.resize2d"):
             return call
+        method, layout = str(call.attrs.method), str(call.attrs.layout)
+        if (method, layout) != ("nearest_neighbor", "NHWC"):
+            raise ModelError(f"image.resize2d: method {method!r} in {layout}; known is 'nearest_neighbor' in NHWC.")
         mode, rounding = str(call.attrs.coordinate_transformation_mode), str(call.attrs.rounding_method)
         sizes = zip(shape_of(call.args[0])[1:3], [int(i) for i in call.args[1].values], strict=True)
         rows, columns = (relax.const(positions(n, m, mode, rounding)) for n, m in sizes)

@@ -11,6 +11,7 @@ from tvm import IRModule, relax
 from tvm.ir import GenericConst
 
 from tvm_tinyml.passes.integer_ops import attributes_of
+from tvm_tinyml.passes.resize_to_gather import positions
 from tvm_tinyml.reference import movement, operators
 
 Array = NDArray[Any]
@@ -51,7 +52,9 @@ def evaluate(module: IRModule, inputs: Sequence[Array]) -> list[Array]:
 
 
 def _is_tensor(expr: relax.Expr) -> bool:
-    return isinstance(expr, relax.Var | GenericConst | relax.Tuple)
+    if isinstance(expr, relax.Tuple):
+        return all(_is_tensor(field) for field in expr.fields)
+    return isinstance(expr, relax.Var | GenericConst)
 
 
 def _conv2d(args: Sequence[Array], call: relax.Call) -> Array:
@@ -141,6 +144,13 @@ def _split(args: Sequence[Array], call: relax.Call) -> list[Array]:
     return np.split(args[0], sections, axis=axis)
 
 
+def _resize(args: Sequence[Array], call: relax.Call) -> Array:
+    mode, rounding = str(call.attrs.coordinate_transformation_mode), str(call.attrs.rounding_method)
+    sizes = zip(args[0].shape[1:3], [int(i) for i in call.args[1].values], strict=True)
+    rows, columns = (positions(size, resized, mode, rounding) for size, resized in sizes)
+    return args[0][:, rows[:, None], columns[None, :]]
+
+
 def _strided_slice(args: Sequence[Array], call: relax.Call) -> Array:
     axes, begin, end, strides = ([int(v.value) for v in field.fields] for field in call.args[1:5])
     index = [slice(None)] * args[0].ndim
@@ -172,4 +182,5 @@ _OPERATORS: dict[str, Evaluate] = {
     "relax.split": _split,
     "relax.strided_slice": _strided_slice,
     "relax.nn.pad": _pad,
+    "relax.image.resize2d": _resize,
 }
