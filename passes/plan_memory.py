@@ -22,7 +22,7 @@ class Lifetime:
         return self.first <= other.last and other.first <= self.last
 
 
-SEARCH_PLACEMENTS = 20_000
+SEARCH_PLACEMENTS = 4_000
 """Placements that the search tries before it gives up; a network without branches needs hardly more than buffers."""
 
 
@@ -78,8 +78,14 @@ def _search(
     """
     order = sorted(lifetimes, key=lambda key: (lifetimes[key].first, -lifetimes[key].size_bytes))
     sizes = {key: _aligned(lifetimes[key].size_bytes, alignment_bytes) for key in order}
+    # Buffers placed before that live at the same time.
+    earlier = {key: [k for k in order[:i] if lifetimes[k].overlaps(lifetimes[key])] for i, key in enumerate(order)}
+
+    def places_of(key: BufferKey) -> list[int]:
+        return _places(sizes[key], sorted((offsets[k], offsets[k] + sizes[k]) for k in earlier[key]), capacity)
+
     offsets: dict[BufferKey, int] = {}
-    places = [_places(order[0], lifetimes, sizes, offsets, capacity)] if order else []
+    places = [places_of(order[0])] if order else []
     for _ in range(SEARCH_PLACEMENTS):
         if len(offsets) == len(order):
             return offsets
@@ -87,7 +93,7 @@ def _search(
         if places[-1]:
             offsets[key] = places[-1].pop()
             if len(places) < len(order):
-                places.append(_places(order[len(places)], lifetimes, sizes, offsets, capacity))
+                places.append(places_of(order[len(places)]))
         else:
             places.pop()
             if not places:
@@ -96,24 +102,16 @@ def _search(
     return None
 
 
-def _places(
-    key: BufferKey,
-    lifetimes: Mapping[BufferKey, Lifetime],
-    sizes: Mapping[BufferKey, int],
-    offsets: Mapping[BufferKey, int],
-    capacity: int,
-) -> list[int]:
-    """Return where a buffer fits, the place to try first last."""
-    size = sizes[key]
-    busy = [(offsets[k], offsets[k] + sizes[k]) for k in offsets if lifetimes[k].overlaps(lifetimes[key])]
-    edges = {0, capacity - size, *(end for _, end in busy), *(start - size for start, _ in busy)}
-    fits = [
-        place
-        for place in edges
-        if 0 <= place <= capacity - size and all(end <= place or place + size <= start for start, end in busy)
-    ]
+def _places(size: int, busy: Sequence[tuple[int, int]], capacity: int) -> list[int]:
+    """Return where a buffer of `size` fits between `busy` ranges (sorted), the place to try first last."""
+    places: set[int] = set()
+    end = 0
+    for start, stop in (*busy, (capacity, capacity)):
+        if start - end >= size:
+            places |= {end, start - size}
+        end = max(end, stop)
     # Against an end of the pool first: it leaves the largest gap.
-    return sorted(fits, key=lambda place: (min(place, capacity - size - place), place), reverse=True)
+    return sorted(places, key=lambda place: (min(place, capacity - size - place), place), reverse=True)
 
 
 def _best_fit(
