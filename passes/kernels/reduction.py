@@ -81,17 +81,17 @@ def avg_pool2d(arguments: Sequence[relax.Expr], attributes: Attributes, _traits:
 def exact_reciprocal(divisor: int, largest: int) -> tuple[int, int] | None:
     """Return (multiplier, shift) so that ``n * multiplier >> shift`` is ``n // divisor`` for every n in 0..`largest`.
 
-    Every product stays below 2**31. None when no such pair exists. Proven by trying every n.
+    Every product stays below 2**31; None when that leaves no pair. With the multiplier 2**shift / divisor rounded up by
+    less than 1, excess / divisor, the quotient is too large by n * excess / (divisor * 2**shift). It is at least
+    1 / divisor below the next integer, so n * excess < 2**shift makes it exact.
 
     >>> exact_reciprocal(9, 2304)
-    (3641, 15)
+    (7282, 16)
     """
-    numbers = np.arange(largest + 1, dtype=np.int64)
     for shift in range(31):
         multiplier = -(-(1 << shift) // divisor)
-        if largest * multiplier >= 1 << 31:
-            break
-        if np.array_equal(numbers * multiplier >> shift, numbers // divisor):
+        excess = multiplier * divisor - (1 << shift)
+        if largest * multiplier < 1 << 31 and largest * excess < 1 << shift:
             return multiplier, shift
     return None
 
