@@ -154,10 +154,10 @@ subtract = IntegerOp("subtract", ("x", "y"), (*_SUM, *_OUTPUT), _broadcast_shape
 multiply = IntegerOp(
     "multiply",
     ("x", "y"),
-    ("input1_zero_point", "input2_zero_point", "output_multiplier", "output_shift", *_OUTPUT),
+    ("input1_zero_point", "input2_zero_point", "left_shift", "output_multiplier", "output_shift", *_OUTPUT),
     _broadcast_shape,
 )
-"""(x - zero point) * (y - zero point), requantized."""
+"""(x - zero point) * (y - zero point), shifted left by `left_shift` (0 in TFLite), requantized."""
 
 avg_pool2d = IntegerOp("avg_pool2d", ("x",), _POOL, _pool2d_shape)
 """Mean over the window's elements inside the image, rounded half away from zero; scale and zero point stay."""
@@ -168,10 +168,11 @@ max_pool2d = IntegerOp("max_pool2d", ("x",), _POOL, _pool2d_shape)
 mean = IntegerOp(
     "mean",
     ("x",),
-    ("axes", "keepdims", "input_zero_point", "multiplier", "shift", *_OUTPUT),
+    ("axes", "keepdims", "input_zero_point", "left_shift", "multiplier", "shift", *_OUTPUT),
     _mean_shape,
 )
-"""Mean over `axes`: the sum of (x - input_zero_point), requantized with 1 / count in the multiplier."""
+"""Mean over `axes`: the sum of (x - input_zero_point), shifted left by `left_shift` (0 in TFLite), requantized with
+1 / count in the multiplier."""
 
 lookup = IntegerOp("lookup", ("x", "table"), (), _same_shape, dtype_of=1)
 """table[x + 128] for int8, table[x] for uint8: any function of one integer tensor, 256 entries."""

@@ -110,22 +110,39 @@ class Sum:
         )
 
 
-class Product:
-    """``quantize(act(dequantize(x) * dequantize(y)))``."""
+LARGEST_OFFSET = 255
+"""Bound of the magnitude of an int8 number less a zero point."""
 
-    def __init__(self) -> None:
+
+class Product:
+    """``quantize(act(dequantize(x) * dequantize(y)))``.
+
+    Parameters
+    ----------
+    reference : ``tflite``: the multiplier is TFLite's; ``onnx``: the product is raised first, so that rounding twice
+        does not show.
+    """
+
+    def __init__(self, reference: str) -> None:
+        self._reference = reference
         self._x, self._y = Dequantized(), Dequantized()
         self._out = Quantized(is_op("relax.multiply")(self._x.pattern, self._y.pattern))
         self.pattern = self._out.pattern
 
     def fold(self, match: Match, real: Callable[[relax.Expr], relax.Expr]) -> relax.Expr:
         x, y = self._x.quantization(match), self._y.quantization(match)
-        multiplier, shift = arithmetic.mul_parameters(x.scale, y.scale, self._out.quantization(match).scale)
+        output_scale = self._out.quantization(match).scale
+        if self._reference == "tflite":
+            left_shift, (multiplier, shift) = 0, arithmetic.mul_parameters(x.scale, y.scale, output_scale)
+        else:
+            scale = arithmetic.product_ratio(x.scale, y.scale, output_scale)
+            left_shift, multiplier, shift = arithmetic.raised_parameters(scale, LARGEST_OFFSET**2)
         return integer_ops.multiply(
             match[self._x.x],
             match[self._y.x],
             input1_zero_point=x.zero_point,
             input2_zero_point=y.zero_point,
+            left_shift=left_shift,
             output_multiplier=multiplier,
             output_shift=shift,
             **self._out.clamp(match),
@@ -163,9 +180,16 @@ class Pool:
 
 
 class Mean:
-    """``quantize(mean(dequantize(x), axes))``."""
+    """``quantize(mean(dequantize(x), axes))``.
 
-    def __init__(self) -> None:
+    Parameters
+    ----------
+    reference : ``tflite``: the multiplier is TFLite's; ``onnx``: the sum is raised first, so that rounding twice does
+        not show.
+    """
+
+    def __init__(self, reference: str) -> None:
+        self._reference = reference
         self._x = Dequantized()
         self._mean = is_op("relax.mean")(self._x.pattern)
         self._out = Quantized(self._mean)
@@ -176,12 +200,18 @@ class Mean:
         shape = shape_of(match[self._x.x])
         axes = sorted(axis % len(shape) for axis in _integers(attributes.axis))
         count = int(np.prod([shape[axis] for axis in axes]))
-        multiplier, shift = arithmetic.mean_parameters(source.scale, self._out.quantization(match).scale, count)
+        output_scale = self._out.quantization(match).scale
+        if self._reference == "tflite":
+            left_shift, (multiplier, shift) = 0, arithmetic.mean_parameters(source.scale, output_scale, count)
+        else:
+            scale = arithmetic.scale_ratio(source.scale, output_scale) / count
+            left_shift, multiplier, shift = arithmetic.raised_parameters(scale, LARGEST_OFFSET * count)
         return integer_ops.mean(
             match[self._x.x],
             axes=axes,
             keepdims=int(attributes.keepdims),
             input_zero_point=source.zero_point,
+            left_shift=left_shift,
             multiplier=multiplier,
             shift=shift,
             **self._out.clamp(match),

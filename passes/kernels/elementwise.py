@@ -26,10 +26,11 @@ def multiply(arguments: Sequence[relax.Expr], attributes: Attributes, _traits: K
     """Lower ``tinyml.multiply``."""
     zero_points = attributes["input1_zero_point"], attributes["input2_zero_point"]
     largest = largest_offset(zero_points[0]) * largest_offset(zero_points[1])
+    scaling = attributes["output_multiplier"], attributes["output_shift"], largest, attributes["left_shift"]
 
     def product(x: Expr, y: Expr) -> Expr:
         raw = (x - zero_points[0]) * (y - zero_points[1])
-        return clamp(scale(raw, attributes["output_multiplier"], attributes["output_shift"], largest), attributes)
+        return clamp(scale(raw, *scaling), attributes)
 
     return _binary("multiply", arguments, product)
 

@@ -125,7 +125,8 @@ def mean(arguments: Sequence[relax.Expr], attributes: Attributes, _traits: Kerne
 
     def average(*indices: tirx.Var) -> Expr:
         raw = sums[tuple(indices)] - count * attributes["input_zero_point"]
-        return clamp(scale(raw, attributes["multiplier"], attributes["shift"], largest), attributes)
+        scaling = attributes["multiplier"], attributes["shift"], largest, attributes["left_shift"]
+        return clamp(scale(raw, *scaling), attributes)
 
     result = te.compute(sums.shape, average, "output")
     return Kernel("mean", te.create_prim_func([x, result]), arguments)

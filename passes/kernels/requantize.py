@@ -27,9 +27,14 @@ def requantize_helper(shift: NDArray[np.generic], largest: int) -> str:
     return "tinyml_requantize_right" if right else "tinyml_requantize"
 
 
-def scale(value: Expr, multiplier: int, shift: int, largest: int) -> Expr:
-    """Return `value`, of magnitude `largest` at most, scaled by the constant ``multiplier * 2**(shift - 31)``."""
-    helper = requantize_helper(np.asarray([shift]), largest)
+def scale(value: Expr, multiplier: int, shift: int, largest: int, left_shift: int = 0) -> Expr:
+    """Return `value`, of magnitude `largest` at most, scaled by ``2**left_shift * multiplier * 2**(shift - 31)``.
+
+    The left shift comes before the multiplication and must not overflow.
+    """
+    helper = requantize_helper(np.asarray([shift]), largest << left_shift)
+    if left_shift:
+        value = value * (1 << left_shift)
     return tirx.call_pure_extern("int32", helper, value, tirx.IntImm("int32", multiplier), tirx.IntImm("int32", shift))
 
 

@@ -13,8 +13,10 @@ from tvm_tinyml.arithmetic import (
     fold_input_offset,
     mean_parameters,
     mul_parameters,
+    multiply_by_quantized_multiplier,
     nearest_indices,
     quantize_multiplier,
+    raised_parameters,
     requantize_parameters,
     round_half_away,
     window,
@@ -80,6 +82,25 @@ def test_count_of_a_mean_moves_into_the_multiplier() -> None:
         whole, whole_shift = requantize_parameters(0.3, 0.2)
         exact = Fraction(whole) * Fraction(2) ** (whole_shift - 31) / count
         assert 0 <= exact - scale < exact * Fraction(1, 2**29)
+
+
+def test_raising_uses_the_room_that_there_is_and_keeps_the_scale() -> None:
+    for scale in (2.0**-31, 1e-6, 0.001, 0.3, 0.5, 1.0, 77.7):
+        for largest in (1, 255, 255**2, 2**30 - 1, 2**31 - 1):
+            left_shift, multiplier, shift = raised_parameters(scale, largest)
+            assert left_shift == 0 or largest << left_shift < 2**30
+            assert left_shift == 0 or largest << left_shift >= 2**29 or shift == -31
+            assert (multiplier, shift + left_shift) == quantize_multiplier(scale)
+
+
+def test_a_raised_number_is_rounded_as_if_once() -> None:
+    scale, numbers = 0.3 / 7, np.arange(-1785, 1786)
+    left_shift, multiplier, shift = raised_parameters(scale, 1785)
+    once = round_half_away(numbers * scale)
+    raised = multiply_by_quantized_multiplier(numbers << left_shift, multiplier, shift)
+    assert raised.tolist() == once.tolist()
+    twice = multiply_by_quantized_multiplier(numbers, *quantize_multiplier(scale))
+    assert 0.02 < np.mean(twice != once) < 2**-5  # the share that lies within 2**-5 below a half
 
 
 @pytest.mark.parametrize(

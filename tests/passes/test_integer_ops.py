@@ -35,7 +35,7 @@ def _pool(x: relax.Expr) -> relax.Call:
 
 def _mean(keepdims: int, axes: list[int]) -> Callable[[relax.Expr], relax.Call]:
     return lambda x: integer_ops.mean(
-        x, axes=axes, keepdims=keepdims, input_zero_point=0, multiplier=1, shift=0, **PLAIN
+        x, axes=axes, keepdims=keepdims, input_zero_point=0, left_shift=0, multiplier=1, shift=0, **PLAIN
     )
 
 

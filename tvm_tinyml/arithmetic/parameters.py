@@ -206,10 +206,20 @@ sub_parameters = add_parameters
 """Scaling of a subtraction: that of an addition."""
 
 
+def product_ratio(a_scale: float, b_scale: float, output_scale: float) -> float:
+    """A scale * b scale / output scale, all three float32, the result in double."""
+    a, b, out = _double_scales(a_scale, b_scale, output_scale)
+    return a * b / out
+
+
 def mul_parameters(a_scale: float, b_scale: float, output_scale: float) -> tuple[int, int]:
     """Multiplier and shift of a product: a scale * b scale / output scale. Source: TFLM mul_common.cc."""
-    a, b, out = _double_scales(a_scale, b_scale, output_scale)
-    return quantize_multiplier(a * b / out)
+    return quantize_multiplier(product_ratio(a_scale, b_scale, output_scale))
+
+
+def scale_ratio(input_scale: float, output_scale: float) -> float:
+    """Input scale / output scale, both float32, the quotient in double."""
+    return float(float32_scale(input_scale, "input")) / float(float32_scale(output_scale, "output"))
 
 
 def requantize_parameters(input_scale: float, output_scale: float) -> tuple[int, int]:
@@ -217,9 +227,7 @@ def requantize_parameters(input_scale: float, output_scale: float) -> tuple[int,
 
     Of QUANTIZE from int8 or uint8 and of SUM. Source: TFLM quantize_common.cc, reduce_common.cc.
     """
-    return quantize_multiplier(
-        float(float32_scale(input_scale, "input")) / float(float32_scale(output_scale, "output"))
-    )
+    return quantize_multiplier(scale_ratio(input_scale, output_scale))
 
 
 sum_parameters = requantize_parameters
@@ -238,6 +246,29 @@ def mean_parameters(input_scale: float, output_scale: float, count: int) -> tupl
     multiplier, shift = requantize_parameters(input_scale, output_scale)
     kept = min(count.bit_length() - 1, 32, 31 + shift)  # bits of the count that move into the multiplier
     return (multiplier << kept) // count, shift - kept
+
+
+def raised_parameters(scale: float, largest: int) -> tuple[int, int, int]:
+    """Left shift, multiplier and shift of a change of scale whose first rounding does not show.
+
+    Of the two roundings of `multiply_by_quantized_multiplier`, the first is to 2**shift of the result. Where TFLite has
+    no kernel to equal, what is scaled is moved left before, as its additions are: then that is far below one unit.
+
+    Parameters
+    ----------
+    largest : bound of the magnitude of what is scaled, below 2**30.
+
+    Returns
+    -------
+    left_shift : bits, so that ``largest << left_shift`` is below 2**30.
+    multiplier, shift : of scale / 2**left_shift.
+
+    >>> raised_parameters(0.25, 1000)
+    (20, 1073741824, -21)
+    """
+    multiplier, shift = quantize_multiplier(scale)
+    left_shift = max(min(30 - largest.bit_length(), 31 + shift), 0)
+    return left_shift, multiplier, shift - left_shift
 
 
 # Activations --------------------------------------------------------------------------------------------------

@@ -96,7 +96,7 @@ def _multiply(args: Sequence[Array], call: relax.Call) -> Array:
         b_zero_point=a["input2_zero_point"],
         multiplier=a["output_multiplier"],
         shift=a["output_shift"],
-        **_pick(a, "output_zero_point", "clamp_min", "clamp_max"),
+        **_pick(a, "left_shift", "output_zero_point", "clamp_min", "clamp_max"),
     )
 
 
@@ -115,7 +115,7 @@ def _mean(args: Sequence[Array], call: relax.Call) -> Array:
         args[0],
         a["axes"],
         keep_dims=bool(a["keepdims"]),
-        **_pick(a, "multiplier", "shift", "input_zero_point", "output_zero_point"),
+        **_pick(a, "left_shift", "multiplier", "shift", "input_zero_point", "output_zero_point"),
     )
     return np.clip(result, a["clamp_min"], a["clamp_max"]).astype(np.int8)
 

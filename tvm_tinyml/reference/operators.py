@@ -155,12 +155,19 @@ def mul(
     multiplier: int,
     shift: int,
     output_zero_point: int,
+    left_shift: int = 0,
     clamp_min: int = -128,
     clamp_max: int = 127,
 ) -> Int8:
-    """Multiply int8 arrays that broadcast; the integers are those of `tvm_tinyml.arithmetic.mul_parameters`."""
+    """Multiply int8 arrays that broadcast.
+
+    Parameters
+    ----------
+    left_shift, multiplier, shift : 0 and those of `tvm_tinyml.arithmetic.mul_parameters`, or as from
+        `tvm_tinyml.arithmetic.raised_parameters`.
+    """
     product = (a.astype(np.int64) - a_zero_point) * (b.astype(np.int64) - b_zero_point)
-    return _requantize(product, 0, multiplier, shift, output_zero_point, clamp_min, clamp_max)
+    return _requantize(product << left_shift, 0, multiplier, shift, output_zero_point, clamp_min, clamp_max)
 
 
 def avg_pool2d(
@@ -209,6 +216,7 @@ def mean(
     shift: int,
     input_zero_point: int,
     output_zero_point: int,
+    left_shift: int = 0,
     keep_dims: bool = False,
 ) -> Int8:
     """Average over axes, or add up: the integers say which.
@@ -216,12 +224,13 @@ def mean(
     Parameters
     ----------
     axes : any, negative from the end.
-    multiplier, shift : from `tvm_tinyml.arithmetic.mean_parameters` for MEAN, `sum_parameters` for SUM.
+    left_shift, multiplier, shift : 0 and those of `tvm_tinyml.arithmetic.mean_parameters` for MEAN, of
+        `sum_parameters` for SUM; or as from `tvm_tinyml.arithmetic.raised_parameters`.
 
     Source: TFLM reduce.h (QuantizedMeanOrSum).
     """
     total = (x.astype(np.int64) - input_zero_point).sum(axis=tuple(axes), keepdims=keep_dims)
-    return _requantize(total, 0, multiplier, shift, output_zero_point, -128, 127)
+    return _requantize(total << left_shift, 0, multiplier, shift, output_zero_point, -128, 127)
 
 
 def lookup(x: NDArray[Any], table: NDArray[Any]) -> NDArray[Any]:
