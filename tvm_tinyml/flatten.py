@@ -186,8 +186,8 @@ def replace_buffers(step: Step, replacement: dict[Buffer, Buffer]) -> Step:
 
 def _lifetimes(steps: Sequence[Step], inputs: Sequence[Buffer], outputs: Sequence[Buffer]) -> dict[Buffer, Lifetime]:
     """Return from which step to which each workspace buffer holds a value; inputs from before the first on."""
-    first: dict[Buffer, int] = {buffer: -1 for buffer in inputs}
-    last: dict[Buffer, int] = {buffer: -1 for buffer in inputs}
+    first: dict[Buffer, int] = dict.fromkeys(inputs, -1)
+    last: dict[Buffer, int] = dict.fromkeys(inputs, -1)
     for i, step in enumerate(steps):
         for buffer in (*step.reads, *step.writes):
             first.setdefault(buffer, i)

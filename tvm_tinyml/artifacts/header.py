@@ -68,7 +68,7 @@ def _tensors(program: Program, role: str, specs: Sequence[TensorSpec]) -> list[s
         name = f"{program.prefix.upper()}_{role}_{i}"
         shape = ", ".join(str(extent) for extent in spec.shape)
         lines += [
-            f"/* {role.lower()} {i}: \"{_comment(spec.name)}\", {spec.dtype} [{shape}]{_meaning(spec)} */",
+            f'/* {role.lower()} {i}: "{_comment(spec.name)}", {spec.dtype} [{shape}]{_meaning(spec)} */',
             f"#define {name}_SIZE {buffer.size_bytes}u",
             f"#define {name}_SHAPE {{{shape}}}",
             f'#define {name}_DTYPE "{spec.dtype}"',
@@ -80,11 +80,24 @@ def _tensors(program: Program, role: str, specs: Sequence[TensorSpec]) -> list[s
 
 
 def _meaning(spec: TensorSpec) -> str:
-    return "" if spec.scale is None else f", real = {spec.scale:.9g} * (integer - {spec.zero_point})"
+    return "" if spec.scale is None else f", {formula(spec.scale, spec.zero_point or 0)}"
+
+
+def formula(scale: float, zero_point: int) -> str:
+    """Return what an integer means.
+
+    >>> formula(0.25, -128), formula(0.5, 3), formula(1.0, 0)
+    ('real = 0.25 * (integer + 128)', 'real = 0.5 * (integer - 3)', 'real = 1 * integer')
+    """
+    if zero_point == 0:
+        return f"real = {scale:.9g} * integer"
+    return f"real = {scale:.9g} * (integer {'+' if zero_point < 0 else '-'} {abs(zero_point)})"
 
 
 def _comment(text: str) -> str:
-    return text.replace("*/", "* /").replace("/*", "/ *").replace("\n", " ")
+    """Return a tensor's name fit for a comment: it does not end it and stays on its line."""
+    harmless = "".join(c if c.isprintable() else " " for c in text)
+    return harmless.replace("*/", "* /").replace("/*", "/ *")
 
 
 def _struct(prefix: str, name: str, members: Sequence[str]) -> list[str]:

@@ -7,7 +7,7 @@ from typing import Any
 
 import tvm
 
-from tvm_tinyml.device.elf import ElfObject
+from tvm_tinyml.device.elf import STT_FUNC, ElfObject
 from tvm_tinyml.model import TensorSpec
 from tvm_tinyml.program import ALIGNMENT_BYTES, Buffer, Place, Program
 from tvm_tinyml.targets.target import Target
@@ -16,7 +16,13 @@ Metadata = dict[str, Any]
 
 
 def metadata(
-    program: Program, target: Target, objects: Sequence[bytes], *, stack_bytes: int, options: Mapping[str, Any], version: str
+    program: Program,
+    target: Target,
+    objects: Sequence[bytes],
+    *,
+    stack_bytes: int,
+    options: Mapping[str, Any],
+    version: str,
 ) -> Metadata:
     """Return the keys of ``bench --json`` that need no run, and what a device needs to call the library.
 
@@ -57,7 +63,9 @@ def metadata(
                 "macs": program.kernels[step.kernel].macs if step.kernel else 0,
                 "weight_bytes": sum(b.size_bytes for b in step.reads if b.place is Place.CONSTANT),
                 "output_bytes": sum(b.size_bytes for b in step.operands[-step.results :]),
-                "operands": [_operand(program, b) for b in (*step.operands, *((step.scratch,) if step.scratch else ()))],
+                "operands": [
+                    _operand(program, b) for b in (*step.operands, *((step.scratch,) if step.scratch else ()))
+                ],
             }
             for step in program.steps
         ],
@@ -113,10 +121,9 @@ def _operand(program: Program, buffer: Buffer) -> list[str | int]:
 
 def _code_bytes(objects: Sequence[bytes]) -> dict[str, int]:
     """Return the size of every function."""
-    function = 2  # symbol type, ELF specification
     return {
         symbol.name: symbol.size_bytes
         for data in objects
         for symbol in ElfObject.parse(data).symbols
-        if symbol.type == function and not symbol.local
+        if symbol.type == STT_FUNC and not symbol.local
     }
