@@ -183,9 +183,8 @@ def test_parts_of_different_sizes() -> None:
 
 
 def test_module_says_which_reference_is_meant() -> None:
-    model = load(MODELS["conv"](0).data, name="2nd model!")
+    model = load(MODELS["conv"](0).data)
     assert model.reference == model.module.attrs["tinyml.reference"] == "tflite"
-    assert model.name == "model_2nd_model"
 
 
 def test_biases_keep_their_integers() -> None:

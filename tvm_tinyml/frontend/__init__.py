@@ -39,6 +39,7 @@ zero point in their :class:`~tvm_tinyml.model.TensorSpec`.
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 from onnx import ModelProto
@@ -57,18 +58,38 @@ def load(source: str | Path | bytes | ModelProto, *, name: str | None = None) ->
     Parameters
     ----------
     source : a TFLite or ONNX file, its content, or an ONNX model in memory. The content says which it is.
-    name : made a C identifier; the stem of the file, or ``model``, when left out.
+    name : a C identifier; left out, one is made of the file's stem, or it is ``model``.
 
     Raises
     ------
     ModelError : the file cannot be read or is damaged, operators are not supported (all are named), a dimension is not
-        fixed, or the network is not quantized.
+        fixed, the network is not quantized, or `name` is no C identifier.
     """
-    path = Path(source) if isinstance(source, (str, Path)) else None
-    name = identifier(name or (path.stem if path else ""), "model")
+    if name is None:
+        name = identifier(Path(source).stem if isinstance(source, (str, Path)) else "", "model")
+    _check_name(name)
     if isinstance(source, ModelProto):
         return onnx.load(source, name)
-    content = source if isinstance(source, bytes) else _read(Path(source))
+    if isinstance(source, bytes):
+        return _load(source, None, name)
+    path = Path(source)
+    try:
+        return _load(_read(path), path, name)
+    except ModelError as error:
+        if str(path) in str(error):
+            raise
+        raise ModelError(f"'{path}': {error}") from error
+
+
+def _check_name(name: str) -> None:
+    if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name):
+        raise ModelError(
+            f"Name {name!r} is no C identifier (letters, digits and _, no digit first), and functions are called "
+            f"after it. Did you mean {identifier(name, 'model')!r}?"
+        )
+
+
+def _load(content: bytes, path: Path | None, name: str) -> Model:
     if content[4:8] == tflite_file.MAGIC:
         return tflite.load(content, name)
     return onnx.load(onnx_graph.parse(content, path), name)
