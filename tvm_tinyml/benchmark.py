@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tvm_tinyml.arrays import count_differing
 from tvm_tinyml.library import Library
 from tvm_tinyml.model import Model
 from tvm_tinyml.passes import FoldQuantization
@@ -64,7 +65,7 @@ def bench(library: Library, model: Model | None = None, *, on: str = "sim") -> d
 def bench_inputs(library: Library) -> dict[str, NDArray[Any]]:
     """Return the benchmark's inputs by name: one stream of `xorshift_bytes` over all of them."""
     tensors = library.metadata["inputs"]
-    sizes = [int(np.prod(t["shape"])) for t in tensors]
+    sizes = [t["size_bytes"] for t in tensors]
     stream = np.split(xorshift_bytes(sum(sizes)), np.cumsum(sizes)[:-1])
     return {
         t["name"]: part.view(np.dtype(t["dtype"])).reshape(t["shape"]) for t, part in zip(tensors, stream, strict=True)
@@ -73,6 +74,5 @@ def bench_inputs(library: Library) -> dict[str, NDArray[Any]]:
 
 def _compare(library: Library, model: Model, inputs: dict[str, NDArray[Any]], on: str) -> dict[str, Any]:
     expected = evaluate(FoldQuantization()(model.module), list(inputs.values()))
-    outputs = list(library.run(inputs, on=on).values())
-    differing = sum(int((a != b).sum()) for a, b in zip(outputs, expected, strict=True))
-    return {"name": model.reference, "differing": differing, "of": sum(a.size for a in outputs)}
+    differing, size = count_differing(list(library.run(inputs, on=on).values()), expected)
+    return {"name": model.reference, "differing": differing, "of": size}

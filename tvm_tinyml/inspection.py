@@ -25,7 +25,7 @@ def inspect(model: Model) -> dict[str, Any]:
     dict with the keys ``model``, ``inputs``, ``outputs``, ``operators`` (kind: count), ``macs``, ``weight_bytes``,
     ``zero_share`` (of the weights), ``dead_share`` (of the output channels of layers with weights: all-zero filters),
     ``activation_bytes_bound`` (largest sum of tensors alive at one operator: no plan of whole tensors is smaller) and
-    ``layers`` (name, op, shape, macs, weight_bytes, zero_share, dead_channels).
+    ``layers`` (name, op, tensor, shape, macs, weight_bytes, weight_elements, zeros, channels, dead_channels).
 
     Raises
     ------

@@ -13,14 +13,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tvm_tinyml.arrays import Inputs, fit, join
-from tvm_tinyml.artifacts.folder import MARK, is_ours, write_folder
+from tvm_tinyml.artifacts.folder import MARK, is_ours, reason, write_folder
 from tvm_tinyml.artifacts.metadata import Metadata
 from tvm_tinyml.device.archive import read_archive
+from tvm_tinyml.device.elf import ElfObject
 from tvm_tinyml.errors import DeviceError, InputError
 from tvm_tinyml.options import nearest
 from tvm_tinyml.session import Session
 
 DEVICES = ("sim",)
+
+NEEDED = {"options", "macs", "ram_bytes", "flash_bytes", "kernels", "inputs", "outputs", "pools"}
+"""What a library's metadata must hold to be used, besides the keys that tell that it is one."""
 
 
 @dataclass(frozen=True)
@@ -74,20 +78,28 @@ class Library:
 
         Raises
         ------
-        InputError : the folder is not there or not one of ours.
+        InputError : the folder is not there, not one of ours, of another version, or incomplete.
         """
         path = Path(folder)
-        if not is_ours(path):
-            raise InputError(f"'{path}' is not an output folder of tvm-tinyml: it has no {MARK} of ours.")
-        name = json.loads((path / MARK).read_text(encoding="utf-8"))["model"]
-        archive = path / "lib" / f"libtvmgen_{name}.a"
-        return cls(
-            metadata=json.loads((path / MARK).read_text(encoding="utf-8")),
-            header=(path / "include" / f"tvmgen_{name}.h").read_text(encoding="utf-8"),
-            sources={p.name: p.read_text(encoding="utf-8") for p in sorted((path / "src").glob("*"))},
-            archive=archive.read_bytes() if archive.exists() else b"",
-            report=(path / "report.html").read_text(encoding="utf-8"),
-        )
+        _check_folder(path)
+        try:
+            metadata = json.loads((path / MARK).read_text(encoding="utf-8"))
+            name = metadata["model"]
+            archive = path / "lib" / f"libtvmgen_{name}.a"
+            sources = sorted((path / "src").glob("*")) if metadata["options"]["emit"] != "lib" else []
+            library = cls(
+                metadata=metadata,
+                header=(path / "include" / f"tvmgen_{name}.h").read_text(encoding="utf-8"),
+                sources={p.name: p.read_text(encoding="utf-8") for p in sources if p.suffix in (".c", ".h")},
+                archive=archive.read_bytes() if metadata["options"]["emit"] != "c" else b"",
+                report=(path / "report.html").read_text(encoding="utf-8"),
+            )
+        except OSError as error:
+            raise InputError(
+                f"Library '{path}' is incomplete: '{error.filename}': {reason(error)}. Compile the model again."
+            ) from error
+        _check_archive(library, path)
+        return library
 
     @property
     def name(self) -> str:
@@ -107,7 +119,7 @@ class Library:
     @property
     def objects(self) -> list[bytes]:
         """The relocatable objects of the archive."""
-        return [data for _, data in read_archive(self.archive)]
+        return [data for _, data in read_archive(self.archive)] if self.archive else []
 
     def write(self, folder: str | Path) -> None:
         """Write header, archive, sources, metadata and report; the folder appears whole or not at all.
@@ -137,8 +149,8 @@ class Library:
 
         Raises
         ------
-        InputError : the arrays do not fit.
-        DeviceError : the device is unknown, or the program failed on it.
+        InputError : the arrays do not fit, the device is unknown, or there is no object form.
+        DeviceError : there is no simulator, or the program failed on it.
         """
         arrays, samples = fit(inputs, self.metadata["inputs"])
         with closing(self._session(on)) as session:
@@ -152,13 +164,18 @@ class Library:
         Parameters
         ----------
         inputs : as for `run`; the first sample is used. None: zeros.
+
+        Raises
+        ------
+        InputError, DeviceError : as for `run`.
         """
         if inputs is None:
             inputs = {t["name"]: np.zeros(t["shape"], t["dtype"]) for t in self.metadata["inputs"]}
         arrays, _ = fit(inputs, self.metadata["inputs"])
         with closing(self._session(on)) as session:
-            call = session.run([array[0] for array in arrays]).call
-            counts = session.run_layers()
+            first = [array[0] for array in arrays]
+            call = session.run(first).call
+            counts = session.run_layers(first)
         layers = tuple(
             LayerProfile(layer["name"], layer["op"], layer["macs"], count)
             for layer, count in zip(self.metadata["layers"], counts, strict=True)
@@ -167,7 +184,35 @@ class Library:
 
     def _session(self, on: str) -> Session:
         if on not in DEVICES:
-            raise DeviceError(f"There is no device named {on!r}.{nearest(on, DEVICES)} Known: {', '.join(DEVICES)}.")
+            raise InputError(f"There is no device named {on!r}.{nearest(on, DEVICES)} Known: {', '.join(DEVICES)}.")
         if not self.archive:
-            raise DeviceError("The library has no object form to run. Compile it with --emit lib or --emit both.")
+            raise InputError(
+                f"The library of '{self.name}' has no object form to run. Compile it with --emit lib or --emit both."
+            )
         return Session(self.metadata, self.objects)
+
+
+def _check_folder(path: Path) -> None:
+    """Raise an error that says why a folder is not one that this version wrote."""
+    if not path.exists():
+        raise InputError(f"There is no folder '{path}'. Give a folder that compile wrote.")
+    if not path.is_dir():
+        raise InputError(f"'{path}' is a file. Give a folder that compile wrote.")
+    if not is_ours(path):
+        raise InputError(f"'{path}' is not an output folder of tvm-tinyml: it has no {MARK} of ours.")
+    written = json.loads((path / MARK).read_text(encoding="utf-8"))
+    missing = sorted(NEEDED - set(written))
+    if missing:
+        raise InputError(
+            f"'{path}' was written by version {written['version']}: its {MARK} has no {', '.join(missing)}. "
+            "Compile the model again."
+        )
+
+
+def _check_archive(library: Library, path: Path) -> None:
+    """Raise an error when the object form is damaged."""
+    try:
+        for data in library.objects:
+            ElfObject.parse(data)
+    except DeviceError as error:
+        raise InputError(f"Library '{path}' has a damaged archive: {error}. Compile the model again.") from error

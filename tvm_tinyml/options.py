@@ -48,7 +48,11 @@ class BuildOptions:
         for name, choices in CHOICES.items():
             value = getattr(self, name)
             if value not in choices:
-                raise TargetError(f"Option {name} does not take {value!r}.{nearest(value, choices)} Known: {', '.join(choices)}.")
+                raise TargetError(
+                    f"Option {name} does not take {value!r}.{nearest(value, choices)} Known: {', '.join(choices)}."
+                )
+        if isinstance(self.disabled_passes, str):
+            raise TargetError(f"disabled_passes takes a list of names. Give [{self.disabled_passes!r}].")
         for name in self.disabled_passes:
             if name not in OPTIONAL_PASSES:
                 raise TargetError(
@@ -63,5 +67,5 @@ class BuildOptions:
 
 def nearest(name: str, choices: Sequence[str]) -> str:
     """Return " Did you mean ...?", or nothing when no choice is near."""
-    close = difflib.get_close_matches(name, choices, n=1)
+    close = difflib.get_close_matches(str(name), choices, n=1)
     return f" Did you mean {close[0]!r}?" if close else ""

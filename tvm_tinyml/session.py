@@ -49,8 +49,7 @@ class Session:
         ------
         DeviceError : the program faulted, wrote outside its buffers, or returned an error.
         """
-        for address, array in zip(self._inputs, inputs, strict=True):
-            self._simulator.write(address, np.ascontiguousarray(array).tobytes())
+        self._write(inputs)
         symbol = f"tvmgen_{self._metadata['model']}_run"
         call = self._simulator.call(symbol, *self._arguments)
         if call.value:
@@ -58,23 +57,30 @@ class Session:
         self._simulator.check_guards()
         return Inference([self._read(i) for i in range(len(self._outputs))], call)
 
-    def run_layers(self) -> list[int]:
-        """Call every layer's kernel once, in order, and return the instructions of each; `run` must have come before.
+    def run_layers(self, inputs: Sequence[NDArray[Any]]) -> list[int]:
+        """Call every layer's kernel once, in order, and return the instructions of each.
 
-        A copy between buffers is no kernel and counts 0.
+        Together the calls compute one inference. A copy between buffers is no kernel: it is done, and counts 0.
         """
+        self._write(inputs)
         counts = []
         for layer in self._metadata["layers"]:
+            addresses = [self._address(*operand[:2]) for operand in layer["operands"]]
             if layer["kernel"] is None:
+                source, to = addresses
+                self._simulator.write(to, self._simulator.read(source, layer["operands"][0][2]))
                 counts.append(0)
                 continue
-            addresses = [self._address(*operand[:2]) for operand in layer["operands"]]
             counts.append(self._simulator.call(layer["kernel"], *addresses).instructions)
         return counts
 
     def close(self) -> None:
         """Free the simulator."""
         self._simulator.close()
+
+    def _write(self, inputs: Sequence[NDArray[Any]]) -> None:
+        for address, array in zip(self._inputs, inputs, strict=True):
+            self._simulator.write(address, np.ascontiguousarray(array).tobytes())
 
     def _buffer(self, tensor: dict[str, Any], misalign: int) -> int:
         if tensor["workspace_offset"] is not None:

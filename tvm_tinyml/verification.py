@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from tvm_tinyml.arrays import count_differing
 from tvm_tinyml.library import Library
 from tvm_tinyml.model import Model
 from tvm_tinyml.passes import FoldQuantization
@@ -38,7 +39,6 @@ def verify(model: Model, library: Library, *, samples: int = 3, seed: int = 0) -
             inputs.append(rng.integers(limits.min, limits.max, spec.shape, spec.dtype, endpoint=True))
         expected = evaluate(graph, inputs)
         outputs = library.run({spec.name: x for spec, x in zip(model.inputs, inputs, strict=True)})
-        for array, reference in zip(outputs.values(), expected, strict=True):
-            compared += array.nbytes
-            differing += int((array != reference).sum())
+        wrong, size = count_differing(list(outputs.values()), expected)
+        differing, compared = differing + wrong, compared + size
     return Verification(samples, compared, differing)
