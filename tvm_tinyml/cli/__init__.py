@@ -3,24 +3,53 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
+import io
+import os
 import sys
 from collections.abc import Sequence
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from tvm_tinyml import __version__
 from tvm_tinyml.cli import bench, compile, demo, inspect, run, targets
 from tvm_tinyml.errors import DeviceError, TinyMLError
+from tvm_tinyml.options import nearest
 
 DONE, CHECK_FAILED, BAD_USE, DEVICE_TROUBLE = 0, 1, 2, 3
+
+INTERRUPTED, READER_GONE = 130, 141
+"""What shells say of a program that SIGINT or SIGPIPE ended."""
 
 COMMANDS = (inspect, compile, run, bench, targets, demo)
 
 
 class _Parser(argparse.ArgumentParser):
-    """Says what is wrong in one line."""
+    """Says what is wrong in one line, an unknown option first."""
+
+    def __init__(self, **arguments: Any) -> None:
+        super().__init__(allow_abbrev=False, **arguments)
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        given = sys.argv[1:] if args is None else list(args)
+        if self._subparsers is None:
+            self._check_options(given)
+        namespace, extra = super().parse_known_args(given, namespace)
+        if extra:
+            self.error(f"there is no place for {' '.join(map(repr, extra))}")
+        return namespace, extra
 
     def error(self, message: str) -> NoReturn:
-        self.exit(BAD_USE, f"{self.prog}: {message}. See {self.prog} --help.\n")
+        end = "" if message.endswith((".", "?")) else "."
+        self.exit(BAD_USE, f"{self.prog}: {message}{end} See {self.prog} --help.\n")
+
+    def _check_options(self, given: Sequence[str]) -> None:
+        known = list(self._option_string_actions)
+        for word in given:
+            if word == "--":
+                return
+            option = word.partition("=")[0]
+            if option.startswith("--") and option not in known:
+                self.error(f"there is no option {option}.{nearest(option, known)}")
 
 
 def parser() -> argparse.ArgumentParser:
@@ -36,14 +65,48 @@ def parser() -> argparse.ArgumentParser:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a command and return the exit code: 0 done, 1 a check failed, 2 bad input or use, 3 device trouble."""
-    options = parser().parse_args(arguments)
+    """Run a command and return the exit code.
+
+    Returns
+    -------
+    0 done, 1 a check failed, 2 bad input or use, 3 device trouble; 130 interrupted, 141 nobody reads the output.
+    """
     try:
-        passed: bool = options.execute(options)
+        return _run(arguments)
     except DeviceError as error:
-        print(f"tvm-tinyml: {error}", file=sys.stderr)
-        return DEVICE_TROUBLE
+        return _fail(error, DEVICE_TROUBLE)
     except TinyMLError as error:
-        print(f"tvm-tinyml: {error}", file=sys.stderr)
-        return BAD_USE
+        return _fail(error, BAD_USE)
+    except KeyboardInterrupt:
+        return _fail("interrupted.", INTERRUPTED)
+    except BrokenPipeError:
+        _discard_output()
+        return READER_GONE
+    except OSError as error:  # a full disk, a folder for temporary files that is not there, ...
+        _discard_output()
+        return _fail(f"{error.strerror or error}{f': {error.filename!r}' if error.filename else ''}.", BAD_USE)
+
+
+def _run(arguments: Sequence[str] | None) -> int:
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a tensor may have a name that the terminal cannot show
+            stream.reconfigure(errors="backslashreplace")
+    try:
+        options = parser().parse_args(arguments)
+        passed: bool = options.execute(options)
+    finally:
+        if sys.stdout is not None:
+            sys.stdout.flush()
     return DONE if passed else CHECK_FAILED
+
+
+def _fail(message: object, code: int) -> int:
+    with contextlib.suppress(OSError):
+        print(f"tvm-tinyml: {message}", file=sys.stderr)
+    return code
+
+
+def _discard_output() -> None:
+    """Let what is left in the buffer go nowhere, or the interpreter would try to write it at its end."""
+    with contextlib.suppress(OSError), open(os.devnull, "wb") as nowhere:
+        os.dup2(nowhere.fileno(), sys.stdout.fileno())

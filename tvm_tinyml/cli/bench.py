@@ -5,55 +5,83 @@ from __future__ import annotations
 import argparse
 import json
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from tvm_tinyml.cli.common import add_build_options
+from tvm_tinyml.cli.common import add_build_options, add_quiet, build_options, path
 from tvm_tinyml.tables import table
 
+if TYPE_CHECKING:
+    from tvm_tinyml.library import Library
+    from tvm_tinyml.model import Model
+
 NAME, HELP = "bench", "count what one inference costs: instructions by layer, RAM, flash"
+
+PRINT = "-"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's options."""
-    parser.add_argument("model", metavar="MODEL|OUT", help=".tflite or .onnx file, or a folder that compile wrote")
+    parser.add_argument("model", metavar="MODEL|OUT", type=path, help=".tflite or .onnx file, or a compiled folder")
     add_build_options(parser, target_required=False)
     parser.add_argument("--on", default="sim", metavar="DEVICE", help="sim")
-    parser.add_argument("--json", metavar="FILE", help="write the figures as JSON; - prints them")
+    parser.add_argument("--json", metavar="FILE", type=path, help="write the figures as JSON; - prints them")
+    add_quiet(parser)
 
 
 def execute(options: argparse.Namespace) -> bool:
     """Print the table or write the JSON; fail when bytes differ from the reference."""
-    from tvm_tinyml.api import build
-    from tvm_tinyml.benchmark import bench
-    from tvm_tinyml.errors import TargetError
-    from tvm_tinyml.frontend import load
-    from tvm_tinyml.library import Library
+    from tvm_tinyml.artifacts.folder import check_file, write_file
 
-    if Path(options.model).is_dir():
-        model, library = None, Library.read(options.model)
-    else:
-        if options.target is None:
-            raise TargetError("bench of a model needs --target, such as --target cortex-m4.")
-        model = load(options.model)
-        library = build(
-            model,
-            options.target,
-            goal=options.goal,
-            io=options.io,
-            weights=options.weights,
-            float_abi=options.float_abi,
-            disabled_passes=options.disable_pass,
-        )
+    file = Path(options.json) if options.json not in (None, PRINT) else None
+    if file:
+        check_file(file)
+
+    from tvm_tinyml.benchmark import bench
+
+    library, model = _compiled(options) if Path(options.model).is_dir() else _built(options)
     figures = bench(library, model, on=options.on)
-    if options.json == "-":
-        print(json.dumps(figures, indent=1))
-    else:
-        if options.json:
-            Path(options.json).write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
+    text = json.dumps(figures, indent=1)
+    if file:
+        write_file(file, f"{text}\n".encode())
+    if options.json == PRINT:
+        print(text)
+    elif not options.quiet:
         _print(figures)
     return figures["reference"] is None or figures["reference"]["differing"] == 0
 
 
-def _print(figures: dict) -> None:  # type: ignore[type-arg]
+def _built(options: argparse.Namespace) -> tuple[Library, Model]:
+    from tvm_tinyml.api import build
+    from tvm_tinyml.errors import TargetError
+    from tvm_tinyml.frontend import load
+
+    model = load(options.model)
+    if options.target is None:
+        raise TargetError("bench of a model needs --target, such as --target cortex-m4.")
+    return build(model, options.target, emit="lib", **build_options(options)), model
+
+
+def _compiled(options: argparse.Namespace) -> tuple[Library, None]:
+    """Return the library of a folder; options of a build must be left out or say what it was built for."""
+    from tvm_tinyml.errors import TargetError
+    from tvm_tinyml.library import Library
+
+    library = Library.read(options.model)
+    built = {**library.metadata["options"], **library.metadata}
+    for name, value in {"target": options.target, **build_options(options)}.items():
+        if value is not None and value != built[name]:
+            raise TargetError(
+                f"'{options.model}' was compiled with {name} {_plain(built[name])}, and {_plain(value)} is asked for. "
+                "Compile the model anew, or leave the option out."
+            )
+    return library, None
+
+
+def _plain(value: Any) -> str:
+    return ", ".join(value) or "none" if isinstance(value, list) else f"'{value}'"
+
+
+def _print(figures: dict[str, Any]) -> None:
     rows = [
         (
             layer["name"],
@@ -65,12 +93,17 @@ def _print(figures: dict) -> None:  # type: ignore[type-arg]
     ]
     print(f"{figures['model']} on {figures['target']}, simulated")
     print(table(("layer", "MACs", "instructions", "per MAC"), rows))
-    ram, flash = figures["ram_bytes"], figures["flash_bytes"]
+    ram, flash, reference = figures["ram_bytes"], figures["flash_bytes"], figures["reference"]
+    per_mac = f" ({figures['instructions'] / figures['macs']:.2f} per MAC)" if figures["macs"] else ""
     print()
-    print(f"instructions  {figures['instructions']:,} ({figures['instructions'] / max(figures['macs'], 1):.2f} per MAC)")
-    print(f"RAM           {ram['total']:,} bytes: workspace {ram['workspace']:,}, stack {ram['stack']:,}, static {ram['static']:,}")
+    print(f"instructions  {figures['instructions']:,}{per_mac}")
+    print(
+        f"RAM           {ram['total']:,} bytes: workspace {ram['workspace']:,}, stack {ram['stack']:,}, "
+        f"static {ram['static']:,}"
+    )
     print(f"flash         {flash['total']:,} bytes: weights {flash['weights']:,}, code {flash['code']:,}")
-    if figures["reference"]:
-        reference = figures["reference"]
-        print(f"reference     {reference['differing']} of {reference['of']} output bytes differ from {reference['name']}")
+    if reference:
+        print(
+            f"reference     {reference['differing']} of {reference['of']} output bytes differ from {reference['name']}"
+        )
     print("Instructions are counted on a simulator. They are not cycles, and no board was measured.")

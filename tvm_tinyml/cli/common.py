@@ -3,25 +3,53 @@
 from __future__ import annotations
 
 import argparse
+from typing import Any
 
 from tvm_tinyml.options import CHOICES, OPTIONAL_PASSES
+
+BUILD_OPTIONS = ("goal", "io", "weights", "float_abi", "disabled_passes")
 
 
 def add_build_options(parser: argparse.ArgumentParser, *, target_required: bool = True) -> None:
     """Add the options of a build."""
-    parser.add_argument("--target", metavar="T", required=target_required, help="cortex-m4, cortex-m33+nodsp, ... (see: targets)")
-    parser.add_argument("--goal", default="balanced", metavar="GOAL", help=_choices("goal"))
-    parser.add_argument("--io", default="caller", metavar="WHERE", help=f"where inputs and outputs live: {_choices('io')}")
-    parser.add_argument("--weights", default="flash", metavar="WHERE", help=_choices("weights"))
-    parser.add_argument("--float-abi", metavar="ABI", help="hard, softfp or soft; default: hard with an FPU")
+    parser.add_argument(
+        "--target",
+        metavar="T",
+        required=target_required,
+        help="cortex-m4, cortex-m33+nodsp, ... (see: targets)",
+    )
+    parser.add_argument("--goal", metavar="GOAL", help=f"{choices('goal')}; default: balanced")
+    parser.add_argument(
+        "--io", metavar="WHERE", help=f"where inputs and outputs live: {choices('io')}; default: caller"
+    )
+    parser.add_argument("--weights", metavar="WHERE", help=f"{choices('weights')}; default: flash")
+    parser.add_argument("--float-abi", metavar="ABI", help="hard, softfp or soft; default: hard with an FPU, else soft")
     parser.add_argument(
         "--disable-pass",
         action="append",
-        default=[],
+        dest="disabled_passes",
         metavar="NAME",
         help=f"leave an optional pass out, for finding faults: {', '.join(OPTIONAL_PASSES)}",
     )
 
 
-def _choices(option: str) -> str:
+def add_quiet(parser: argparse.ArgumentParser) -> None:
+    """Add ``--quiet``."""
+    parser.add_argument("-q", "--quiet", action="store_true", help="print nothing but errors")
+
+
+def build_options(options: argparse.Namespace) -> dict[str, Any]:
+    """Return those of the build's options that were given."""
+    return {name: getattr(options, name) for name in BUILD_OPTIONS if getattr(options, name) is not None}
+
+
+def choices(option: str) -> str:
+    """Return what an option takes, for its help."""
     return " | ".join(CHOICES[option])
+
+
+def path(text: str) -> str:
+    """Return a path from the command line; an empty one, as from an unset variable, is an error."""
+    if not text:
+        raise argparse.ArgumentTypeError("the path is empty")
+    return text

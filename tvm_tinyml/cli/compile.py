@@ -3,51 +3,65 @@
 from __future__ import annotations
 
 import argparse
+import sys
+from pathlib import Path
 
-from tvm_tinyml.cli.common import add_build_options
-from tvm_tinyml.options import CHOICES
+from tvm_tinyml.cli.common import add_build_options, add_quiet, build_options, choices, path
 
 NAME, HELP = "compile", "compile a model into a library for a device"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's options."""
-    parser.add_argument("model", metavar="MODEL", help=".tflite or .onnx file")
-    parser.add_argument("-o", "--output", metavar="OUT", required=True, help="folder to write")
+    parser.add_argument("model", metavar="MODEL", type=path, help=".tflite or .onnx file")
+    parser.add_argument(
+        "-o",
+        "--output",
+        metavar="OUT",
+        required=True,
+        type=path,
+        help="folder to write; what an earlier compile wrote there is replaced",
+    )
     parser.add_argument("--name", metavar="NAME", help="name of the model in C; default: from the file's name")
     add_build_options(parser)
-    parser.add_argument("--emit", default="both", metavar="FORM", help=" | ".join(CHOICES["emit"]))
+    parser.add_argument("--emit", default="both", metavar="FORM", help=f"{choices('emit')}; default: both")
     parser.add_argument("--verify", action="store_true", help="run the result on the simulator and compare every byte")
-    parser.add_argument("-q", "--quiet", action="store_true", help="print nothing but errors")
+    add_quiet(parser)
 
 
 def execute(options: argparse.Namespace) -> bool:
     """Compile, check if asked to, write, and say what was made."""
+    from tvm_tinyml.artifacts.folder import check_folder
+
+    check_folder(Path(options.output))
+
     from tvm_tinyml.api import build
+    from tvm_tinyml.errors import TargetError
     from tvm_tinyml.frontend import load
     from tvm_tinyml.verification import verify
 
+    if options.verify and options.emit == "c":
+        raise TargetError("--verify runs the object form, and --emit c makes none. Use --emit lib or --emit both.")
     model = load(options.model, name=options.name)
-    library = build(
-        model,
-        options.target,
-        goal=options.goal,
-        io=options.io,
-        weights=options.weights,
-        float_abi=options.float_abi,
-        emit=options.emit,
-        disabled_passes=options.disable_pass,
-    )
+    library = build(model, options.target, emit=options.emit, **build_options(options))
     if options.verify:
         result = verify(model, library)
-        print(f"verified: {result.differing} of {result.compared} output bytes differ over {result.samples} inputs")
+        found = f"{result.differing} of {result.compared} output bytes differ over {result.samples} inputs"
         if result.differing:
+            print(f"tvm-tinyml: verification failed: {found}. Nothing was written.", file=sys.stderr)
             return False
+        if not options.quiet:
+            print(f"verified: {found}")
     library.write(options.output)
     if not options.quiet:
         ram, flash = library.metadata["ram_bytes"], library.metadata["flash_bytes"]
+        parts = (("include", True), ("lib", library.archive), ("src", library.sources))
+        written = [name for name, content in parts if content]
         print(f"{library.name} for {library.metadata['target']}: {library.metadata['macs']:,} multiply-accumulates")
-        print(f"RAM    {ram['total']:,} bytes: workspace {ram['workspace']:,}, stack {ram['stack']:,}, static {ram['static']:,}")
+        print(
+            f"RAM    {ram['total']:,} bytes: workspace {ram['workspace']:,}, stack {ram['stack']:,}, "
+            f"static {ram['static']:,}"
+        )
         print(f"flash  {flash['total']:,} bytes: weights {flash['weights']:,}, code {flash['code']:,}")
-        print(f"files  {options.output}/: include, lib, src, metadata.json, report.html")
+        print(f"files  {options.output}/: {', '.join(written)}, metadata.json, report.html")
     return True
