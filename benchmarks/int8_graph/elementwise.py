@@ -1,0 +1,135 @@
+"""Element-wise operators: sums, products, functions by table and changes of type."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from benchmarks.int8_graph.graph import ACTIVATION, Graph
+from benchmarks.int8_graph.network import Array, Quantization, Value
+from tvm_tinyml import arithmetic, reference
+
+
+class Elementwise(Graph):
+    """The operators on one or two tensors, element by element."""
+
+    def add(self, a: Value, b: Value, *, activation: str = "NONE", output: Quantization | None = None) -> Value:
+        """Add ADD with broadcasting."""
+        real = [p + q for p, q in zip(a.real(), b.real(), strict=True)]
+        output = output or self._fit(real, activation)
+        parameters = arithmetic.add_parameters(a.scale, b.scale, output[0])
+        return self._sum("ADD", reference.add, parameters, a, b, activation, output, real)
+
+    def sub(self, a: Value, b: Value, *, activation: str = "NONE", output: Quantization | None = None) -> Value:
+        """Add SUB with broadcasting."""
+        real = [p - q for p, q in zip(a.real(), b.real(), strict=True)]
+        output = output or self._fit(real, activation)
+        parameters = arithmetic.sub_parameters(a.scale, b.scale, output[0])
+        return self._sum("SUB", reference.sub, parameters, a, b, activation, output, real)
+
+    def mul(self, a: Value, b: Value, *, activation: str = "NONE", output: Quantization | None = None) -> Value:
+        """Add MUL with broadcasting."""
+        real = [p * q for p, q in zip(a.real(), b.real(), strict=True)]
+        output = output or self._fit(real, activation)
+        multiplier, shift = arithmetic.mul_parameters(a.scale, b.scale, output[0])
+        low, high = arithmetic.activation_range(activation, *output)
+        integers = {"a_zero_point": a.zero_point, "b_zero_point": b.zero_point, "output_zero_point": output[1]}
+        integers |= {"multiplier": multiplier, "shift": shift, "clamp_min": low, "clamp_max": high}
+        options = {"FusedActivationFunction": ACTIVATION[activation]}
+        return self._operator(
+            "MUL",
+            [a, b],
+            real[0].shape,
+            output,
+            lambda p, q: reference.mul(p, q, **integers),
+            "MulOptions",
+            options,
+        )
+
+    def _sum(
+        self,
+        name: str,
+        function: Callable[..., Array],
+        parameters: arithmetic.AddParameters,
+        a: Value,
+        b: Value,
+        activation: str,
+        output: Quantization,
+        real: Sequence[Array],
+    ) -> Value:
+        low, high = arithmetic.activation_range(activation, *output)
+        integers = dataclasses.asdict(parameters) | {"clamp_min": low, "clamp_max": high}
+        integers |= {"a_zero_point": a.zero_point, "b_zero_point": b.zero_point, "output_zero_point": output[1]}
+        options = {"FusedActivationFunction": ACTIVATION[activation]}
+        options_name = f"{name.capitalize()}Options"
+        return self._operator(
+            name, [a, b], real[0].shape, output, lambda p, q: function(p, q, **integers), options_name, options
+        )
+
+    def logistic(self, x: Value) -> Value:
+        """Add LOGISTIC."""
+        return self._lookup("LOGISTIC", x, (1 / 256, -128), arithmetic.logistic_table(*x.quantization))
+
+    def tanh(self, x: Value) -> Value:
+        """Add TANH."""
+        return self._lookup("TANH", x, (1 / 128, 0), arithmetic.tanh_table(*x.quantization))
+
+    def relu(self, x: Value, output: Quantization | None = None) -> Value:
+        """Add RELU with a change of scale."""
+        output = output or self._fit([np.maximum(r, 0) for r in x.real()], "RELU")
+        return self._lookup("RELU", x, output, arithmetic.relu_table(*x.quantization, *output))
+
+    def relu6(self, x: Value) -> Value:
+        """Add RELU6, which keeps the quantization."""
+        return self._lookup("RELU6", x, x.quantization, arithmetic.relu6_table(*x.quantization))
+
+    def leaky_relu(self, x: Value, alpha: float, output: Quantization | None = None) -> Value:
+        """Add LEAKY_RELU with a change of scale."""
+        output = output or self._fit([np.where(r > 0, r, alpha * r) for r in x.real()], "NONE")
+        table = arithmetic.leaky_relu_table(*x.quantization, *output, alpha)
+        return self._lookup("LEAKY_RELU", x, output, table, "LeakyReluOptions", {"Alpha": alpha})
+
+    def hard_swish(self, x: Value, output: Quantization | None = None) -> Value:
+        """Add HARD_SWISH with a change of scale."""
+        output = output or self._fit([r * np.clip(r + 3, 0, 6) / 6 for r in x.real()], "NONE")
+        return self._lookup("HARD_SWISH", x, output, arithmetic.hard_swish_table(*x.quantization, *output))
+
+    def requantize(self, x: Value, output: Quantization, dtype: str = "int8") -> Value:
+        """Add QUANTIZE from an 8-bit type."""
+        table = arithmetic.requantize_table(*x.quantization, *output, x.dtype, dtype)
+        return self._lookup("QUANTIZE", x, output, table, dtype=dtype)
+
+    def quantize(self, x: Value, output: Quantization) -> Value:
+        """Add QUANTIZE from float32: round(x / scale) + zero point, in float32."""
+        scale, zero_point = np.float32(output[0]), output[1]
+
+        def function(value: Array) -> Array:
+            rounded = arithmetic.round_half_away(value / scale)
+            return np.clip(rounded + zero_point, -128, 127).astype(np.int8)
+
+        return self._operator("QUANTIZE", [x], x.shape, output, function)
+
+    def dequantize(self, x: Value) -> Value:
+        """Add DEQUANTIZE: scale * (x - zero point), in double, rounded to float32."""
+        scale = float(np.float32(x.scale))
+
+        def function(value: Array) -> Array:
+            return ((value.astype(np.int32) - x.zero_point) * scale).astype(np.float32)
+
+        return self._operator("DEQUANTIZE", [x], x.shape, (1.0, 0), function, dtype="float32")
+
+    def _lookup(
+        self,
+        name: str,
+        x: Value,
+        output: Quantization,
+        table: Array,
+        options_name: str = "",
+        options: dict[str, float] | None = None,
+        dtype: str = "int8",
+    ) -> Value:
+        return self._operator(
+            name, [x], x.shape, output, lambda value: reference.lookup(value, table), options_name, options, dtype=dtype
+        )
