@@ -45,7 +45,8 @@ from pathlib import Path
 from onnx import ModelProto
 
 from tvm_tinyml.errors import ModelError
-from tvm_tinyml.frontend import onnx, onnx_graph, tflite, tflite_file
+from tvm_tinyml.frontend import onnx, tflite, tflite_file
+from tvm_tinyml.frontend.onnx.graph import parse
 from tvm_tinyml.frontend.qdq import identifier
 from tvm_tinyml.model import Model
 
@@ -92,7 +93,7 @@ def _check_name(name: str) -> None:
 def _load(content: bytes, path: Path | None, name: str) -> Model:
     if content[4:8] == tflite_file.MAGIC:
         return tflite.load(content, name)
-    return onnx.load(onnx_graph.parse(content, path), name)
+    return onnx.load(parse(content, path), name)
 
 
 def _read(path: Path) -> bytes:

@@ -1,0 +1,122 @@
+"""Layers with weights: convolutions, dense layers and what is folded into their weights and biases."""
+
+from __future__ import annotations
+
+from math import prod
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tvm_tinyml.frontend.onnx.context import TO_NHWC, Context, image_value, plain_value
+from tvm_tinyml.frontend.onnx.fusion import Chain
+from tvm_tinyml.frontend.onnx.graph import Constant, Node
+from tvm_tinyml.frontend.onnx.window import pads, window
+from tvm_tinyml.frontend.qdq import Tensor, Weight
+
+
+def conv(context: Context, node: Node) -> None:
+    """Add a Conv, with a batch normalization and an activation that follow it."""
+    x = context.image(node)
+    weight = context.weight(node, 1, 0)
+    bias = context.bias(node, 2)
+    chain = Chain(context, node)
+    norm = chain.take("BatchNormalization")
+    if norm is not None:
+        weight, bias = _normalized(context, node, norm, weight, bias)
+    kernel, strides, dilation = window(node, weight.values.shape[2:])
+    tensor = context.builder.conv2d(
+        x,
+        Weight(np.ascontiguousarray(weight.values.transpose(TO_NHWC)), weight.scale),
+        _integer_bias(node, x, weight, bias),
+        strides=strides,
+        padding=pads(node, x.shape[1:3], kernel, strides, dilation),
+        dilation=dilation,
+        groups=node.attributes.get("group", 1),
+        activation=chain.activation(),
+        to=chain.to,
+        name=chain.name,
+    )
+    context.define(chain.name, image_value(tensor))
+
+
+def gemm(context: Context, node: Node) -> None:
+    """Add a Gemm."""
+    for attribute, supported in {"alpha": 1.0, "beta": 1.0, "transA": 0}.items():
+        if node.attributes.get(attribute, supported) != supported:
+            raise node.refuse(f"{attribute} is {node.attributes[attribute]}; {supported} is supported.")
+    transposed = bool(node.attributes.get("transB", 0))
+    _dense(context, node, transposed, context.bias(node, 2))
+
+
+def matmul(context: Context, node: Node) -> None:
+    """Add a MatMul by constant weights."""
+    _dense(context, node, False, None)
+
+
+def batch_normalization(_context: Context, node: Node) -> None:
+    """Refuse a BatchNormalization that no Conv took."""
+    raise node.refuse("supported only directly after a Conv, as its only consumer. Fold it before the export.")
+
+
+def _dense(context: Context, node: Node, transposed: bool, bias: Constant | NDArray[Any] | None) -> None:
+    builder = context.builder
+    value = context.x(node)
+    weight = context.weight(node, 1, 0 if transposed else 1)
+    if weight.values.ndim != 2:
+        raise node.refuse(f"weights of {weight.values.ndim} dimensions; 2 are supported.")
+    matrix = weight.values if transposed else weight.values.T
+    units, depth = matrix.shape
+    tensor = value.tensor
+    if value.flat and value.image is not None:
+        _, c, h, w = value.image
+        matrix = matrix.reshape(units, c, h, w).transpose(TO_NHWC).reshape(units, depth)
+    else:
+        tensor = context.plain(value, node.inputs[0])
+    weight = Weight(np.ascontiguousarray(matrix), weight.scale)
+    chain = Chain(context, node)
+    bias = chain.bias(units) if bias is None else bias
+    result = builder.dense(
+        builder.reshape(tensor, (prod(value.shape) // depth, depth), f"{node.inputs[0]}_rows"),
+        weight,
+        _integer_bias(node, tensor, weight, bias),
+        activation=chain.activation(),
+        to=chain.to,
+        name=chain.name,
+    )
+    context.define(chain.name, plain_value(builder.reshape(result, (*value.shape[:-1], units), chain.name)))
+
+
+def _integer_bias(
+    node: Node, x: Tensor, weight: Weight, bias: Constant | NDArray[Any] | None
+) -> NDArray[np.int32] | None:
+    """Return `bias` in units of input scale * weight scale."""
+    if bias is None:
+        return None
+    scale = np.float64(x.quantization.scale) * weight.scale
+    if isinstance(bias, Constant) and bias.values.dtype == np.int32 and np.allclose(bias.scale, scale, 1e-3, 0.0):
+        integers = bias.centered.ravel()
+    else:
+        real = bias.real if isinstance(bias, Constant) else bias.astype(np.float64)
+        integers = np.round(real.ravel() / scale)
+    integers = np.broadcast_to(integers, weight.values.shape[:1])
+    if np.any(np.abs(integers) >= 2**31):
+        raise node.refuse("its bias exceeds int32 in units of input scale * weight scale.")
+    return np.ascontiguousarray(integers, np.int32)
+
+
+def _normalized(
+    context: Context, node: Node, norm: Node, weight: Weight, bias: Constant | NDArray[Any] | None
+) -> tuple[Weight, NDArray[np.float64]]:
+    """Fold a batch normalization into the scales of the weights and into the bias."""
+    gamma, beta, mean, variance = (context.graph.constant(norm, i).astype(np.float64) for i in range(1, 5))
+    factor = gamma / np.sqrt(variance + norm.attributes.get("epsilon", 1e-5))
+    sign = np.sign(factor).astype(np.int16).reshape(-1, 1, 1, 1)
+    values = weight.values * sign
+    if values.max() > 127:
+        raise node.refuse(
+            f"the negative factor of {norm} makes 128 of a weight of -128. Quantize weights to -127...127."
+        )
+    scale = np.where(factor == 0.0, 1.0, np.abs(factor)) * weight.scale
+    real = bias.real if isinstance(bias, Constant) else 0.0 if bias is None else bias
+    return Weight(values.astype(np.int8), scale.astype(np.float32)), (real - mean) * factor + beta
