@@ -45,9 +45,10 @@ from pathlib import Path
 from onnx import ModelProto
 
 from tvm_tinyml.errors import ModelError
-from tvm_tinyml.frontend import onnx, tflite, tflite_file
+from tvm_tinyml.frontend import onnx, tflite
 from tvm_tinyml.frontend.onnx.graph import parse
 from tvm_tinyml.frontend.qdq import identifier
+from tvm_tinyml.frontend.tflite.file import MAGIC
 from tvm_tinyml.model import Model
 
 __all__ = ["load"]
@@ -91,7 +92,7 @@ def _check_name(name: str) -> None:
 
 
 def _load(content: bytes, path: Path | None, name: str) -> Model:
-    if content[4:8] == tflite_file.MAGIC:
+    if content[4:8] == MAGIC:
         return tflite.load(content, name)
     return onnx.load(parse(content, path), name)
 

@@ -84,6 +84,15 @@ class Context:
         """Say that another operator computes `node` as well."""
         self._fused.add(node.outputs[0])
 
+    def note_integers(self, node: Node) -> None:
+        """Follow tensors that are integers in the source too: they may be moved, but not computed with."""
+        if node.kind == "QuantizeLinear":
+            self._integers.update(node.outputs)
+        elif node.kind != "DequantizeLinear" and self._integers.intersection(node.inputs):
+            if node.kind not in TRANSPARENT or node.kind in ("Clip", "Pad", "Relu"):
+                raise node.refuse("it computes with integers. Put a DequantizeLinear before it.")
+            self._integers.update(node.outputs)
+
     def define(self, name: str, value: Value | Constant) -> None:
         """Say what tensor `name` is."""
         self._values[name] = value
@@ -245,15 +254,6 @@ class Context:
             )
         dtype = "uint8" if port.dtype == "uint8" else "int8"
         return self.builder.input(port.name, port.shape, dtype, quantization)
-
-    def note_integers(self, node: Node) -> None:
-        """Follow tensors that are integers in the source too: they may be moved, but not computed with."""
-        if node.kind == "QuantizeLinear":
-            self._integers.update(node.outputs)
-        elif node.kind != "DequantizeLinear" and self._integers.intersection(node.inputs):
-            if node.kind not in TRANSPARENT or node.kind in ("Clip", "Pad", "Relu"):
-                raise node.refuse("it computes with integers. Put a DequantizeLinear before it.")
-            self._integers.update(node.outputs)
 
 
 Operator = Callable[[Context, Node], None]

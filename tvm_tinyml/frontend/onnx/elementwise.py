@@ -53,7 +53,7 @@ def quantize(context: Context, node: Node) -> None:
 
 
 def dequantize(context: Context, node: Node) -> None:
-    """Follow a DequantizeLinear: the tensor stays as it is."""
+    """Follow a DequantizeLinear: it says what the integers mean, and nothing is computed."""
     value = context.x(node)
     tensor = Tensor(value.tensor.expr, context.graph.parameters(node))
     context.define(node.outputs[0], replace(value, tensor=tensor))

@@ -1,0 +1,54 @@
+"""Layers with weights: convolutions and fully connected layers."""
+
+from __future__ import annotations
+
+from math import prod
+
+import tflite as schema
+
+from tvm_tinyml.errors import ModelError
+from tvm_tinyml.frontend.qdq import Tensor, Weight
+from tvm_tinyml.frontend.tflite.context import Node
+from tvm_tinyml.frontend.tflite.window import pads
+
+
+def conv2d(node: Node) -> Tensor:
+    """Add a CONV_2D; the depth of the filter says how many groups there are."""
+    weight = node.weight(1, (0, 1, 2, 3), 0)
+    return _convolution(node, weight, node.x().shape[-1] // weight.values.shape[3])
+
+
+def depthwise_conv2d(node: Node) -> Tensor:
+    """Add a DEPTHWISE_CONV_2D."""
+    return _convolution(node, node.weight(1, (3, 1, 2, 0), 3), node.x().shape[-1])
+
+
+def fully_connected(node: Node) -> Tensor:
+    """Add a FULLY_CONNECTED over the last axis."""
+    if node.options["WeightsFormat"] != schema.FullyConnectedOptionsWeightsFormat.DEFAULT:
+        raise ModelError(f"{node}: shuffled weights are not supported.")
+    weight = node.weight(1, (0, 1), 0)
+    depth = weight.values.shape[1]
+    x = node.x()
+    rows = node.builder.reshape(x, (prod(x.shape) // depth, depth), f"{node.name}_rows")
+    y = node.builder.dense(rows, weight, node.bias(2), activation=node.activation, to=node.to, name=node.name)
+    return node.builder.reshape(y, node.shape, node.name)
+
+
+def _convolution(node: Node, weight: Weight, groups: int) -> Tensor:
+    x = node.x()
+    strides = node.options["StrideH"], node.options["StrideW"]
+    dilation = node.options["DilationHFactor"], node.options["DilationWFactor"]
+    window = [(k - 1) * d + 1 for k, d in zip(weight.values.shape[1:3], dilation, strict=True)]
+    return node.builder.conv2d(
+        x,
+        weight,
+        node.bias(2),
+        strides=strides,
+        padding=pads(node, x.shape[1:3], window, strides),
+        dilation=dilation,
+        groups=groups,
+        activation=node.activation,
+        to=node.to,
+        name=node.name,
+    )
