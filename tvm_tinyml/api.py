@@ -40,5 +40,5 @@ def build(
     TargetError : a target or option that is not offered.
     ModelError : the model is not fully quantized.
     """
-    options = BuildOptions(goal=goal, io=io, weights=weights, emit=emit, disabled_passes=tuple(disabled_passes))
+    options = BuildOptions(goal=goal, io=io, weights=weights, emit=emit, disabled_passes=disabled_passes)
     return compile_model(model, cortex_m(target, float_abi), options)

@@ -142,6 +142,7 @@ def _staging(parent: Path) -> Iterator[Path]:
 def _write_folder(path: Path, files: Mapping[str, str | bytes]) -> None:
     with _staging(_nearest_folder(path)) as staging:
         new = staging / "new"
+        new.mkdir()
         for name, content in files.items():
             target = new / name
             target.parent.mkdir(parents=True, exist_ok=True)
