@@ -162,6 +162,15 @@ multiply = IntegerOp(
 avg_pool2d = IntegerOp("avg_pool2d", ("x",), _POOL, _pool2d_shape)
 """Mean over the window's elements inside the image, rounded half away from zero; scale and zero point stay."""
 
+mean_pool2d = IntegerOp(
+    "mean_pool2d",
+    ("x",),
+    ("pool_size", "strides", "padding", "input_zero_point", "left_shift", "multiplier", "shift", *_OUTPUT),
+    _pool2d_shape,
+)
+"""Mean over the window's elements inside the image with a change of scale: the sum of (x - input_zero_point), shifted
+left by `left_shift`, requantized with 1 / count in the multiplier; with padding divided by the count before that."""
+
 max_pool2d = IntegerOp("max_pool2d", ("x",), _POOL, _pool2d_shape)
 """Largest element of the window."""
 
@@ -177,9 +186,9 @@ mean = IntegerOp(
 lookup = IntegerOp("lookup", ("x", "table"), (), _same_shape, dtype_of=1)
 """table[x + 128] for int8, table[x] for uint8: any function of one integer tensor, 256 entries."""
 
-softmax = IntegerOp("softmax", ("x", "table"), (), _same_shape)
-"""Softmax over the last axis with result scale 1/256 and zero point -128; `table` (int32 [256]) is exp(-difference) in
-Q0.31, indexed by (largest element of the row) - x."""
+softmax = IntegerOp("softmax", ("x", "table"), ("multiplier", "shift", *_OUTPUT), _same_shape)
+"""Softmax over the last axis; `table` (int32 [256]) is exp(-difference) in Q0.31, indexed by (largest element of the
+row) - x. `multiplier` and `shift` are 1 / output scale; in TFLite they are those of 256, the zero point is -128."""
 
 
 def _pad2d_shape(shapes: list[list[int]], attributes: Attributes) -> list[int]:

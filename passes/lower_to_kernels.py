@@ -22,6 +22,7 @@ LOWERINGS: dict[str, Lowering] = {
     "tinyml.lookup": elementwise.lookup,
     "tinyml.avg_pool2d": reduction.avg_pool2d,
     "tinyml.max_pool2d": reduction.max_pool2d,
+    "tinyml.mean_pool2d": reduction.mean_pool2d,
     "tinyml.mean": reduction.mean,
     "tinyml.softmax": reduction.softmax,
     "tinyml.pad2d": movement.pad2d,

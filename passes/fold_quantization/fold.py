@@ -14,11 +14,12 @@ from tvm_tinyml.passes import integer_ops
 from tvm_tinyml.passes.callable_pass import CallablePass
 from tvm_tinyml.passes.fold_quantization.functions import function_groups
 from tvm_tinyml.passes.fold_quantization.groups import (
+    AveragePool,
     Convolution,
     Dense,
     Group,
+    MaxPool,
     Mean,
-    Pool,
     Product,
     Requantization,
     Softmax,
@@ -34,12 +35,12 @@ def groups(reference: str) -> list[Group]:
         Sum("relax.add", integer_ops.add, arithmetic.add_parameters),
         Sum("relax.subtract", integer_ops.subtract, arithmetic.sub_parameters),
         Product(reference),
-        Pool("relax.nn.avg_pool2d", integer_ops.avg_pool2d),
-        Pool("relax.nn.max_pool2d", integer_ops.max_pool2d),
+        AveragePool(),
+        MaxPool(reference),
         Mean(reference),
         Softmax(),
         *function_groups(reference),
-        Requantization(),
+        Requantization(reference),
     ]
 
 
@@ -47,7 +48,8 @@ def groups(reference: str) -> list[Group]:
 class FoldQuantization(CallablePass):
     """Rewrite ``quantize(f(dequantize(x), ...))`` to integer operators, scales turned into multipliers and shifts.
 
-    The rounding is TFLite's for every model; element-wise functions follow the module's ``tinyml.reference``.
+    The arithmetic is TFLite's for every model. Where the module's ``tinyml.reference`` is ``onnx``, element-wise
+    functions are exact, and means and products have bits in reserve, so that their results are as if rounded once.
 
     Raises
     ------

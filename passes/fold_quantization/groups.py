@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 from tvm import relax
 from tvm.relax.dpl import DFPattern, is_op
 
@@ -149,15 +151,54 @@ class Product:
         )
 
 
-class Pool:
-    """``quantize(act(pool(dequantize(x))))``; a change of scale becomes a look-up after the pool."""
+RequantizationTable = Callable[..., NDArray[np.generic]]
+REQUANTIZATION_TABLES: dict[str, RequantizationTable] = {
+    "tflite": arithmetic.requantize_table,
+    "onnx": partial(arithmetic.table_of, lambda x: x),
+}
+"""A change between 8-bit types by the model's reference: TFLite rounds twice there too."""
 
-    def __init__(self, source: str, integer: IntegerOp) -> None:
+
+class AveragePool:
+    """``quantize(act(avg_pool2d(dequantize(x))))``, of raw integers where the quantization stays."""
+
+    def __init__(self) -> None:
         self._x = Dequantized()
-        self._pool = is_op(source)(self._x.pattern)
+        self._pool = is_op("relax.nn.avg_pool2d")(self._x.pattern)
         self._out = Quantized(self._pool)
         self.pattern = self._out.pattern
-        self._integer = integer
+
+    def fold(self, match: Match, real: Callable[[relax.Expr], relax.Expr]) -> relax.Expr:
+        attributes = real(match[self._pool]).attrs
+        source, result = self._x.quantization(match), self._out.quantization(match)
+        window = {name: _integers(getattr(attributes, name)) for name in ("pool_size", "strides", "padding")}
+        clamp = self._out.clamp(match)
+        if source == result:
+            limits = {name: clamp[name] for name in ("clamp_min", "clamp_max")}
+            return integer_ops.avg_pool2d(match[self._x.x], **window, **limits)
+        taps = int(np.prod(window["pool_size"]))
+        scale = arithmetic.scale_ratio(source.scale, result.scale) / (1 if any(window["padding"]) else taps)
+        left_shift, multiplier, shift = arithmetic.raised_parameters(scale, LARGEST_OFFSET * taps)
+        return integer_ops.mean_pool2d(
+            match[self._x.x],
+            **window,
+            input_zero_point=source.zero_point,
+            left_shift=left_shift,
+            multiplier=multiplier,
+            shift=shift,
+            **clamp,
+        )
+
+
+class MaxPool:
+    """``quantize(act(max_pool2d(dequantize(x))))``; a change of scale becomes a look-up after the pool."""
+
+    def __init__(self, reference: str) -> None:
+        self._x = Dequantized()
+        self._pool = is_op("relax.nn.max_pool2d")(self._x.pattern)
+        self._out = Quantized(self._pool)
+        self.pattern = self._out.pattern
+        self._requantization_table = REQUANTIZATION_TABLES[reference]
 
     def fold(self, match: Match, real: Callable[[relax.Expr], relax.Expr]) -> relax.Expr:
         attributes = real(match[self._pool]).attrs
@@ -165,7 +206,7 @@ class Pool:
         clamp = self._out.clamp(match)
         zero_point, low, high = clamp["output_zero_point"], clamp["clamp_min"], clamp["clamp_max"]
         same = source == result
-        pooled = self._integer(
+        pooled = integer_ops.max_pool2d(
             match[self._x.x],
             pool_size=_integers(attributes.pool_size),
             strides=_integers(attributes.strides),
@@ -175,7 +216,7 @@ class Pool:
         )
         if same:
             return pooled
-        table = arithmetic.requantize_table(source.scale, source.zero_point, result.scale, zero_point)
+        table = self._requantization_table(source.scale, source.zero_point, result.scale, zero_point)
         return integer_ops.lookup(pooled, relax.const(np.clip(table, low, high).astype(np.int8)))
 
 
@@ -223,7 +264,7 @@ SOFTMAX_CLASSES = 4095
 
 
 class Softmax:
-    """``quantize(softmax(dequantize(x)))`` to scale 1/256 and zero point -128, or looked up from there."""
+    """``quantize(softmax(dequantize(x)))``."""
 
     def __init__(self) -> None:
         self._x = Dequantized()
@@ -238,13 +279,10 @@ class Softmax:
                 f"{SOFTMAX_CLASSES}. Use fewer classes."
             )
         table = arithmetic.softmax_exp_table(self._x.quantization(match).scale)
-        probabilities = integer_ops.softmax(match[self._x.x], relax.const(table))
-        result, clamp = self._out.quantization(match), self._out.clamp(match)
-        low, high = clamp["clamp_min"], clamp["clamp_max"]
-        if result == Quantization(1 / 256, -128) and (low, high) == (-128, 127):
-            return probabilities
-        rescale = arithmetic.requantize_table(1 / 256, -128, result.scale, result.zero_point)
-        return integer_ops.lookup(probabilities, relax.const(np.clip(rescale, low, high).astype(np.int8)))
+        multiplier, shift = arithmetic.requantize_parameters(1.0, self._out.quantization(match).scale)
+        return integer_ops.softmax(
+            match[self._x.x], relax.const(table), multiplier=multiplier, shift=shift, **self._out.clamp(match)
+        )
 
 
 Tabulate = Callable[[Quantization, Quantization, relax.Call], np.ndarray]
@@ -271,7 +309,8 @@ class Function:
 class Requantization:
     """``quantize(dequantize(x))``: int8 or uint8 to either, a table."""
 
-    def __init__(self) -> None:
+    def __init__(self, reference: str) -> None:
+        self._requantization_table = REQUANTIZATION_TABLES[reference]
         self._x = Dequantized()
         self._scale, self._zero = relax.dpl.is_const(), relax.dpl.is_const()
         self.pattern = is_op("relax.quantize")(self._x.pattern, self._scale, self._zero)
@@ -280,7 +319,7 @@ class Requantization:
         source = self._x.quantization(match)
         scale, zero = (match[p].value.numpy() for p in (self._scale, self._zero))
         x = match[self._x.x]
-        table = arithmetic.requantize_table(
+        table = self._requantization_table(
             source.scale, source.zero_point, float(scale), int(zero), str(x.ty.dtype), str(zero.dtype)
         )
         return integer_ops.lookup(x, relax.const(table))

@@ -96,6 +96,28 @@ def exact_reciprocal(divisor: int, largest: int) -> tuple[int, int] | None:
     return None
 
 
+def mean_pool2d(arguments: Sequence[relax.Expr], attributes: Attributes, _traits: KernelTraits) -> Kernel:
+    """Lower ``tinyml.mean_pool2d``: elements outside the image count as the zero point, which adds nothing."""
+    x, window = placeholder("x", arguments[0]), _Window(shape_of(arguments[0]), attributes)
+    zero_point, left_shift = attributes["input_zero_point"], attributes["left_shift"]
+    sums = te.compute(
+        window.shape, lambda *i: te.sum(window.element(x, i, outside=zero_point), axis=[window.r, window.s]), "sum"
+    )
+    taps, offset = window.pool_h * window.pool_w, largest_offset(zero_point)
+
+    def mean(n: tirx.Var, y: tirx.Var, v: tirx.Var, c: tirx.Var) -> Expr:
+        total, scaling = sums[n, y, v, c] - taps * zero_point, (attributes["multiplier"], attributes["shift"])
+        if not window.padded:
+            return clamp(scale(total, *scaling, taps * offset, left_shift), attributes)
+        raised, count = total * (1 << left_shift), window.count(y, v)
+        half = tirx.truncdiv(count, 2)
+        average = tirx.truncdiv(raised + tirx.Select(raised > 0, half, -half), count)
+        return clamp(scale(average, *scaling, offset << left_shift), attributes)
+
+    result = te.compute(window.shape, mean, "output")
+    return Kernel("mean_pool2d", te.create_prim_func([x, result]), arguments)
+
+
 def max_pool2d(arguments: Sequence[relax.Expr], attributes: Attributes, _traits: KernelTraits) -> Kernel:
     """Lower ``tinyml.max_pool2d``."""
     x, window = placeholder("x", arguments[0]), _Window(shape_of(arguments[0]), attributes)
@@ -138,13 +160,21 @@ NEWTON_START, NEWTON_SLOPE = round(48 / 17 * 2**29), -round(32 / 17 * 2**29)
 """The best straight line under 1 / d for d in [1/2, 1), in Q2.29."""
 
 
-def softmax(arguments: Sequence[relax.Expr], _attributes: Attributes, _traits: KernelTraits) -> Kernel:
+def softmax(arguments: Sequence[relax.Expr], attributes: Attributes, _traits: KernelTraits) -> Kernel:
     """Lower ``tinyml.softmax``: exponentials from the table, their sum's reciprocal by three Newton steps.
 
     Source: the arithmetic of TFLite's int8 softmax; see `softmax` and `reciprocal` in the reference.
     """
     shape = shape_of(arguments[0])
     depth, rows = shape[-1], int(np.prod(shape[:-1]))
+    multiplier, zero_point = attributes["multiplier"], attributes["output_zero_point"]
+    only_shifted = multiplier == 1 << 30
+    right = 31 - attributes["shift"] + only_shifted  # from a quotient in Q0.31 to units of the output
+    low, high = attributes["clamp_min"] - zero_point, attributes["clamp_max"] - zero_point
+
+    def bounded(quotient: Expr) -> Expr:
+        quotient = te.min(quotient, tirx.IntImm("int32", high))
+        return te.max(quotient, tirx.IntImm("int32", low)) if low > 0 else quotient
 
     @T.prim_func(s_tir=True)
     def func(
@@ -186,12 +216,14 @@ def softmax(arguments: Sequence[relax.Expr], _attributes: Attributes, _traits: K
                             (1 << 29) - T.call_pure_extern("int32", "tinyml_multiply_q31", half[0], inverse[0]),
                         )
                     inverse[0] = T.Select(inverse[0] >= 1 << 30, 0x7FFFFFFF, inverse[0] * 2)
-                    # From a sum of 512 on, nothing reaches half of 1/256; the shift below would exceed 31.
-                    inverse[0] = T.Select(zeros[0] < SUM_INTEGER_BITS - 8, 0, inverse[0])
+                    if not only_shifted:
+                        inverse[0] = T.call_pure_extern("int32", "tinyml_multiply_q31", inverse[0], multiplier)
+                    # From some sum on (512 for 1/256) nothing reaches half a unit, and the shift would exceed 31.
+                    inverse[0] = T.Select(zeros[0] < SUM_INTEGER_BITS + right - 31, 0, inverse[0])
                     for k in range(depth):
                         output[i, k] = T.Cast(
                             "int8",
-                            T.min(
+                            bounded(
                                 T.call_pure_extern(
                                     "int32",
                                     "tinyml_rounding_right_shift",
@@ -201,11 +233,10 @@ def softmax(arguments: Sequence[relax.Expr], _attributes: Attributes, _traits: K
                                         inverse[0],
                                         table[largest[0] - T.Cast("int32", x[i, k])],
                                     ),
-                                    T.min(SUM_INTEGER_BITS + 31 - 8 - zeros[0], 31),
-                                ),
-                                255,
+                                    T.min(SUM_INTEGER_BITS + right - zeros[0], 31),
+                                )
                             )
-                            - 128,
+                            + zero_point,
                         )
 
     flat = relax.op.reshape(arguments[0], (rows, depth))

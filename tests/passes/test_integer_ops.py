@@ -33,6 +33,12 @@ def _pool(x: relax.Expr) -> relax.Call:
     return integer_ops.max_pool2d(x, pool_size=[3, 2], strides=[2, 3], padding=[1, 0, 1, 1], **limits)
 
 
+def _mean_pool(x: relax.Expr) -> relax.Call:
+    window = {"pool_size": [3, 2], "strides": [2, 3], "padding": [1, 0, 1, 1]}
+    scaling = {"input_zero_point": 0, "left_shift": 0, "multiplier": 1, "shift": 0}
+    return integer_ops.mean_pool2d(x, **window, **scaling, **PLAIN)
+
+
 def _mean(keepdims: int, axes: list[int]) -> Callable[[relax.Expr], relax.Call]:
     return lambda x: integer_ops.mean(
         x, axes=axes, keepdims=keepdims, input_zero_point=0, left_shift=0, multiplier=1, shift=0, **PLAIN
@@ -52,11 +58,16 @@ SHAPES: dict[str, tuple[Callable[..., relax.Call], list[tuple[int, ...]], list[i
     "add of unequal ranks": (lambda x, y: integer_ops.add(x, y, **SUM), [(2, 3, 1), (3, 5)], [2, 3, 5]),
     "subtract": (lambda x, y: integer_ops.subtract(x, y, **SUM), [(1, 4), (6, 1)], [6, 4]),
     "max_pool2d": (_pool, [(1, 6, 7, 3)], [1, 3, 3, 3]),
+    "mean_pool2d": (_mean_pool, [(1, 6, 7, 3)], [1, 3, 3, 3]),
     "mean that keeps its axes": (_mean(1, [1, 2]), [(2, 3, 4, 5)], [2, 1, 1, 5]),
     "mean that drops its axes": (_mean(0, [0, 3]), [(2, 3, 4, 5)], [3, 4]),
     "mean of everything": (_mean(0, [0, 1]), [(3, 4)], []),
     "lookup": (lambda x: integer_ops.lookup(x, relax.const(np.zeros(256, np.int8))), [(2, 3)], [2, 3]),
-    "softmax": (lambda x: integer_ops.softmax(x, relax.const(np.zeros(256, np.int32))), [(2, 3)], [2, 3]),
+    "softmax": (
+        lambda x: integer_ops.softmax(x, relax.const(np.zeros(256, np.int32)), multiplier=1, shift=0, **PLAIN),
+        [(2, 3)],
+        [2, 3],
+    ),
     "pad2d": (lambda x: integer_ops.pad2d(x, padding=[1, 2, 3, 4], value=0), [(1, 5, 6, 2)], [1, 9, 12, 2]),
     "gather2d": (
         lambda x: integer_ops.gather2d(x, *(relax.const(np.zeros(n, np.int32)) for n in (7, 9))),
@@ -118,5 +129,5 @@ def test_attributes_come_back_as_python_integers_and_lists() -> None:
 
 def test_every_operator_is_pure_so_that_unused_ones_are_dropped() -> None:
     operators = [value for value in vars(integer_ops).values() if isinstance(value, integer_ops.IntegerOp)]
-    assert len(operators) == 12
+    assert len(operators) == 13
     assert all(operator.op.get_attr("FPurity") for operator in operators)

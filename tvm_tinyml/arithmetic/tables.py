@@ -33,6 +33,7 @@ from tvm_tinyml.arithmetic.parameters import (
 from tvm_tinyml.errors import ModelError
 
 Table = NDArray[np.int8]
+Table8 = NDArray[np.int8] | NDArray[np.uint8]
 
 
 def table_of(
@@ -41,12 +42,15 @@ def table_of(
     input_zero_point: int,
     output_scale: float,
     output_zero_point: int,
-) -> Table:
+    input_dtype: str = "int8",
+    output_dtype: str = "int8",
+) -> Table8:
     """Tabulate a real function: dequantize, evaluate in float64, quantize with halves away from zero, clamp.
 
     Parameters
     ----------
     function : maps float64[256] to float64[256]; infinite results clamp.
+    input_dtype, output_dtype : "int8" or "uint8".
 
     Raises
     ------
@@ -55,14 +59,14 @@ def table_of(
     >>> int(table_of(np.tanh, 0.1, 0, 1 / 128, 0)[128 + 10])
     97
     """
-    x = _inputs(input_zero_point).astype(np.float64) * float(float32_scale(input_scale, "input"))
+    x = _inputs(input_zero_point, input_dtype).astype(np.float64) * float(float32_scale(input_scale, "input"))
     with np.errstate(all="ignore"):
         real = np.asarray(function(x), np.float64)
     if np.isnan(real).any():
-        at = int(np.argmax(np.isnan(real))) - 128
+        at = int(np.argmax(np.isnan(real))) + RANGES[input_dtype][0]
         raise ModelError(f"table_of: the function has no value at input {at}. Restrict the input's range.")
     scaled = round_half_away(np.clip(real / float(float32_scale(output_scale, "output")), -1e9, 1e9))
-    return _clamp(scaled + output_zero_point)
+    return np.clip(scaled + output_zero_point, *RANGES[output_dtype]).astype(output_dtype)
 
 
 def logistic_table(input_scale: float, input_zero_point: int) -> Table:
@@ -148,7 +152,7 @@ def requantize_table(
     output_zero_point: int,
     input_dtype: str = "int8",
     output_dtype: str = "int8",
-) -> NDArray[np.int8] | NDArray[np.uint8]:
+) -> Table8:
     """QUANTIZE between 8-bit types: a change of scale, zero point and type.
 
     Parameters

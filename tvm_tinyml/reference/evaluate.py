@@ -104,7 +104,8 @@ def _pool(function: Callable[..., Array]) -> Evaluate:
     def run(args: Sequence[Array], call: relax.Call) -> Array:
         a: Mapping[str, Any] = attributes_of(call)
         window = {"strides": tuple(a["strides"]), "padding": tuple(a["padding"])}
-        return function(*args, tuple(a["pool_size"]), **window, **_pick(a, "clamp_min", "clamp_max"))
+        names = "input_zero_point", "left_shift", "multiplier", "shift", "output_zero_point", "clamp_min", "clamp_max"
+        return function(*args, tuple(a["pool_size"]), **window, **_pick(a, *names))
 
     return run
 
@@ -171,9 +172,10 @@ _OPERATORS: dict[str, Evaluate] = {
     "tinyml.multiply": _multiply,
     "tinyml.avg_pool2d": _pool(operators.avg_pool2d),
     "tinyml.max_pool2d": _pool(operators.max_pool2d),
+    "tinyml.mean_pool2d": _pool(operators.mean_pool2d),
     "tinyml.mean": _mean,
     "tinyml.lookup": lambda args, _: operators.lookup(*args),
-    "tinyml.softmax": lambda args, _: operators.softmax(*args),
+    "tinyml.softmax": lambda args, call: operators.softmax(*args, **attributes_of(call)),
     "tinyml.pad2d": _pad2d,
     "tinyml.gather2d": lambda args, _: args[0][:, args[1][:, None], args[2][None, :]],
     "relax.reshape": lambda args, call: movement.reshape(args[0], [int(i) for i in call.ty.shape]),

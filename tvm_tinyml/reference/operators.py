@@ -194,6 +194,38 @@ def avg_pool2d(
     return _clamp(average, clamp_min, clamp_max)
 
 
+def mean_pool2d(
+    x: Int8,
+    kernel: tuple[int, int],
+    *,
+    strides: tuple[int, int] = (1, 1),
+    padding: tuple[int, int, int, int] = (0, 0, 0, 0),
+    input_zero_point: int,
+    left_shift: int,
+    multiplier: int,
+    shift: int,
+    output_zero_point: int,
+    clamp_min: int = -128,
+    clamp_max: int = 127,
+) -> Int8:
+    """Average over windows with a change of scale; padding is neither summed nor counted.
+
+    Parameters
+    ----------
+    x : int8[N, H, W, C].
+    padding : top, left, bottom, right; smaller than the kernel.
+    left_shift, multiplier, shift : as from `tvm_tinyml.arithmetic.raised_parameters`, for input scale / output scale /
+        elements of the kernel without padding, for input scale / output scale with padding, where the raised sum is
+        divided by the elements inside the image first, halves away from zero.
+    """
+    centred = x.astype(np.int64) - input_zero_point
+    total = np.asarray(sum(_pool_taps(centred, kernel, strides, padding, 0))) << left_shift
+    if any(padding):
+        count = sum(_pool_taps(np.ones((1, *x.shape[1:3], 1), np.int64), kernel, strides, padding, 0))
+        total = np.sign(total) * ((np.abs(total) + count // 2) // count)
+    return _requantize(total, 0, multiplier, shift, output_zero_point, clamp_min, clamp_max)
+
+
 def max_pool2d(
     x: Int8,
     kernel: tuple[int, int],
@@ -241,12 +273,23 @@ def lookup(x: NDArray[Any], table: NDArray[Any]) -> NDArray[Any]:
     return table[x.astype(np.intp) - np.iinfo(x.dtype).min]
 
 
-def softmax(x: Int8, exp_table: NDArray[np.int32]) -> Int8:
-    """Softmax over the last axis; the output has scale 1/256 and zero point -128.
+def softmax(
+    x: Int8,
+    exp_table: NDArray[np.int32],
+    *,
+    multiplier: int = 2**30,
+    shift: int = 9,
+    output_zero_point: int = -128,
+    clamp_min: int = -128,
+    clamp_max: int = 127,
+) -> Int8:
+    """Softmax over the last axis; as TFLite has it, the output has scale 1/256 and zero point -128.
 
     Parameters
     ----------
     exp_table : int32[256], Q0.31, exp of the difference to the largest value (`softmax_exp_table`).
+    multiplier, shift : of 1 / output scale, as from `tvm_tinyml.arithmetic.quantize_multiplier`. The reciprocal of the
+        sum is multiplied by them, once for each row; a multiplier of 2**30, a power of two, only shifts.
 
     Raises
     ------
@@ -261,8 +304,15 @@ def softmax(x: Int8, exp_table: NDArray[np.int32]) -> Int8:
     integer_bits = 12
     total = rounding_right_shift(terms, integer_bits).sum(axis=-1, keepdims=True, dtype=np.int64)
     mantissa, bits = reciprocal(total, integer_bits)
-    quotient = rounding_right_shift(doubling_high_multiply(mantissa, terms), bits + 31 - 8)
-    return _clamp(quotient.astype(np.int64) - 128, -128, 127)
+    bits = bits + 31 - shift
+    if multiplier == 2**30:
+        bits = bits + 1
+    else:
+        mantissa = doubling_high_multiply(mantissa, multiplier)
+    # Nothing reaches a half behind a shift of 32 and more.
+    terms = np.where(bits > 31, 0, doubling_high_multiply(mantissa, terms))
+    quotient = rounding_right_shift(terms, np.minimum(bits, 31))
+    return _clamp(quotient.astype(np.int64) + output_zero_point, clamp_min, clamp_max)
 
 
 # Helpers ------------------------------------------------------------------------------------------------------
