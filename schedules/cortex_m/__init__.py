@@ -9,7 +9,9 @@ from tvm_tinyml.schedules.rule import ScheduleRule
 # registers allow.
 DOT_TILES = tuple(Tile(*t) for t in ((2, 2), (5, 1), (1, 4), (3, 1), (1, 2), (2, 1), (1, 3), (1, 1)))
 SCALAR_TILES = tuple(Tile(*t) for t in ((2, 2), (1, 4), (3, 1), (1, 2), (2, 1), (1, 1)))
-SMALL_TILES = tuple(Tile(*t) for t in ((1, 2), (2, 1), (1, 1)))
+
+# What LLVM makes smallest: it unrolls loops whose body is small, so that the smallest tile is not the smallest code.
+SMALL_TILES = tuple(Tile(*t) for t in ((2, 1), (1, 2), (1, 1)))
 
 DSP_RULES: tuple[ScheduleRule, ...] = (
     DotProductTile(DOT_TILES),
@@ -20,12 +22,10 @@ DSP_RULES: tuple[ScheduleRule, ...] = (
 )
 DSP_SMALL_RULES: tuple[ScheduleRule, ...] = (
     DotProductTile(SMALL_TILES),
-    DepthwiseChannels(unroll_taps=0),
-    ScalarTile(SMALL_TILES),
     ReduceInPlace(),
     Unscheduled(),
 )
 SCALAR_RULES: tuple[ScheduleRule, ...] = (ScalarTile(SCALAR_TILES), ReduceInPlace(), Unscheduled())
-SCALAR_SMALL_RULES: tuple[ScheduleRule, ...] = (ScalarTile(SMALL_TILES), ReduceInPlace(), Unscheduled())
+SCALAR_SMALL_RULES: tuple[ScheduleRule, ...] = (ReduceInPlace(), Unscheduled())
 
 __all__ = ["DSP_RULES", "DSP_SMALL_RULES", "SCALAR_RULES", "SCALAR_SMALL_RULES"]

@@ -47,11 +47,12 @@ def integer(call: Callable[..., relax.Expr], *shapes: Sequence[int], dtype: str 
 def model_of(module: IRModule) -> Model:
     """Return a model around a module whose interface is plain integers."""
     main = module["main"]
-    inputs = tuple(_spec(f"x{i}", parameter) for i, parameter in enumerate(main.params))
-    return Model("m", module, inputs, (_spec("y", main.body.body),), "tflite")
+    inputs = tuple(tensor_spec(f"x{i}", parameter) for i, parameter in enumerate(main.params))
+    return Model("m", module, inputs, (tensor_spec("y", main.body.body),), "tflite")
 
 
-def _spec(name: str, tensor: relax.Expr) -> TensorSpec:
+def tensor_spec(name: str, tensor: relax.Expr) -> TensorSpec:
+    """Describe a tensor of plain integers."""
     return TensorSpec(name, tuple(int(i) for i in tensor.ty.shape), str(tensor.ty.dtype))
 
 
