@@ -66,16 +66,14 @@ def strided_slice(node: Node) -> Tensor:
         if node.options[mask]:
             raise ModelError(f"{node}: {mask} is not supported. Write the slice with one range for each dimension.")
     x, begins, ends, strides = node.x(), node.integers(1), node.integers(2), node.integers(3)
-    if min(strides) < 1:
-        raise ModelError(f"{node}: strides {strides}; strides below 1 are not supported.")
     begin, end = [], []
-    for axis, (extent, first, last) in enumerate(zip(x.shape, begins, ends, strict=False)):
+    for axis, (extent, first, last, stride) in enumerate(zip(x.shape, begins, ends, strides, strict=False)):
         bit = 1 << axis
         first, last, _ = slice(
-            None if node.options["BeginMask"] & bit else first, None if node.options["EndMask"] & bit else last
+            None if node.options["BeginMask"] & bit else first, None if node.options["EndMask"] & bit else last, stride
         ).indices(extent)
         begin.append(first)
-        end.append(first + 1 if node.options["ShrinkAxisMask"] & bit else last)
+        end.append(first + 1 if node.options["ShrinkAxisMask"] & bit else last if last >= 0 else last - extent)
     cut = _strided(node, x, begin, end, strides)
     return _moved(node, node.builder.reshape(cut, node.shape, node.name))
 

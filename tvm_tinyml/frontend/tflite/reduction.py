@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import numpy as np
 from tvm import relax
 
+from tvm_tinyml import arithmetic
 from tvm_tinyml.errors import ModelError
-from tvm_tinyml.frontend.qdq import Function, Tensor
+from tvm_tinyml.frontend.qdq import Function, Quantization, Tensor
 from tvm_tinyml.frontend.tflite.context import Node, Operator
 from tvm_tinyml.frontend.tflite.window import pads
 
@@ -38,7 +40,20 @@ def mean(node: Node) -> Tensor:
 
 
 def softmax(node: Node) -> Tensor:
-    """Add a SOFTMAX over the last axis."""
-    if node.options["Beta"] != 1.0:
-        raise ModelError(f"{node}: beta is {node.options['Beta']}, 1 is supported.")
-    return node.builder.apply(lambda e: relax.op.nn.softmax(e, axis=-1), node.x(), to=node.to, name=node.name)
+    """Add a SOFTMAX over the last axis; its beta becomes a factor of the operand's scale."""
+    x, beta = node.x(), node.options["Beta"]
+    if beta != 1.0:
+        x = _times(node, x, beta)
+    return node.builder.apply(lambda e: relax.op.nn.softmax(e, axis=-1), x, to=node.to, name=node.name)
+
+
+def _times(node: Node, x: Tensor, beta: float) -> Tensor:
+    """Return `x` with a scale of beta * scale, if that gives the exponentials which TFLite computes with beta."""
+    scale = x.quantization.scale
+    product = float(np.float32(beta) * np.float32(scale))
+    if not np.array_equal(arithmetic.softmax_exp_table(product), arithmetic.softmax_exp_table(scale, beta)):
+        raise ModelError(
+            f"{node}: beta is {beta}, whose product with the input's scale {scale} is no float32 number. Use a power "
+            "of two, or scale the input."
+        )
+    return Tensor(x.expr, Quantization(product, x.quantization.zero_point))
