@@ -181,7 +181,7 @@ mean = IntegerOp(
     _mean_shape,
 )
 """Mean over `axes`: the sum of (x - input_zero_point), shifted left by `left_shift` (0 in TFLite), requantized with
-1 / count in the multiplier."""
+1 / count in the multiplier; without it there, the sum."""
 
 lookup = IntegerOp("lookup", ("x", "table"), (), _same_shape, dtype_of=1)
 """table[x + 128] for int8, table[x] for uint8: any function of one integer tensor, 256 entries."""

@@ -221,18 +221,20 @@ class MaxPool:
 
 
 class Mean:
-    """``quantize(mean(dequantize(x), axes))``.
+    """``quantize(mean(dequantize(x), axes))``, or of a sum, which is the mean without its division.
 
     Parameters
     ----------
+    source : ``relax.mean`` or ``relax.sum``.
     reference : ``tflite``: the multiplier is TFLite's; ``onnx``: the sum is raised first, so that rounding twice does
         not show.
     """
 
-    def __init__(self, reference: str) -> None:
+    def __init__(self, source: str, reference: str) -> None:
+        self._divides = source == "relax.mean"
         self._reference = reference
         self._x = Dequantized()
-        self._mean = is_op("relax.mean")(self._x.pattern)
+        self._mean = is_op(source)(self._x.pattern)
         self._out = Quantized(self._mean)
         self.pattern = self._out.pattern
 
@@ -241,11 +243,12 @@ class Mean:
         shape = shape_of(match[self._x.x])
         axes = sorted(axis % len(shape) for axis in _integers(attributes.axis))
         count = int(np.prod([shape[axis] for axis in axes]))
+        divisor = count if self._divides else 1
         output_scale = self._out.quantization(match).scale
         if self._reference == "tflite":
-            left_shift, (multiplier, shift) = 0, arithmetic.mean_parameters(source.scale, output_scale, count)
+            left_shift, (multiplier, shift) = 0, arithmetic.mean_parameters(source.scale, output_scale, divisor)
         else:
-            scale = arithmetic.scale_ratio(source.scale, output_scale) / count
+            scale = arithmetic.scale_ratio(source.scale, output_scale) / divisor
             left_shift, multiplier, shift = arithmetic.raised_parameters(scale, LARGEST_OFFSET * count)
         return integer_ops.mean(
             match[self._x.x],

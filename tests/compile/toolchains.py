@@ -37,7 +37,8 @@ def compile_objects(library: Library, folder: Path, compiler: str, flags: Sequen
         if name.endswith(".c"):
             objects.append(folder / f"{name}.o")
             source = folder / "library" / "src" / name
-            command = [need(compiler), *WARNINGS, *flags, f"-I{folder}/library/include", "-c", source, "-o", objects[-1]]
+            files = [f"-I{folder}/library/include", "-c", source, "-o", objects[-1]]
+            command = [need(compiler), *WARNINGS, *flags, *files]
             done = subprocess.run(command, capture_output=True, text=True, check=False)
             assert done.returncode == 0, done.stderr
     return objects

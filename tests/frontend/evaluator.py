@@ -119,6 +119,10 @@ def _mean(attrs: Any, x: Array) -> Array:
     return np.asarray(np.mean(x, tuple(int(axis) for axis in attrs.axis), keepdims=bool(attrs.keepdims)))
 
 
+def _sum(attrs: Any, x: Array) -> Array:
+    return np.asarray(np.sum(x, tuple(int(axis) for axis in attrs.axis), keepdims=bool(attrs.keepdims)))
+
+
 def _permute(attrs: Any, x: Array) -> Array:
     return x.transpose(None if attrs.axes is None else [int(axis) for axis in attrs.axes])
 
@@ -188,6 +192,7 @@ OPERATORS: dict[str, Callable[..., Any]] = {
     "split": _split,
     "strided_slice": _strided_slice,
     "subtract": lambda _, x, y: x - y,
+    "sum": _sum,
     "tanh": lambda _, x: np.tanh(x),
     "tinyml.hard_swish": lambda _, x: x * np.clip(x + 3, 0, 6) / 6,
 }

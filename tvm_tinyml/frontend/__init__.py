@@ -21,7 +21,7 @@ bias                    ``add(..., dequantize(b, input scale * weight scale, 0, 
                         int32 zeros [O]
 sum and product         ``q(act(add | subtract | multiply (dq(x), dq(y))))``, numpy broadcasting, x or y may be constant
 pools                   ``q(act(nn.avg_pool2d | nn.max_pool2d (dq(x))))``, layout NHWC, padding is not counted
-mean                    ``q(mean(dq(x), axis, keepdims))``
+mean and sum over axes  ``q(mean | sum (dq(x), axis, keepdims))``
 softmax                 ``q(nn.softmax(dq(x), axis=-1))``; a factor beta is in the scale of ``dq``
 function                ``q(f(dq(x)))``, f one of ``sigmoid``, ``tanh``, ``nn.relu``, ``clip``, ``nn.leakyrelu``,
                         ``exp``, ``abs``, ``negative`` and ``tinyml.hard_swish`` (our own, see :mod:`.qdq`)

@@ -18,13 +18,18 @@ Array = NDArray[Any]
 Evaluate = Callable[[Sequence[Any], relax.Call], Any]
 
 
-def evaluate(module: IRModule, inputs: Sequence[Array]) -> list[Array]:
+Substitute = Callable[[relax.Var, relax.Call, Sequence[Any], Any], Any]
+"""From an operator's variable, call, arguments and result to what is taken for the result."""
+
+
+def evaluate(module: IRModule, inputs: Sequence[Array], substitute: Substitute | None = None) -> list[Array]:
     """Return the outputs of ``main`` for one sample.
 
     Parameters
     ----------
     module : after :class:`tvm_tinyml.passes.FoldQuantization`: integer operators and moves of data.
     inputs : in the order of the parameters, with their shapes and dtypes.
+    substitute : called after each operator, to look at its result or to continue with another.
     """
     main = module["main"]
     values: dict[relax.Var, Any] = dict(zip(main.params, inputs, strict=True))
@@ -40,13 +45,17 @@ def evaluate(module: IRModule, inputs: Sequence[Array]) -> list[Array]:
             case relax.TupleGetItem():
                 return value(expr.tuple_value)[int(expr.index)]
             case _:
-                return _OPERATORS[expr.op.name](
-                    [value(argument) for argument in expr.args if _is_tensor(argument)], expr
-                )
+                return _OPERATORS[expr.op.name](arguments(expr), expr)
+
+    def arguments(call: relax.Call) -> list[Any]:
+        return [value(argument) for argument in call.args if _is_tensor(argument)]
 
     for block in main.body.blocks:
         for binding in block.bindings:
-            values[binding.var] = value(binding.value)
+            result = value(binding.value)
+            if substitute is not None and isinstance(binding.value, relax.Call):
+                result = substitute(binding.var, binding.value, arguments(binding.value), result)
+            values[binding.var] = result
     result = value(main.body.body)
     return list(result) if isinstance(result, list) else [result]
 
@@ -156,7 +165,7 @@ def _strided_slice(args: Sequence[Array], call: relax.Call) -> Array:
     axes, begin, end, strides = ([int(v.value) for v in field.fields] for field in call.args[1:5])
     index = [slice(None)] * args[0].ndim
     for axis, start, stop, step in zip(axes, begin, end, strides, strict=True):
-        index[axis] = slice(start, stop if stop >= 0 or step > 0 else None, step)
+        index[axis] = slice(start, stop, step)
     return np.ascontiguousarray(args[0][tuple(index)])
 
 

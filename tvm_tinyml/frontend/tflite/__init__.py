@@ -57,7 +57,7 @@ OPERATORS: dict[str, Operator] = {
     "LEAKY_RELU": elementwise.leaky_relu,
     "LOGISTIC": elementwise.unary(relax.op.sigmoid),
     "MAX_POOL_2D": reduction.pool(relax.op.nn.max_pool2d),
-    "MEAN": reduction.mean,
+    "MEAN": reduction.reduce(relax.op.mean),
     "MUL": elementwise.binary(relax.op.multiply),
     "PAD": movement.pad,
     "PADV2": movement.pad,
@@ -75,6 +75,7 @@ OPERATORS: dict[str, Operator] = {
     "SQUEEZE": movement.reshape,
     "STRIDED_SLICE": movement.strided_slice,
     "SUB": elementwise.binary(relax.op.subtract),
+    "SUM": reduction.reduce(relax.op.sum),
     "TANH": elementwise.unary(relax.op.tanh),
     "TRANSPOSE": movement.transpose,
 }

@@ -57,6 +57,7 @@ OPTIONS: dict[str, tuple[Any, tuple[str, ...]]] = {
         ("BeginMask", "EndMask", "EllipsisMask", "NewAxisMask", "ShrinkAxisMask", "Offset"),
     ),
     "SUB": (tflite.SubOptions, ("FusedActivationFunction",)),
+    "SUM": (tflite.ReducerOptions, ("KeepDims",)),
 }
 """Class and fields of the options that the importer reads, for each operator that has such."""
 

@@ -1,4 +1,4 @@
-"""Operators that combine elements of one tensor: pools, means and softmax."""
+"""Operators that combine elements of one tensor: pools, means, sums and softmax."""
 
 from __future__ import annotations
 
@@ -31,12 +31,16 @@ def pool(function: Function) -> Operator:
     return add
 
 
-def mean(node: Node) -> Tensor:
-    """Add a MEAN."""
-    x = node.x()
-    axes = sorted({axis % len(x.shape) for axis in node.integers(1)})
-    keep = bool(node.options["KeepDims"])
-    return node.builder.apply(lambda e: relax.op.mean(e, axes, keep), x, to=node.to, name=node.name)
+def reduce(function: Function) -> Operator:
+    """Return what adds a mean or sum over axes."""
+
+    def add(node: Node) -> Tensor:
+        x = node.x()
+        axes = sorted({axis % len(x.shape) for axis in node.integers(1)})
+        keep = bool(node.options["KeepDims"])
+        return node.builder.apply(lambda e: function(e, axes, keep), x, to=node.to, name=node.name)
+
+    return add
 
 
 def softmax(node: Node) -> Tensor:
