@@ -3,6 +3,9 @@
  * A Python callback for each block costs 50 times more than the emulation itself; this one costs next to nothing.
  * The functions are called through ctypes. The module is a Python extension only so that a wheel can carry it: it
  * uses no Python state and needs no Unicorn header (Unicorn's functions are handed in as pointers).
+ *
+ * A watched run counts also, with two more hooks, what memory adds to the time of an instruction: accesses that are not
+ * aligned, and lines that the buffers in front of a slow memory do not hold.
  */
 #define Py_LIMITED_API 0x030A0000
 #include <Python.h>
@@ -37,6 +40,16 @@ typedef struct { /* an edge that found no place in its source block: returns and
     uint64_t count; /* 0: the slot is free */
 } edge_t;
 
+/* What a watched run counts for each block; the order is that of Event in watch.py. */
+enum { HALFWORD_AT_ODD, WORD_AT_EVEN, WORD_AT_ODD, DATA_MISS, CODE_MISS, NEXT_CODE_MISS, EVENTS };
+
+enum { HIT, MISS, NEXT_MISS }; /* NEXT_MISS: the line behind the one touched last */
+
+typedef struct { /* lines of a memory that a buffer holds */
+    uint32_t line_shift, capacity, held;
+    uint32_t *recent; /* the lines held, latest first */
+} lines_t;
+
 typedef struct {
     mem_read_fn mem_read;
     reg_read_fn reg_read;
@@ -52,6 +65,9 @@ typedef struct {
     uint32_t slot_mask;
     edge_t *edges; /* open addressing */
     uint32_t edge_count, edge_mask;
+    uint64_t (*events)[EVENTS]; /* for each block; NULL unless runs are watched */
+    uint32_t watch_start, watch_size; /* the memory behind the buffers */
+    lines_t data, code;
 } counter_t;
 
 static uint32_t hash(uint32_t a, uint32_t b) {
@@ -88,6 +104,12 @@ static int grow_blocks(counter_t *c) {
     if (!slots) return 0;
     free(c->slots);
     c->slots = slots;
+    if (c->events) {
+        uint64_t(*events)[EVENTS] = realloc(c->events, capacity * sizeof *events);
+        if (!events) return 0;
+        memset(events + c->block_capacity, 0, (capacity - c->block_capacity) * sizeof *events);
+        c->events = events;
+    }
     c->block_capacity = capacity;
     c->slot_mask = 2 * capacity - 1;
     memset(slots, 0xff, 2 * (size_t)capacity * sizeof *slots);
@@ -226,9 +248,80 @@ EXPORT void tinyml_counter_on_access(void *machine, int type, uint64_t address, 
     c->emu_stop(machine);
 }
 
+static int touch(lines_t *l, uint32_t address) {
+    uint32_t line = address >> l->line_shift, i = 0;
+    if (l->held && l->recent[0] == line) return HIT;
+    while (i < l->held && l->recent[i] != line) i++;
+    int found = i < l->held;
+    int next = l->held && line == l->recent[0] + 1;
+    if (!found && l->held < l->capacity) l->held++;
+    if (i == l->capacity) i--; /* the line used longest ago gives way */
+    memmove(l->recent + 1, l->recent, i * sizeof *l->recent);
+    l->recent[0] = line;
+    return found ? HIT : next ? NEXT_MISS : MISS;
+}
+
+static int watched(const counter_t *c, uint32_t address) { return address - c->watch_start < c->watch_size; }
+
+/* UC_HOOK_MEM_READ and _WRITE of a watched run. */
+EXPORT void tinyml_counter_watch_access(
+    void *machine, int type, uint64_t address, int size, int64_t value, void *user) {
+    counter_t *c = user;
+    uint64_t *events = c->events[c->current];
+    uint32_t first = (uint32_t)address, last = first + (uint32_t)size - 1;
+    (void)machine;
+    (void)type;
+    (void)value;
+    if (size == 2) events[HALFWORD_AT_ODD] += first & 1;
+    if (size >= 4 && first & 3) events[first & 1 ? WORD_AT_ODD : WORD_AT_EVEN]++;
+    if (!c->data.capacity || !watched(c, first)) return;
+    events[DATA_MISS] += touch(&c->data, first) != HIT;
+    if (first >> c->data.line_shift != last >> c->data.line_shift) events[DATA_MISS] += touch(&c->data, last) != HIT;
+}
+
+/* UC_HOOK_BLOCK of a watched run, called after the one that counts. */
+EXPORT void tinyml_counter_watch_block(void *machine, uint64_t address, uint32_t size, void *user) {
+    counter_t *c = user;
+    uint64_t *events = c->events[c->current];
+    uint32_t start = (uint32_t)address, last = (start + size - 1) >> c->code.line_shift;
+    (void)machine;
+    if (!c->code.capacity || !watched(c, start)) return;
+    for (uint32_t line = start >> c->code.line_shift; line <= last; line++) {
+        int result = touch(&c->code, line << c->code.line_shift);
+        if (result != HIT) events[result == MISS ? CODE_MISS : NEXT_CODE_MISS]++;
+    }
+}
+
+static int set_lines(lines_t *l, uint32_t line_shift, uint32_t capacity) {
+    uint32_t *recent = realloc(l->recent, (capacity + 1) * sizeof *recent);
+    if (!recent) return 0;
+    *l = (lines_t){line_shift, capacity, 0, recent};
+    return 1;
+}
+
+/* Prepare for the two hooks above: memory behind buffers of so many lines (0: not counted) of 1 << shift bytes each.
+ * Returns 0 when there is no memory. Counting starts with tinyml_counter_start. */
+EXPORT int tinyml_counter_watch(void *counter, uint32_t start, uint32_t size, uint32_t data_shift, uint32_t data_lines,
+                                uint32_t code_shift, uint32_t code_lines) {
+    counter_t *c = counter;
+    c->watch_start = start;
+    c->watch_size = size;
+    if (!c->events) c->events = calloc(c->block_capacity, sizeof *c->events);
+    return c->events && set_lines(&c->data, data_shift, data_lines) && set_lines(&c->code, code_shift, code_lines);
+}
+
+EXPORT void tinyml_counter_unwatch(void *counter) {
+    counter_t *c = counter;
+    free(c->events);
+    c->events = NULL;
+}
+
 EXPORT void tinyml_counter_free(void *counter) {
     counter_t *c = counter;
     if (!c) return;
+    free(c->events);
+    free(c->data.recent);
+    free(c->code.recent);
     free(c->blocks);
     free(c->slots);
     free(c->edges);
@@ -264,6 +357,8 @@ EXPORT void tinyml_counter_start(void *counter, uint64_t budget) {
     c->current = 0;
     c->left = budget;
     c->state = RUNNING;
+    c->data.held = c->code.held = 0;
+    if (c->events) memset(c->events, 0, c->block_capacity * sizeof *c->events);
 }
 
 EXPORT int tinyml_counter_state(const void *counter) { return ((const counter_t *)counter)->state; }
@@ -311,6 +406,12 @@ EXPORT void tinyml_counter_edges(const void *counter, int32_t *source, int32_t *
             target[n] = (int32_t)c->edges[s].target - 1;
             count[n++] = c->edges[s].count;
         }
+}
+
+/* block_count rows of EVENTS numbers, in the order of the blocks; only after a watched run. */
+EXPORT void tinyml_counter_events(const void *counter, uint64_t *events) {
+    const counter_t *c = counter;
+    memcpy(events, c->events + 1, (c->block_count - 1) * sizeof *c->events);
 }
 
 static struct PyModuleDef definition = {PyModuleDef_HEAD_INIT, "_counter", NULL, 0, NULL, NULL, NULL, NULL, NULL};

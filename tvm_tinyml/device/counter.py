@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tvm_tinyml.device.engine import OUTSIDE, EdgeProfile, instruction_offsets
+from tvm_tinyml.device.watch import Event, RecentLines, Watch
 from tvm_tinyml.errors import DeviceError
 
 Machine = Any
@@ -31,6 +32,9 @@ class Counter(Protocol):
         check_alignment : also stop at misaligned accesses that a Cortex-M refuses and Unicorn performs.
         """
 
+    def watch(self, machine: Machine, watch: Watch | None) -> None:
+        """Count also what ``watch`` asks for, from the next ``start`` on; None removes the hooks, which cost speed."""
+
     def start(self, budget: int) -> None:
         """Forget all counts; the next run may execute ``budget`` instructions."""
 
@@ -44,6 +48,9 @@ class Counter(Protocol):
 
     def profile(self) -> EdgeProfile:
         """What was counted since ``start``."""
+
+    def events(self) -> NDArray[np.uint64]:
+        """How often each ``Event`` came in each block of the profile, [blocks, events]; only while watching."""
 
     def close(self) -> None:
         """Give the memory back, after the machine is gone."""
@@ -86,39 +93,57 @@ class NativeCounter:
             "edge_count": (u32, [pointer]),
             "blocks": (None, [pointer] * 4),
             "edges": (None, [pointer] * 4),
+            "watch": (ctypes.c_int, [pointer, *[u32] * 6]),
+            "unwatch": (None, [pointer]),
+            "events": (None, [pointer] * 2),
         }
         for name, (result, arguments) in signatures.items():
+            if not hasattr(library, f"tinyml_counter_{name}"):
+                raise ImportError("it was built from another version's source")
             function = getattr(library, f"tinyml_counter_{name}")
             function.restype, function.argtypes = result, arguments
         self._handle: int | None = None
+        self._watching: list[ctypes.c_size_t] = []
 
     def attach(self, machine: Machine, *, check_alignment: bool) -> None:
         """See ``Counter.attach``."""
-        # Unicorn's own bindings can only hook Python functions. These two names are private: their version is pinned.
+        # Unicorn's own bindings can only hook Python functions. uclib and _uch are private: their version is pinned.
         from unicorn.arm_const import UC_ARM_REG_PC
         from unicorn.unicorn_const import UC_HOOK_BLOCK, UC_HOOK_MEM_READ, UC_HOOK_MEM_WRITE
         from unicorn.unicorn_py3.unicorn import uclib
 
-        def address_of(function: Any) -> int | None:
-            return ctypes.cast(function, ctypes.c_void_p).value
-
         handle = self._library.tinyml_counter_new(
-            address_of(uclib.uc_mem_read), address_of(uclib.uc_reg_read), address_of(uclib.uc_emu_stop), UC_ARM_REG_PC
+            _address(uclib.uc_mem_read), _address(uclib.uc_reg_read), _address(uclib.uc_emu_stop), UC_ARM_REG_PC
         )
         if not handle:
             raise DeviceError("no memory for the instruction counter")
         self._handle = handle
-        hooks = [(UC_HOOK_BLOCK, self._library.tinyml_counter_on_block)]
+        self._hook(machine, UC_HOOK_BLOCK, self._library.tinyml_counter_on_block)
         if check_alignment:
-            hooks.append((UC_HOOK_MEM_READ | UC_HOOK_MEM_WRITE, self._library.tinyml_counter_on_access))
-        for kind, callback in hooks:
-            hook = ctypes.c_size_t()
-            status = uclib.uc_hook_add(machine._uch, ctypes.byref(hook), kind, address_of(callback), handle, 1, 0)
-            if status != 0:
-                raise DeviceError(f"Unicorn refuses the instruction counter (status {status})")
+            self._hook(machine, UC_HOOK_MEM_READ | UC_HOOK_MEM_WRITE, self._library.tinyml_counter_on_access)
         # A block that was translated before its hook was added would never call it.
         machine.ctl_flush_tb()
         self.start(0)
+
+    def watch(self, machine: Machine, watch: Watch | None) -> None:
+        """See ``Counter.watch``."""
+        from unicorn.unicorn_const import UC_HOOK_BLOCK, UC_HOOK_MEM_READ, UC_HOOK_MEM_WRITE
+        from unicorn.unicorn_py3.unicorn import uclib
+
+        while self._watching:
+            uclib.uc_hook_del(machine._uch, self._watching.pop())
+        if watch is None:
+            self._library.tinyml_counter_unwatch(self._handle)
+        else:
+            region = watch.region
+            shapes = [number for b in (watch.data, watch.code) for number in ((b.line_shift, b.lines) if b else (0, 0))]
+            if not self._library.tinyml_counter_watch(self._handle, region.origin, region.size_bytes, *shapes):
+                raise DeviceError("no memory to watch the run")
+            callbacks = [(UC_HOOK_MEM_READ | UC_HOOK_MEM_WRITE, self._library.tinyml_counter_watch_access)]
+            if watch.code:
+                callbacks.append((UC_HOOK_BLOCK, self._library.tinyml_counter_watch_block))
+            self._watching += [self._hook(machine, kind, callback) for kind, callback in callbacks]
+        machine.ctl_flush_tb()
 
     def start(self, budget: int) -> None:
         """See ``Counter.start``."""
@@ -145,16 +170,37 @@ class NativeCounter:
         self._library.tinyml_counter_edges(self._handle, source.ctypes.data, target.ctypes.data, count.ctypes.data)
         return _profile(start, size, instructions, source, target, count)
 
+    def events(self) -> NDArray[np.uint64]:
+        """See ``Counter.events``."""
+        events = np.empty((self._library.tinyml_counter_block_count(self._handle), len(Event)), np.uint64)
+        self._library.tinyml_counter_events(self._handle, events.ctypes.data)
+        return events
+
     def close(self) -> None:
         """See ``Counter.close``."""
         self._library.tinyml_counter_free(self._handle)
         self._handle = None
+
+    def _hook(self, machine: Machine, kind: int, callback: Any) -> ctypes.c_size_t:
+        from unicorn.unicorn_py3.unicorn import uclib
+
+        hook = ctypes.c_size_t()
+        status = uclib.uc_hook_add(machine._uch, ctypes.byref(hook), kind, _address(callback), self._handle, 1, 0)
+        if status != 0:
+            raise DeviceError(f"Unicorn refuses the instruction counter (status {status})")
+        return hook
+
+
+def _address(function: Any) -> int | None:
+    return ctypes.cast(function, ctypes.c_void_p).value
 
 
 class PythonCounter:
     """The same numbers without native code."""
 
     def __init__(self) -> None:
+        self._watch: Watch | None = None
+        self._watching: list[int] = []
         self.start(0)
 
     def start(self, budget: int) -> None:
@@ -166,6 +212,9 @@ class PythonCounter:
         self._indices: dict[tuple[int, int], int] = {}
         self._instructions: list[int] = []
         self._edges: dict[tuple[int, int], int] = {}
+        self._events: dict[tuple[int, Event], int] = {}
+        data, code = (self._watch.data, self._watch.code) if self._watch else (None, None)
+        self._data, self._code = data and RecentLines(data), code and RecentLines(code)
 
     def attach(self, machine: Machine, *, check_alignment: bool) -> None:
         """See ``Counter.attach``."""
@@ -175,6 +224,26 @@ class PythonCounter:
         if check_alignment:
             machine.hook_add(UC_HOOK_MEM_READ | UC_HOOK_MEM_WRITE, self._on_access)
         machine.ctl_flush_tb()
+
+    def watch(self, machine: Machine, watch: Watch | None) -> None:
+        """See ``Counter.watch``."""
+        from unicorn.unicorn_const import UC_HOOK_BLOCK, UC_HOOK_MEM_READ, UC_HOOK_MEM_WRITE
+
+        while self._watching:
+            machine.hook_del(self._watching.pop())
+        self._watch = watch
+        if watch is not None:
+            self._watching.append(machine.hook_add(UC_HOOK_MEM_READ | UC_HOOK_MEM_WRITE, self._watch_access))
+            if watch.code:
+                self._watching.append(machine.hook_add(UC_HOOK_BLOCK, self._watch_block))
+        machine.ctl_flush_tb()
+
+    def events(self) -> NDArray[np.uint64]:
+        """See ``Counter.events``."""
+        events = np.zeros((len(self._instructions), len(Event)), np.uint64)
+        for (block, event), count in self._events.items():
+            events[block, event] = count
+        return events
 
     def profile(self) -> EdgeProfile:
         """See ``Counter.profile``."""
@@ -209,6 +278,26 @@ class PythonCounter:
         if not may_be_misaligned(halfword):
             self.state, self.misaligned_address = MISALIGNED, address
             machine.emu_stop()
+
+    def _watch_access(self, _machine: Machine, _kind: int, address: int, size: int, _value: int, _user: object) -> None:
+        if size == 2 and address & 1:
+            self._count(Event.HALFWORD_AT_ODD)
+        if size >= 4 and address & 3:
+            self._count(Event.WORD_AT_ODD if address & 1 else Event.WORD_AT_EVEN)
+        if self._data and self._watch and self._watch.region.contains(address):
+            for line in self._data.lines(address, size):
+                if not self._data.touch(line)[0]:
+                    self._count(Event.DATA_MISS)
+
+    def _watch_block(self, _machine: Machine, address: int, size: int, _user: object) -> None:
+        if self._code and self._watch and self._watch.region.contains(address):
+            for line in self._code.lines(address, size):
+                found, follows = self._code.touch(line)
+                if not found:
+                    self._count(Event.NEXT_CODE_MISS if follows else Event.CODE_MISS)
+
+    def _count(self, event: Event) -> None:
+        self._events[self._current, event] = self._events.get((self._current, event), 0) + 1
 
 
 def may_be_misaligned(halfword: int) -> bool:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from tvm_tinyml.device.loader import Image
 from tvm_tinyml.device.memory import MemoryMap
+from tvm_tinyml.device.watch import Watch
 from tvm_tinyml.errors import DeviceError
 
 OUTSIDE = -1
@@ -72,10 +73,14 @@ class EdgeProfile:
 
 @dataclass(frozen=True)
 class Run:
-    """A call that returned: register r0 as an unsigned number, and the profile."""
+    """A call that returned: register r0 as an unsigned number, and the profile.
+
+    ``events`` says how often each ``Event`` came in each block, [blocks, events]; None if the run was not watched.
+    """
 
     r0: int
     profile: EdgeProfile
+    events: NDArray[np.uint64] | None = None
 
 
 class Engine(Protocol):
@@ -93,11 +98,13 @@ class Engine(Protocol):
     def read(self, address: int, size_bytes: int) -> bytes:
         """Read from any region; DeviceError if a byte lies outside."""
 
-    def run(self, entry: int, registers: Sequence[int], stack_pointer: int, budget: int) -> Run:
+    def run(
+        self, entry: int, registers: Sequence[int], stack_pointer: int, budget: int, watch: Watch | None = None
+    ) -> Run:
         """Call the function at ``entry`` with r0 to r3 and the stack pointer given, in a fresh processor state.
 
-        FaultError if the program faults, BudgetError if it would execute more than ``budget`` instructions. Either
-        way the next run can follow.
+        A run that is watched takes longer; its buffers are empty at first. FaultError if the program faults,
+        BudgetError if it would execute more than ``budget`` instructions. Either way the next run can follow.
         """
 
     def close(self) -> None:

@@ -1,4 +1,4 @@
-"""A Cortex-M in the host's memory: load objects, place data, call functions, count instructions."""
+"""A Cortex-M in the host's memory: load objects, place data, call functions, count instructions and cycles."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from tvm_tinyml.device import runtime
 from tvm_tinyml.device.elf import ElfObject
 from tvm_tinyml.device.engine import EdgeProfile, Engine, instruction_offsets
 from tvm_tinyml.device.loader import Image, link
+from tvm_tinyml.device.timing import Cycles, MemoryTiming, count_cycles, load_core, load_memory
 from tvm_tinyml.errors import DeviceError
 
 GUARD_BYTES = 64
@@ -36,7 +37,9 @@ class CallResult:
     """Deepest byte written below the stack pointer at entry, in words. A frame that is reserved and not written is
     not seen."""
     profile: EdgeProfile = field(repr=False)
-    """Block edges, for a cycle model."""
+    """Block edges, of which the cycles are computed."""
+    cycles: Cycles | None = None
+    """By the timing model, if the call was made with a memory."""
 
 
 @dataclass(frozen=True)
@@ -181,7 +184,13 @@ class Simulator:
                         f"{where} {side} it, at {start + (changed[-1] if side == 'before' else changed[0]):#010x}"
                     )
 
-    def call(self, symbol: str, *arguments: int, budget: int = 2_000_000_000) -> CallResult:
+    def call(
+        self,
+        symbol: str,
+        *arguments: int,
+        budget: int = 2_000_000_000,
+        memory: str | MemoryTiming | None = None,
+    ) -> CallResult:
         """Call a function by the procedure call standard (AAPCS): four arguments in registers, the rest on the stack.
 
         Parameters
@@ -189,13 +198,17 @@ class Simulator:
         symbol : global function of the loaded objects.
         arguments : 32-bit numbers, -2**31 to 2**32 - 1; addresses for pointers.
         budget : instructions after which the call is stopped.
+        memory : count cycles as well, with code and constants in this memory: a name such as "zero-wait", or what
+            ``timing.load_memory`` returns. Needs capstone and takes a few times longer.
 
         Raises
         ------
         FaultError : the program faulted; the message names the address, the instruction and its function.
         BudgetError : the budget is spent.
-        DeviceError : there is no such function, an argument does not fit 32 bits, or the budget is not positive.
+        DeviceError : there is no such function, an argument does not fit 32 bits, the budget is not positive, or the
+            timing model does not know the memory, the core or an instruction.
         """
+        timing = load_memory(memory) if isinstance(memory, str) else memory
         image = self._loaded()
         entry = image.symbols.get(symbol)
         if entry is None or image.range_at(entry) is None:
@@ -212,13 +225,19 @@ class Simulator:
         stack_pointer = (stack.end - len(on_stack)) & ~7
         self._engine.write(stack.origin, self._paint.tobytes())
         self._engine.write(stack_pointer, on_stack)
-        run = self._engine.run(entry, words[:4], stack_pointer, budget)
+        watch = timing.watch(self._memory) if timing else None
+        run = self._engine.run(entry, words[:4], stack_pointer, budget, watch)
+        cycles = None
+        if timing is not None and run.events is not None:
+            core = load_core(self.core)
+            cycles = count_cycles(run.profile, run.events, core, timing, self.read, self._function_at)
         return CallResult(
             value=run.r0 - (1 << 32) if run.r0 >> 31 else run.r0,
             instructions=run.profile.instructions,
             instructions_by_symbol=self._by_symbol(run.profile),
             stack_bytes=self._painted_over(stack_pointer),
             profile=run.profile,
+            cycles=cycles,
         )
 
     def close(self) -> None:
@@ -249,6 +268,12 @@ class Simulator:
         now = np.frombuffer(self.read(origin, words * 4), np.uint32)
         changed = np.flatnonzero(now != self._paint[:words])
         return int(words - changed[0]) * 4 if len(changed) else 0
+
+    def _function_at(self, address: int) -> str:
+        found = self._loaded().range_at(address)
+        if found is None:
+            raise DeviceError(f"code ran at {address:#010x}, outside of every loaded section")
+        return found.name
 
     def _by_symbol(self, profile: EdgeProfile) -> dict[str, int]:
         image = self._loaded()

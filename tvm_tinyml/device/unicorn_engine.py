@@ -11,6 +11,7 @@ from tvm_tinyml.device.engine import BudgetError, EdgeProfile, FaultError, Run
 from tvm_tinyml.device.loader import Image
 from tvm_tinyml.device.memory import MemoryMap, Region
 from tvm_tinyml.device.v7m import find_dsp_instruction
+from tvm_tinyml.device.watch import Watch
 from tvm_tinyml.errors import DeviceError
 
 CPU_MODELS = {
@@ -80,6 +81,7 @@ class UnicornEngine:
         self._counter.attach(self._machine, check_alignment=check_alignment and core != "cortex-m0plus")
         self._fresh = self._machine.context_save()
         self._image: Image | None = None
+        self._watch: Watch | None = None
 
     def load(self, image: Image) -> None:
         """See ``Engine.load``."""
@@ -102,9 +104,14 @@ class UnicornEngine:
         self._region(address, size_bytes)
         return bytes(self._machine.mem_read(address, size_bytes))
 
-    def run(self, entry: int, registers: Sequence[int], stack_pointer: int, budget: int) -> Run:
+    def run(
+        self, entry: int, registers: Sequence[int], stack_pointer: int, budget: int, watch: Watch | None = None
+    ) -> Run:
         """See ``Engine.run``."""
         machine, arm = self._machine, self._arm
+        if watch != self._watch:
+            self._counter.watch(machine, watch)
+            self._watch = watch
         # A fault may have left the processor in the middle of an IT block or with odd rounding: begin afresh.
         machine.context_restore(self._fresh)
         for register, value in zip(_argument_registers(arm), registers, strict=False):
@@ -122,7 +129,7 @@ class UnicornEngine:
         self._raise_fault(entry, pc, budget, error)
         profile = self._counter.profile()
         self._check_instructions(profile)
-        return Run(int(machine.reg_read(arm.UC_ARM_REG_R0)), profile)
+        return Run(int(machine.reg_read(arm.UC_ARM_REG_R0)), profile, self._counter.events() if watch else None)
 
     def close(self) -> None:
         """See ``Engine.close``."""

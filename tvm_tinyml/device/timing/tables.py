@@ -1,0 +1,129 @@
+"""Read how long a core takes for its instructions."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import TypeVar
+
+from tvm_tinyml.device.timing import dual_issue, single_issue
+from tvm_tinyml.device.timing.data_files import Entry, names, read
+from tvm_tinyml.device.timing.decode import CLASSES
+from tvm_tinyml.device.timing.dual_issue import SLOTS, DualIssue, Issue
+from tvm_tinyml.device.timing.single_issue import Cost, SingleIssue
+from tvm_tinyml.errors import DeviceError
+
+_PACKAGE = "tvm_tinyml.targets.timing"
+_T = TypeVar("_T")
+_UNALIGNED = frozenset(("word_at_even", "word_at_odd", "halfword_at_odd"))
+
+
+@dataclass(frozen=True)
+class CoreTiming:
+    """A core's model and what belongs to no instruction.
+
+    pipeline : computes the time of a sequence.
+    unaligned : more cycles for an access, by ``Event`` in lower case; empty if the core refuses such accesses.
+    mispredicted : cycles lost by a conditional branch that goes the other way than predicted.
+    """
+
+    pipeline: SingleIssue | DualIssue
+    unaligned: Mapping[str, int]
+    mispredicted: int
+
+
+def core_names() -> list[str]:
+    """Return the cores that have a timing table."""
+    return names(_PACKAGE)
+
+
+@cache
+def load_core(name: str | Path) -> CoreTiming:
+    """Read a core's timing table.
+
+    Parameters
+    ----------
+    name : one of ``core_names()``, or the path of a file of that form.
+
+    Raises
+    ------
+    DeviceError : there is no such table, or it names a class or rule that does not exist, or one twice, or an entry
+        has no source.
+    """
+    entry = read(_PACKAGE, "timing table", name)
+    core, model = entry.text("core"), entry.text("model")
+    if model == "single-issue":
+        costs, rules = _costs(entry), _rules(entry, single_issue.RULES, optional=True)
+        pipeline: SingleIssue | DualIssue = SingleIssue(core, costs, rules)
+    elif model == "dual-issue":
+        units = {unit: _closed(item, item.number("count")) for unit, item in entry.entries("units")}
+        issues = _issues(entry, units)
+        rules = _rules(entry, dual_issue.RULES, optional=False)
+        pairing = entry.entry("pairing")
+        narrow, partners = (pairing.flag("narrow"), pairing.texts("partners")) if pairing else (False, ())
+        if pairing:
+            pairing.close()
+        pipeline = DualIssue(core, issues, units, rules, narrow, partners)
+    else:
+        raise DeviceError(f"{entry.where}: model '{model}' is neither 'single-issue' nor 'dual-issue'")
+    entry.close()
+    unaligned = {name: cycles for name, cycles in rules.items() if name in _UNALIGNED}
+    return CoreTiming(pipeline, unaligned, rules.get("mispredicted", 0))
+
+
+def _costs(entry: Entry) -> dict[str, Cost]:
+    costs: dict[str, Cost] = {}
+    for _, item in entry.entries("class"):
+        cost = Cost(item.number("cycles"), item.number("per_register", 0), item.number("taken", 0))
+        _assign(costs, item, cost)
+    return costs
+
+
+def _issues(entry: Entry, units: Mapping[str, int]) -> dict[str, Issue]:
+    issues: dict[str, Issue] = {}
+    for _, item in entry.entries("class"):
+        issue = Issue(
+            units=item.texts("units"),
+            latency=item.number("latency"),
+            slot=item.text("slot"),
+            cycles=item.number("cycles", 1),
+            per_cycle=item.number("per_cycle", 0),
+            early=item.flag("early"),
+            taken=item.number("taken", 0),
+        )
+        if issue.slot not in SLOTS:
+            raise DeviceError(f"{item.where}: slot '{issue.slot}' is none of {', '.join(SLOTS)}")
+        for unit in issue.units:
+            if issue.units.count(unit) > units.get(unit, 0):
+                raise DeviceError(f"{item.where}: there is no such number of units '{unit}'")
+        _assign(issues, item, issue)
+    return issues
+
+
+def _assign(entries: dict[str, _T], item: Entry, value: _T) -> None:
+    for name in item.texts("names"):
+        if name not in CLASSES:
+            raise DeviceError(f"{item.where}: there is no class of instructions named '{name}'")
+        if name in entries:
+            raise DeviceError(f"{item.where}: '{name}' has an entry already")
+        entries[name] = value
+    item.close()
+
+
+def _rules(entry: Entry, known: frozenset[str], *, optional: bool) -> dict[str, int]:
+    rules = {}
+    for name, item in entry.entries("rules"):
+        if name not in known | _UNALIGNED:
+            raise DeviceError(f"{item.where}: there is no such rule")
+        rules[name] = _closed(item, item.number("cycles"))
+    missing = known - set(rules)
+    if missing and not optional:
+        raise DeviceError(f"{entry.where}: rules are missing: {', '.join(sorted(missing))}")
+    return rules
+
+
+def _closed(item: Entry, value: int) -> int:
+    item.close()
+    return value
