@@ -57,7 +57,16 @@ def main() -> None:
     """Measure everything, print it, write it."""
     known = peers()
     names = [*REAL] if shared_models().is_dir() else [*OURS]
-    header = ("network", "instructions", "per MAC", "TFLM+CMSIS-NN", "ratio", "TinyEngine", "RAM, bytes", "flash, bytes")
+    header = (
+        "network",
+        "instructions",
+        "per MAC",
+        "TFLM+CMSIS-NN",
+        "ratio",
+        "TinyEngine",
+        "RAM, bytes",
+        "flash, bytes",
+    )
     results = []
     for core in CORES:
         figures = [measure(name, core) for name in names]
