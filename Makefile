@@ -16,7 +16,7 @@ demo: $(VENV)/.demo
 	$(BIN)/tvm-tinyml demo
 
 test: lint
-	$(BIN)/python -m pytest --numprocesses=$(JOBS)
+	$(BIN)/python -m pytest --numprocesses=$(JOBS) --dist=worksteal
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check
