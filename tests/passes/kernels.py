@@ -194,6 +194,12 @@ def functions(module: IRModule, dot_length: int = 4) -> dict[str, tirx.PrimFunc]
     return {str(v.name_hint): f for v, f in lowered.functions.items() if isinstance(f, tirx.PrimFunc)}
 
 
+@functools.cache
+def lowered(name: str, dot_length: int = 4) -> dict[str, tirx.PrimFunc]:
+    """Return the kernels of one of `KERNELS`, as `functions` does."""
+    return functions(KERNELS[name](np.random.default_rng(0)), dot_length)
+
+
 def build(
     module: IRModule, target: str, rules: Sequence[ScheduleRule] | None = None, options: BuildOptions | None = None
 ) -> Library:
