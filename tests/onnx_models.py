@@ -213,6 +213,16 @@ def softmax(seed: int) -> OnnxNetwork:
     return g.finish("softmax", g.requantized(g.node("Softmax", x, axis=axis), 1 / 256, np.iinfo(g.activations).min))
 
 
+def softmax_to_any_scale(seed: int) -> OnnxNetwork:
+    """As tools write it: the scale is 1/255, or fits what was seen; the zero point is any."""
+    g = _Draw(seed)
+    limits = np.iinfo(g.activations)
+    x = g.requantized(g.input((g.size(1, 9), g.size(1, 40)), quantized=False), float(g.rng.uniform(0.01, 0.3)), 0)
+    scale = g.pick((1 / 255, 1 / 255, 1 / 128, 0.0031, 0.05, 0.7, 1e-5))
+    y = g.node("Softmax", x, axis=-1)
+    return g.finish("softmax_to_any_scale", g.requantized(y, scale, g.size(limits.min, limits.max)))
+
+
 def pool(kind: str) -> Callable[[int], OnnxNetwork]:
     def build(seed: int) -> OnnxNetwork:
         g = _Draw(seed)
@@ -391,6 +401,7 @@ MODELS: dict[str, Callable[[int], OnnxNetwork]] = {
     "prelu": prelu,
     "clip": clip,
     "softmax": softmax,
+    "softmax_to_any_scale": softmax_to_any_scale,
     "average_pool": pool("AveragePool"),
     "max_pool": pool("MaxPool"),
     "global_average_pool": global_pool("GlobalAveragePool"),

@@ -73,16 +73,21 @@ def test_a_compiled_network_gives_the_bytes_of_its_integer_graph(name: str, acti
     check_bytes(library, it.model, it.graph, samples)
 
 
+SEEDS = {"average_pool": 5, "binary": 3, "reduce_mean": 3, "softmax_to_any_scale": 5}
+"""How many models of an operator are compiled, where ONNX models differ from TFLite's; else 1."""
+
+
 @pytest.mark.parametrize("kind", MODELS)
 def test_a_compiled_operator_gives_the_bytes_of_its_integer_graph(kind: str) -> None:
-    model = tinyml.load(MODELS[kind](1).model, name="m")
-    rng = np.random.default_rng(0)
-    limits = [np.iinfo(spec.dtype) for spec in model.inputs]
-    samples = [
-        [rng.integers(z.min, z.max + 1, s.shape).astype(s.dtype) for s, z in zip(model.inputs, limits, strict=True)]
-        for _ in range(3)
-    ]
-    check_bytes(tinyml.build(model, emit="lib"), model, FoldQuantization()(model.module), samples)
+    for seed in range(SEEDS.get(kind, 1)):
+        model = tinyml.load(MODELS[kind](seed).model, name="m")
+        rng = np.random.default_rng(seed)
+        limits = [np.iinfo(spec.dtype) for spec in model.inputs]
+        samples = [
+            [rng.integers(z.min, z.max + 1, s.shape).astype(s.dtype) for s, z in zip(model.inputs, limits, strict=True)]
+            for _ in range(3)
+        ]
+        check_bytes(tinyml.build(model, emit="lib"), model, FoldQuantization()(model.module), samples)
 
 
 def check_bytes(
@@ -230,7 +235,7 @@ def test_a_network_agrees_with_onnxruntime_in_the_top_class(name: str) -> None:
 def test_the_digits_agree_with_onnxruntime_in_the_top_class() -> None:
     pytest.importorskip("sklearn", reason="where the digits come from")
     data, images, _ = demo.digits()
-    model, count = tinyml.load(data, name="digits"), 200
+    model, count = tinyml.load(data, name="digits"), 100
     graph, runtime = FoldQuantization()(model.module), Runtime(onnx.load_from_string(data))
     agreeing = 0
     for image in images[:count]:
