@@ -33,7 +33,7 @@ class Counter(Protocol):
         """
 
     def watch(self, machine: Machine, watch: Watch | None) -> None:
-        """Count also what ``watch`` asks for, from the next ``start`` on; None removes the hooks, which cost speed."""
+        """Count also what ``watch`` asks for, once what was translated before is flushed; None: no more."""
 
     def start(self, budget: int) -> None:
         """Forget all counts; the next run may execute ``budget`` instructions."""
@@ -143,7 +143,6 @@ class NativeCounter:
             if watch.code:
                 callbacks.append((UC_HOOK_BLOCK, self._library.tinyml_counter_watch_block))
             self._watching += [self._hook(machine, kind, callback) for kind, callback in callbacks]
-        machine.ctl_flush_tb()
 
     def start(self, budget: int) -> None:
         """See ``Counter.start``."""
@@ -236,7 +235,6 @@ class PythonCounter:
             self._watching.append(machine.hook_add(UC_HOOK_MEM_READ | UC_HOOK_MEM_WRITE, self._watch_access))
             if watch.code:
                 self._watching.append(machine.hook_add(UC_HOOK_BLOCK, self._watch_block))
-        machine.ctl_flush_tb()
 
     def events(self) -> NDArray[np.uint64]:
         """See ``Counter.events``."""

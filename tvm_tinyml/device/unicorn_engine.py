@@ -111,6 +111,9 @@ class UnicornEngine:
         machine, arm = self._machine, self._arm
         if watch != self._watch:
             self._counter.watch(machine, watch)
+            # Runs nothing, but lets go of hooks that were removed: code translated before that would still be slow.
+            machine.emu_start(self.memory.exit_address | 1, self.memory.exit_address)
+            machine.ctl_flush_tb()
             self._watch = watch
         # A fault may have left the processor in the middle of an IT block or with odd rounding: begin afresh.
         machine.context_restore(self._fresh)

@@ -177,7 +177,7 @@ def _instruction(found: Any, name: str, kind: str, text: str, arm: ModuleType) -
         kind=kind,
         size_bytes=found.size,
         registers=count,
-        reads=frozenset(read - outside),
+        reads=frozenset(read.union(accumulator) - outside),
         writes=frozenset(written - outside),
         address=frozenset(address - outside),
         accumulator=frozenset(accumulator),

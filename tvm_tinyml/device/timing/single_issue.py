@@ -50,7 +50,7 @@ class SingleIssue:
         """
         return [
             self._alone(instruction, i == jump)
-            + (self._after(instruction, code[i - 1]) if i else 0)
+            + self._after(instruction, code[i - 1] if i else None)
             + (self._rule("wide_target") if jump is not None and i == jump + 1 and wide_target else 0)
             for i, instruction in enumerate(code)
         ]
@@ -61,13 +61,15 @@ class SingleIssue:
             raise DeviceError(f"the timing table of {self.core} has no '{instruction.kind}' ({instruction.text})")
         return cost.cycles + cost.per_register * instruction.registers + (cost.taken if jumps else 0)
 
-    def _after(self, instruction: Instruction, before: Instruction) -> int:
+    def _after(self, instruction: Instruction, before: Instruction | None) -> int:
         cycles = 0
-        loaded = before.kind in _LOADS
-        if instruction.kind in _PIPELINED and loaded and not before.writes & instruction.address:
-            cycles += self._rule("load_after_load")
+        loaded = before is not None and before.kind in _LOADS
         if instruction.kind == "store" and instruction.offset_register and not loaded:
             cycles += self._rule("indexed_store")
+        if before is None:
+            return cycles
+        if instruction.kind in _PIPELINED and loaded and not before.writes & instruction.address:
+            cycles += self._rule("load_after_load")
         if before.kind in _RESULTS and before.writes & instruction.address:
             cycles += self._rule("address_from_result")
         if before.kind in _FLOAT_RESULTS and before.writes & instruction.reads:
