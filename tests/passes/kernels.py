@@ -91,6 +91,7 @@ CONTRACTIONS: dict[str, Build] = {
     "3x3 with dilation": lambda rng: conv2d(rng, (1, 8, 8, 5), (2, 3, 3, 5), dilation=[2, 2]),
     "two images": lambda rng: conv2d(rng, (2, 4, 4, 2), (2, 2, 2, 2)),
     "grouped": lambda rng: conv2d(rng, (1, 5, 5, 15), (9, 3, 3, 5), groups=3),
+    "grouped in two": lambda rng: conv2d(rng, (1, 4, 4, 8), (4, 3, 3, 4), groups=2),
     "grouped, one output a group": lambda rng: conv2d(rng, (1, 5, 5, 12), (3, 2, 2, 4), groups=3),
     "scales above one": lambda rng: conv2d(rng, (1, 3, 3, 2), (4, 1, 1, 2), shifts=(-2, 3)),
     "dense": lambda rng: dense(rng, 1, 37, 6),
