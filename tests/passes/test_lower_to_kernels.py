@@ -26,11 +26,10 @@ KINDS = {
 
 
 @pytest.mark.parametrize("core", ["cortex-m0plus", "cortex-m4"])
-@pytest.mark.parametrize("name", KERNELS)
-def test_a_kernel_as_it_is_written_down_computes_what_its_operator_means(name: str, core: str) -> None:
+def test_kernels_as_they_are_written_down_compute_what_their_operators_mean(core: str) -> None:
     pytest.importorskip("unicorn", reason="needs unicorn: pip install tvm_tinyml[sim]")
     for ours, theirs in zip(computed(core, UNSCHEDULED), expected(), strict=True):
-        np.testing.assert_array_equal(ours[name], theirs[name])
+        assert [name for name in KERNELS if not np.array_equal(ours[name], theirs[name])] == []
 
 
 def test_all_kinds_of_kernels_are_met_by_these_tests() -> None:

@@ -97,13 +97,12 @@ def test_the_first_tile_that_divides_pixels_and_channels_is_taken(
 # --- numbers --------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", KERNELS)
 @pytest.mark.parametrize("rules", RULE_LISTS)
-def test_a_scheduled_kernel_computes_the_bytes_of_the_unscheduled(rules: str, name: str) -> None:
+def test_scheduled_kernels_compute_the_bytes_of_the_unscheduled(rules: str) -> None:
     pytest.importorskip("unicorn", reason="needs unicorn: pip install tvm_tinyml[sim]")
     core = "cortex-m4" if rules.startswith("DSP") else "cortex-m0plus"
     for ours, theirs in zip(computed(core, RULE_LISTS[rules]), computed(core, UNSCHEDULED), strict=True):
-        np.testing.assert_array_equal(ours[name], theirs[name])
+        assert [name for name in KERNELS if not np.array_equal(ours[name], theirs[name])] == []
 
 
 @pytest.mark.parametrize("rule", [DotProductTile([Tile(p, c), Tile(1, 1)]) for p, c in ((2, 2), (5, 1), (1, 4), (3, 1))]
