@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import gc
 import io
 import os
 import sys
@@ -12,6 +13,7 @@ from typing import Any, NoReturn
 
 from tvm_tinyml import __version__
 from tvm_tinyml.cli import bench, compile, demo, inspect, run, targets
+from tvm_tinyml.cli.interrupts import Interrupts
 from tvm_tinyml.errors import DeviceError, TinyMLError
 from tvm_tinyml.options import nearest
 
@@ -71,28 +73,41 @@ def main(arguments: Sequence[str] | None = None) -> int:
     -------
     0 done, 1 a check failed, 2 bad input or use, 3 device trouble; 130 interrupted, 141 nobody reads the output.
     """
-    try:
-        return _run(arguments)
-    except DeviceError as error:
-        return _fail(error, DEVICE_TROUBLE)
-    except TinyMLError as error:
-        return _fail(error, BAD_USE)
-    except KeyboardInterrupt:
-        return _fail("interrupted.", INTERRUPTED)
-    except BrokenPipeError:
-        _discard_output()
-        return READER_GONE
-    except OSError as error:  # a full disk, a folder for temporary files that is not there, ...
-        _discard_output()
-        return _fail(f"{error.strerror or error}{f': {error.filename!r}' if error.filename else ''}.", BAD_USE)
+    with Interrupts() as interrupts:
+        try:
+            return _run(arguments, interrupts)
+        except KeyboardInterrupt:
+            pass
+        except Exception as error:
+            if not interrupts.came:
+                return _explain(error)
+        gc.collect()  # what TVM was building when it was interrupted complains when it goes: let it go unheard
+    return _fail("interrupted.", INTERRUPTED)
 
 
-def _run(arguments: Sequence[str] | None) -> int:
+def _explain(error: Exception) -> int:
+    """Print what a user can use of an error and return the exit code; raise again what is a fault of ours."""
+    match error:
+        case DeviceError():
+            return _fail(error, DEVICE_TROUBLE)
+        case TinyMLError():
+            return _fail(error, BAD_USE)
+        case BrokenPipeError():
+            _discard_output()
+            return READER_GONE
+        case OSError():  # a full disk, a folder for temporary files that is not there, ...
+            _discard_output()
+            where = f": {error.filename!r}" if error.filename else ""
+            return _fail(f"{error.strerror or error}{where}.", BAD_USE)
+    raise error
+
+
+def _run(arguments: Sequence[str] | None, interrupts: Interrupts) -> int:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # a tensor may have a name that the terminal cannot show
             stream.reconfigure(errors="backslashreplace")
     try:
-        options = parser().parse_args(arguments)
+        options = parser().parse_args(arguments, argparse.Namespace(interrupts=interrupts))
         passed: bool = options.execute(options)
     finally:
         if sys.stdout is not None:

@@ -41,6 +41,7 @@ def execute(options: argparse.Namespace) -> bool:
     library, model = _compiled(options) if Path(options.model).is_dir() else _built(options)
     figures = bench(library, model, on=options.on)
     text = json.dumps(figures, indent=1)
+    options.interrupts.check()
     if file:
         write_file(file, f"{text}\n".encode())
     if options.json == PRINT:

@@ -52,6 +52,7 @@ def execute(options: argparse.Namespace) -> bool:
             return False
         if not options.quiet:
             print(f"verified: {found}")
+    options.interrupts.check()
     library.write(options.output)
     if not options.quiet:
         ram, flash = library.metadata["ram_bytes"], library.metadata["flash_bytes"]

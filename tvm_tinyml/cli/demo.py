@@ -34,6 +34,7 @@ def execute(options: argparse.Namespace) -> bool:
     (scores,) = library.run(images).values()
     right = int((scores.reshape(len(images), -1).argmax(axis=1) == labels).sum())
     profile = library.profile(images[:1])
+    options.interrupts.check()
     library.write(options.output)
     ram, flash = library.metadata["ram_bytes"], library.metadata["flash_bytes"]
     print(f"accuracy      {right} of {len(labels)} right, {100 * right / len(labels):.1f} %")

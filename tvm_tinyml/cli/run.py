@@ -36,6 +36,7 @@ def execute(options: argparse.Namespace) -> bool:
     from tvm_tinyml.library import Library
 
     outputs = Library.read(options.library).run(read_npz(options.input), on=options.on)
+    options.interrupts.check()
     if options.output:
         write_file(Path(options.output), npz_bytes(outputs))
     else:
