@@ -15,6 +15,9 @@ from tvm_tinyml.passes.plan_memory import Lifetime, check_plan, plan_offsets
 from tvm_tinyml.program import ALIGNMENT_BYTES, Buffer, Kernel, Place, Program, Step
 from tvm_tinyml.targets.lowering import scratch_bytes
 
+UNSCHEDULED = "none"
+"""What stands for a rule's name when the pass that schedules is disabled."""
+
 Value = Buffer | tuple[Buffer, ...]
 
 
@@ -159,7 +162,8 @@ def _kind(function: tirx.PrimFunc, callee: GlobalVar) -> str:
 
 def _describe(symbol: str, function: tirx.PrimFunc) -> Kernel:
     attrs = function.attrs
-    return Kernel(symbol, str(attrs["tinyml.kind"]), str(attrs["tinyml.schedule"]), int(attrs.get("tinyml.macs") or 0))
+    schedule = str(attrs.get("tinyml.schedule") or UNSCHEDULED)
+    return Kernel(symbol, str(attrs["tinyml.kind"]), schedule, int(attrs.get("tinyml.macs") or 0))
 
 
 def _place_outputs(flat: _Flattener, model: Model, in_workspace: bool) -> list[Buffer]:
