@@ -46,7 +46,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     for name in ("small", "pair"):
         Path(f"{name}.tflite").write_bytes(network(name).data)
-    library("small").write("out")
+    library("small", emit="both").write("out")
     np.savez("x.npz", input_0=np.zeros((1, 4, 5, 2), np.int8))
     return tmp_path
 

@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 import importlib
+import io
 import json
 import os
+import signal
 import sys
+import time
+from importlib import resources
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from benchmarks.tflite_builder import TFLiteBuilder
 from tests.cli.conftest import Refused, Run, content
 from tests.library.builds import library, model
-from tvm_tinyml import Library, benchmark, verification
+from tvm_tinyml import Library, api, benchmark, demo, verification
+from tvm_tinyml.cli import main
 from tvm_tinyml.device import ElfObject
 
 COMPILE = ("compile", "small.tflite", "--target", "cortex-m4", "-o")
@@ -32,7 +39,7 @@ def test_compile_says_what_it_made(here: Path, cli: Run) -> None:
         "files  new/: include, lib, src, metadata.json, report.html\n",
         "",
     )
-    library("small", called="kws").write("same")
+    library("small", called="kws", emit="both").write("same")
     assert content(here / "new") == content(here / "same")
 
 
@@ -83,7 +90,7 @@ def test_targets_are_those_that_compile_takes(cli: Run) -> None:
 def test_bench_prints_every_layer_and_that_instructions_are_not_cycles(cli: Run) -> None:
     outcome = cli("bench", "small.tflite", "--target", "cortex-m0plus")
     assert outcome.code == 0
-    for layer in library("small", "cortex-m0plus", emit="lib").metadata["layers"]:
+    for layer in library("small", "cortex-m0plus").metadata["layers"]:
         assert f"\n{layer['name']} " in outcome.out
     assert "reference     0 of 60 output bytes differ from tflite\n" in outcome.out
     assert outcome.out.endswith("They are not cycles, and no board was measured.\n")
@@ -136,7 +143,7 @@ def test_bench_fails_when_bytes_differ(cli: Run, monkeypatch: pytest.MonkeyPatch
 
 def test_a_library_with_another_weight_does_not_verify() -> None:
     """What is checked is the code that is shipped."""
-    right = library("small", emit="lib")
+    right = library("small")
     weights = next(
         section.data
         for data in right.objects
@@ -170,7 +177,7 @@ def test_our_folder_is_replaced_whole(here: Path, cli: Run) -> None:
     (here / "out" / "src" / "old.o").write_text("built by hand")
     (here / "out" / "notes").mkdir()
     assert cli(*COMPILE, "out", "--name", "other", "--emit", "lib").code == 0
-    library("small", called="other", emit="lib").write("fresh")
+    library("small", called="other").write("fresh")
     assert content(here / "out") == content(here / "fresh")
 
 
@@ -217,6 +224,41 @@ def test_an_interrupt_leaves_nothing_behind(moment: str, refused: Refused, monke
     assert refused(*COMPILE, "out", code=130) == "tvm-tinyml: interrupted.\n"
 
 
+@pytest.mark.parametrize("swallowed", [True, False], ids=["lost on the way", "made another error of"])
+def test_an_interrupt_that_does_not_arrive_as_such_still_ends_the_command(
+    swallowed: bool, here: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """As happens inside TVM. A schedule that was cut short must not become a library."""
+    before, compile_model = content(here), api.compile_model
+
+    def interrupted(*arguments: Any) -> Any:
+        try:
+            os.kill(os.getpid(), signal.SIGINT)
+            time.sleep(10)
+        except KeyboardInterrupt as error:
+            os.write(2, b"a warning of TVM")
+            if not swallowed:
+                raise RuntimeError("of TVM") from error
+        return compile_model(*arguments)
+
+    monkeypatch.setattr(api, "compile_model", interrupted)
+    assert main([*COMPILE, "new"]) == 130
+    assert capfd.readouterr() == ("", "tvm-tinyml: interrupted.\n")
+    assert content(here) == before
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+@pytest.mark.usefixtures("here")
+def test_a_terminal_that_lacks_a_letter_gets_its_number(monkeypatch: pytest.MonkeyPatch) -> None:
+    builder = TFLiteBuilder()
+    x, y = (builder.tensor(name, (1, 4), "int8", scales=0.5) for name in ("Größe", "y"))
+    builder.operator("RELU", [x], [y])
+    Path("m.tflite").write_bytes(builder.finish([x], [y]))
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(io.BytesIO(), encoding="ascii"))
+    assert main(["inspect", "m.tflite"]) == 0
+    assert sys.stdout.buffer.getvalue().startswith(b"input Gr\\xf6\\xdfe: int8 1x4")  # type: ignore[attr-defined]
+
+
 @pytest.mark.parametrize(
     "arguments", [("run", "out", "--input", "x.npz"), ("bench", "out"), (*COMPILE, "new", "--verify")]
 )
@@ -236,7 +278,11 @@ def test_compile_needs_no_unicorn(cli: Run, monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_the_demo_without_unicorn_writes_nothing(here: Path, cli: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    pytest.importorskip("sklearn", reason="the demo's pictures: pip install 'tvm-tinyml[demo]'")
+    pictures = np.zeros((1, 1, 8, 8), np.float32), np.zeros(1, np.int64)
+    content = resources.files(demo).joinpath(demo.MODEL).read_bytes()
+    monkeypatch.setattr(demo, "digits", lambda: (content, *pictures))
+    assert cli("demo", "-o", "new").code == 0
+    assert (here / "new" / "include" / "tvmgen_digits.h").is_file()
     monkeypatch.setitem(sys.modules, "unicorn", None)
     outcome = cli("demo")
     assert (outcome.code, outcome.err.count("\n")) == (3, 1)

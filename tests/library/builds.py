@@ -48,7 +48,12 @@ def model(name: str, called: str | None = None) -> tinyml.Model:
     return tinyml.load(network(name).data, name=called or name)
 
 
-@cache
 def library(name: str, target: str = "cortex-m4", *, called: str | None = None, **options: Any) -> tinyml.Library:
-    """Return the library of a network."""
-    return tinyml.build(model(name, called), target, **options)
+    """Return the library of a network; only the object form, unlike a user's default, unless told."""
+    defaults = {"emit": "lib", "io": "caller", "weights": "flash", "float_abi": None, "goal": "balanced"}
+    return _built(name, target, called, tuple(sorted({**defaults, **options}.items())))
+
+
+@cache
+def _built(name: str, target: str, called: str | None, options: tuple[tuple[str, Any], ...]) -> tinyml.Library:
+    return tinyml.build(model(name, called), target, **dict(options))

@@ -1,0 +1,157 @@
+"""Metadata, benchmark, report and header say the same of a library, and what tools measure of it."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import tvm_tinyml as tinyml
+from tests.compile.toolchains import need
+from tests.library.builds import library, model, network
+from tvm_tinyml.benchmark import bench, xorshift_bytes
+
+KEYS = {
+    "model": str,
+    "target": str,
+    "memory": str,
+    "on": str,
+    "model_version": (str, type(None)),
+    "macs": int,
+    "macs_executed": int,
+    "cycles": (int, type(None)),
+    "instructions": int,
+    "ram_bytes": {"workspace": int, "stack": int, "static": int, "total": int},
+    "flash_bytes": {"weights": int, "code": int, "total": int},
+    "reference": {"name": str, "differing": int, "of": int},
+    "kernels": {"total": int, "tuned": int},
+    "layers": [{"name": str, "op": str, "macs": int, "cycles": (int, type(None)), "instructions": int}],
+}
+NEED_A_RUN = {"memory", "on", "model_version", "macs_executed", "cycles", "instructions", "reference"}
+
+
+def check_keys(value: Any, keys: Any, where: str = "") -> None:
+    """Every key is there, with a value of its type."""
+    match keys:
+        case dict():
+            for key, inner in keys.items():
+                assert key in value, f"{where}.{key}"
+                check_keys(value[key], inner, f"{where}.{key}")
+        case [inner]:
+            assert value, where
+            for i, item in enumerate(value):
+                check_keys(item, inner, f"{where}[{i}]")
+        case _:
+            assert isinstance(value, keys), f"{where} is {value!r}"
+
+
+def test_a_benchmark_has_the_fixed_keys_and_no_cycles_as_long_as_nothing_counts_them() -> None:
+    figures = bench(library("kws"), model("kws"))
+    check_keys(json.loads(json.dumps(figures)), KEYS)
+    assert (figures["memory"], figures["on"], figures["model_version"]) == ("zero-wait", "sim", None)
+    assert {figures["cycles"], *(layer["cycles"] for layer in figures["layers"])} == {None}
+    assert figures["reference"] == {"name": "tflite", "differing": 0, "of": 12}
+    assert figures["macs"] == network("kws").macs == 2_656_768
+    assert figures["stack_bytes_measured"] <= figures["ram_bytes"]["stack"]
+
+
+def test_the_metadata_has_those_keys_that_need_no_run_with_the_same_values() -> None:
+    figures, metadata = bench(library("kws")), library("kws").metadata
+    without_layers = {key for key in KEYS if key not in NEED_A_RUN} - {"layers"}
+    assert {key: metadata[key] for key in without_layers} == {key: figures[key] for key in without_layers}
+    for layer, benched in zip(metadata["layers"], figures["layers"], strict=True):
+        assert [layer[key] for key in ("name", "op", "macs")] == [benched[key] for key in ("name", "op", "macs")]
+    for role, specs in (("inputs", model("kws").inputs), ("outputs", model("kws").outputs)):
+        for tensor, spec in zip(metadata[role], specs, strict=True):
+            assert (tensor["name"], tuple(tensor["shape"]), tensor["dtype"]) == (spec.name, spec.shape, spec.dtype)
+            assert (tensor["scale"], tensor["zero_point"]) == (spec.scale, spec.zero_point)
+
+
+def test_totals_are_sums() -> None:
+    for weights in ("flash", "ram"):
+        built = library("kws", weights=weights)
+        metadata = built.metadata
+        ram, flash = metadata["ram_bytes"], metadata["flash_bytes"]
+        assert ram["total"] == ram["workspace"] + ram["stack"] + ram["static"] == built.ram_bytes
+        assert flash["total"] == flash["weights"] + flash["code"] == built.flash_bytes
+        assert ram["static"] == (flash["weights"] if weights == "ram" else 0)
+        assert metadata["macs"] == sum(layer["macs"] for layer in metadata["layers"])
+        assert metadata["kernels"]["total"] == len({layer["kernel"] for layer in metadata["layers"]})
+
+
+@pytest.mark.parametrize(
+    ("target", "weights"), [("cortex-m0plus", "flash"), ("cortex-m4", "flash"), ("cortex-m4", "ram")]
+)
+def test_ram_and_flash_are_what_arm_none_eabi_size_says(target: str, weights: str, tmp_path: Path) -> None:
+    built = library("kws", target, weights=weights)
+    archive = tmp_path / "lib.a"
+    archive.write_bytes(built.archive)
+    printed = subprocess.run([need("arm-none-eabi-size"), "-t", archive], check=True, capture_output=True, text=True)
+    text, data, bss = (int(word) for word in printed.stdout.splitlines()[-1].split()[:3])
+    flash, ram = built.metadata["flash_bytes"], built.metadata["ram_bytes"]
+    assert (text + data, data + bss) == (flash["total"], ram["static"])
+    assert data == (flash["weights"] if weights == "ram" else 0)
+
+
+class Text(HTMLParser):
+    """The words of a page."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.words: list[str] = []
+        self.feed(html)
+
+    def handle_data(self, data: str) -> None:
+        self.words += re.findall(r"\w[\w.,+-]*\w|\w", data)
+
+
+def test_the_report_shows_the_figures_of_the_metadata() -> None:
+    metadata = library("kws").metadata
+    words = Text(library("kws").report).words
+    ram, flash = metadata["ram_bytes"], metadata["flash_bytes"]
+    numbers = [metadata["macs"], *ram.values(), *flash.values(), *(layer["macs"] for layer in metadata["layers"])]
+    assert {f"{number:,}" for number in numbers} <= set(words)
+    assert {layer["name"] for layer in metadata["layers"]} | {"kws", "cortex-m4"} <= set(words)
+
+
+def test_a_written_library_is_read_back_equal(tmp_path: Path) -> None:
+    for options in ({"emit": "both"}, {"emit": "lib"}, {"emit": "c"}, {"io": "workspace", "weights": "ram"}):
+        built = library("small", **options)
+        folder = tmp_path / "_".join(options.values())
+        built.write(folder)
+        assert tinyml.Library.read(folder) == built
+        assert json.loads((folder / "metadata.json").read_text(encoding="utf-8")) == built.metadata
+
+
+def test_layers_add_up_to_the_whole() -> None:
+    for name, target in (("kws", "cortex-m4"), ("kws", "cortex-m0plus"), ("ad", "cortex-m4"), ("through", "cortex-m4")):
+        profile = library(name, target).profile()
+        layers = sum(layer.instructions for layer in profile.layers)
+        limit = 0.5 if name == "through" else 0.98  # in a tiny network the calls and copies weigh
+        assert limit * profile.instructions <= layers <= profile.instructions
+
+
+@pytest.mark.parametrize("io", ["caller", "workspace"])
+def test_called_layer_by_layer_a_network_does_the_work_of_one_inference(io: str) -> None:
+    """Also where the first inference has overwritten the inputs, and where instructions depend on the data."""
+    built = library("kws", io=io)
+    inputs = network("kws").random_inputs(5)[0]
+    profile = built.profile(inputs)
+    assert [layer.name for layer in profile.layers] == [layer["name"] for layer in built.metadata["layers"]]
+    assert sum(l.instructions for l in profile.layers) == pytest.approx(profile.instructions, rel=0.0005)
+
+
+def test_the_input_of_benchmarks_is_the_documented_stream() -> None:
+    """xorshift32 from state 1: 270369, 67634689, 2647435461, 307599695 (Marsaglia, Xorshift RNGs, 2003)."""
+    assert xorshift_bytes(4).view(np.uint8).tolist() == [n & 255 for n in (270369, 67634689, 2647435461, 307599695)]
+
+
+def test_a_benchmark_of_several_inputs_gives_each_its_part_of_the_stream() -> None:
+    figures = bench(library("pair"), model("pair"))
+    assert figures["reference"] == {"name": "tflite", "differing": 0, "of": 6}
