@@ -261,8 +261,9 @@ def mean(
 
     Source: TFLM reduce.h (QuantizedMeanOrSum).
     """
-    offsets_off = x.astype(np.int64) - input_zero_point
-    total: NDArray[np.int64] = np.add.reduce(offsets_off, axis=tuple(axes), keepdims=keep_dims)
+    total = (x.astype(np.int64) - input_zero_point).sum(axis=tuple(axes), keepdims=True)
+    if not keep_dims:
+        total = total.squeeze(axis=tuple(axes))
     return _requantize(total << left_shift, 0, multiplier, shift, output_zero_point, -128, 127)
 
 
