@@ -55,7 +55,7 @@ class Session:
         if call.value:
             raise DeviceError(f"{symbol} returned error {call.value}.")
         self._simulator.check_guards()
-        return Inference([self._read(i) for i in range(len(self._outputs))], call)
+        return Inference(self.outputs(), call)
 
     def run_layers(self, inputs: Sequence[NDArray[Any]]) -> list[int]:
         """Call every layer's kernel once, in order, and return the instructions of each.
@@ -73,6 +73,10 @@ class Session:
                 continue
             counts.append(self._simulator.call(layer["kernel"], *addresses).instructions)
         return counts
+
+    def outputs(self) -> list[NDArray[Any]]:
+        """Return what the outputs hold now, in the model's order."""
+        return [self._read(i) for i in range(len(self._outputs))]
 
     def close(self) -> None:
         """Free the simulator."""

@@ -16,6 +16,7 @@ import tvm_tinyml as tinyml
 from tests.compile.toolchains import need
 from tests.library.builds import library, model, network
 from tvm_tinyml.benchmark import bench, xorshift_bytes
+from tvm_tinyml.session import Session
 
 KEYS = {
     "model": str,
@@ -137,14 +138,22 @@ def test_layers_add_up_to_the_whole() -> None:
         assert limit * profile.instructions <= layers <= profile.instructions
 
 
-@pytest.mark.parametrize("io", ["caller", "workspace"])
-def test_called_layer_by_layer_a_network_does_the_work_of_one_inference(io: str) -> None:
-    """Also where the first inference has overwritten the inputs, and where instructions depend on the data."""
-    built = library("kws", io=io)
-    inputs = network("kws").random_inputs(5)[0]
-    profile = built.profile(inputs)
-    assert [layer.name for layer in profile.layers] == [layer["name"] for layer in built.metadata["layers"]]
-    assert sum(l.instructions for l in profile.layers) == pytest.approx(profile.instructions, rel=0.0005)
+@pytest.mark.parametrize(("name", "io"), [("kws", "caller"), ("kws", "workspace"), ("through", "caller")])
+def test_called_layer_by_layer_a_network_does_one_inference(name: str, io: str) -> None:
+    """Also where an inference before has overwritten the inputs, and where instructions depend on the data."""
+    built = library(name, io=io)
+    first, second = (network(name).random_inputs(seed) for seed in (5, 6))
+    session = Session(built.metadata, built.objects)
+    session.run(first)
+    counts = session.run_layers(second)
+    for output, expected in zip(session.outputs(), network(name).run(second), strict=True):
+        np.testing.assert_array_equal(output, expected)
+    whole = session.run(second).call.instructions
+    session.close()
+    assert len(counts) == len(built.metadata["layers"])
+    if name == "kws":
+        assert sum(counts) == pytest.approx(whole, rel=0.0005)
+    assert [layer.instructions for layer in built.profile(second[0]).layers] == counts
 
 
 def test_the_input_of_benchmarks_is_the_documented_stream() -> None:
