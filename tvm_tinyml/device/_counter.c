@@ -66,6 +66,7 @@ typedef struct {
     edge_t *edges; /* open addressing */
     uint32_t edge_count, edge_mask;
     uint64_t (*events)[EVENTS]; /* for each block; NULL unless runs are watched */
+    int watch_alignment;
     uint32_t watch_start, watch_size; /* the memory behind the buffers */
     lines_t data, code;
 } counter_t;
@@ -272,8 +273,10 @@ EXPORT void tinyml_counter_watch_access(
     (void)machine;
     (void)type;
     (void)value;
-    if (size == 2) events[HALFWORD_AT_ODD] += first & 1;
-    if (size >= 4 && first & 3) events[first & 1 ? WORD_AT_ODD : WORD_AT_EVEN]++;
+    if (c->watch_alignment) {
+        if (size == 2) events[HALFWORD_AT_ODD] += first & 1;
+        if (size >= 4 && first & 3) events[first & 1 ? WORD_AT_ODD : WORD_AT_EVEN]++;
+    }
     if (!c->data.capacity || !watched(c, first)) return;
     events[DATA_MISS] += touch(&c->data, first) != HIT;
     if (first >> c->data.line_shift != last >> c->data.line_shift) events[DATA_MISS] += touch(&c->data, last) != HIT;
@@ -301,9 +304,10 @@ static int set_lines(lines_t *l, uint32_t line_shift, uint32_t capacity) {
 
 /* Prepare for the two hooks above: memory behind buffers of so many lines (0: not counted) of 1 << shift bytes each.
  * Returns 0 when there is no memory. Counting starts with tinyml_counter_start. */
-EXPORT int tinyml_counter_watch(void *counter, uint32_t start, uint32_t size, uint32_t data_shift, uint32_t data_lines,
-                                uint32_t code_shift, uint32_t code_lines) {
+EXPORT int tinyml_counter_watch(void *counter, int alignment, uint32_t start, uint32_t size, uint32_t data_shift,
+                                uint32_t data_lines, uint32_t code_shift, uint32_t code_lines) {
     counter_t *c = counter;
+    c->watch_alignment = alignment;
     c->watch_start = start;
     c->watch_size = size;
     if (!c->events) c->events = calloc(c->block_capacity, sizeof *c->events);

@@ -93,7 +93,7 @@ class NativeCounter:
             "edge_count": (u32, [pointer]),
             "blocks": (None, [pointer] * 4),
             "edges": (None, [pointer] * 4),
-            "watch": (ctypes.c_int, [pointer, *[u32] * 6]),
+            "watch": (ctypes.c_int, [pointer, ctypes.c_int, *[u32] * 6]),
             "unwatch": (None, [pointer]),
             "events": (None, [pointer] * 2),
         }
@@ -137,12 +137,17 @@ class NativeCounter:
         else:
             region = watch.region
             shapes = [number for b in (watch.data, watch.code) for number in ((b.line_shift, b.lines) if b else (0, 0))]
-            if not self._library.tinyml_counter_watch(self._handle, region.origin, region.size_bytes, *shapes):
+            numbers = (watch.alignment, region.origin, region.size_bytes, *shapes)
+            if not self._library.tinyml_counter_watch(self._handle, *numbers):
                 raise DeviceError("no memory to watch the run")
-            callbacks = [(UC_HOOK_MEM_READ | UC_HOOK_MEM_WRITE, self._library.tinyml_counter_watch_access)]
+            if watch.alignment:
+                kinds = UC_HOOK_MEM_READ | UC_HOOK_MEM_WRITE
+                self._watching.append(self._hook(machine, kinds, self._library.tinyml_counter_watch_access))
+            elif watch.data:
+                callback, within = self._library.tinyml_counter_watch_access, (region.origin, region.end - 1)
+                self._watching.append(self._hook(machine, UC_HOOK_MEM_READ, callback, *within))
             if watch.code:
-                callbacks.append((UC_HOOK_BLOCK, self._library.tinyml_counter_watch_block))
-            self._watching += [self._hook(machine, kind, callback) for kind, callback in callbacks]
+                self._watching.append(self._hook(machine, UC_HOOK_BLOCK, self._library.tinyml_counter_watch_block))
 
     def start(self, budget: int) -> None:
         """See ``Counter.start``."""
@@ -180,11 +185,12 @@ class NativeCounter:
         self._library.tinyml_counter_free(self._handle)
         self._handle = None
 
-    def _hook(self, machine: Machine, kind: int, callback: Any) -> ctypes.c_size_t:
+    def _hook(self, machine: Machine, kind: int, callback: Any, first: int = 1, last: int = 0) -> ctypes.c_size_t:
+        """Call back for a range of addresses, or for all (Unicorn's way to say it: the last before the first)."""
         from unicorn.unicorn_py3.unicorn import uclib
 
-        hook = ctypes.c_size_t()
-        status = uclib.uc_hook_add(machine._uch, ctypes.byref(hook), kind, _address(callback), self._handle, 1, 0)
+        hook, function = ctypes.c_size_t(), _address(callback)
+        status = uclib.uc_hook_add(machine._uch, ctypes.byref(hook), kind, function, self._handle, first, last)
         if status != 0:
             raise DeviceError(f"Unicorn refuses the instruction counter (status {status})")
         return hook
@@ -278,11 +284,13 @@ class PythonCounter:
             machine.emu_stop()
 
     def _watch_access(self, _machine: Machine, _kind: int, address: int, size: int, _value: int, _user: object) -> None:
-        if size == 2 and address & 1:
+        if self._watch is None:
+            return
+        if self._watch.alignment and size == 2 and address & 1:
             self._count(Event.HALFWORD_AT_ODD)
-        if size >= 4 and address & 3:
+        if self._watch.alignment and size >= 4 and address & 3:
             self._count(Event.WORD_AT_ODD if address & 1 else Event.WORD_AT_EVEN)
-        if self._data and self._watch and self._watch.region.contains(address):
+        if self._data and self._watch.region.contains(address):
             for line in self._data.lines(address, size):
                 if not self._data.touch(line)[0]:
                     self._count(Event.DATA_MISS)

@@ -199,7 +199,7 @@ class Simulator:
         arguments : 32-bit numbers, -2**31 to 2**32 - 1; addresses for pointers.
         budget : instructions after which the call is stopped.
         memory : count cycles as well, with code and constants in this memory: a name such as "zero-wait", or what
-            ``timing.load_memory`` returns. Needs capstone and takes a few times longer.
+            ``timing.load_memory`` returns. Needs capstone, and takes longer.
 
         Raises
         ------
@@ -228,7 +228,8 @@ class Simulator:
         watch = timing.watch(self._memory) if timing else None
         run = self._engine.run(entry, words[:4], stack_pointer, budget, watch)
         cycles = None
-        if timing is not None and run.events is not None:
+        if timing is not None:
+            assert run.events is not None, "an engine that is told to watch returns what it saw"
             core = load_core(self.core)
             cycles = count_cycles(run.profile, run.events, core, timing, self.read, self._function_at)
         return CallResult(

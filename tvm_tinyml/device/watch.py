@@ -42,15 +42,17 @@ class LineBuffer:
 
 @dataclass(frozen=True)
 class Watch:
-    """What to count in a run besides instructions; accesses that are not aligned always are.
+    """What to count in a run besides instructions.
 
     region : the memory that lies behind the buffers.
     data, code : None is not counted.
+    alignment : count accesses that are not aligned, which takes five times longer than the rest.
     """
 
     region: Region
     data: LineBuffer | None = None
     code: LineBuffer | None = None
+    alignment: bool = True
 
 
 class RecentLines:

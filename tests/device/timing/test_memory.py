@@ -97,6 +97,14 @@ def test_memories_that_are_known() -> None:
         run("cortex-m4", "bx lr", memory="x")
 
 
+def test_alignment_can_be_left_out() -> None:
+    memory = load_memory("l4r5zi-120")
+    both, fast = (run("cortex-m4", "ldr r1, [r0];bx lr", 2, memory=m) for m in (memory, memory.aligned()))
+    assert both.total == fast.total + 1
+    assert dict(fast.stalls) == {"code": 5}
+    assert fast.memory == "l4r5zi-120, alignment not counted"
+
+
 def test_places_are_flash_and_ram() -> None:
     memory = load_memory("l4r5zi-120")
     assert memory.placed() == memory
