@@ -1,4 +1,4 @@
-"""Rules for Cortex-M: with the DSP extension (M4, M7, M33) and without (M0+, M3)."""
+"""Rules for Cortex-M: with the DSP extension (M4, M7, M33), without (M3), and with eight registers in reach (M0+)."""
 
 from tvm_tinyml.schedules.cortex_m.contraction import DotProductTile, ScalarTile, Tile
 from tvm_tinyml.schedules.cortex_m.depthwise import DepthwiseChannels
@@ -9,6 +9,9 @@ from tvm_tinyml.schedules.rule import ScheduleRule
 # registers allow.
 DOT_TILES = tuple(Tile(*t) for t in ((2, 2), (5, 1), (1, 4), (3, 1), (1, 2), (2, 1), (1, 3), (1, 1)))
 SCALAR_TILES = tuple(Tile(*t) for t in ((2, 2), (1, 4), (3, 1), (1, 2), (2, 1), (1, 1)))
+
+# ARMv6-M multiplies and adds in eight registers: four sums and their operands do not fit.
+NARROW_TILES = tuple(Tile(*t) for t in ((2, 1), (1, 1)))
 
 # What LLVM makes smallest: it unrolls loops whose body is small, so that the smallest tile is not the smallest code.
 SMALL_TILES = tuple(Tile(*t) for t in ((2, 1), (1, 2), (1, 1)))
@@ -26,6 +29,7 @@ DSP_SMALL_RULES: tuple[ScheduleRule, ...] = (
     Unscheduled(),
 )
 SCALAR_RULES: tuple[ScheduleRule, ...] = (ScalarTile(SCALAR_TILES), ReduceInPlace(), Unscheduled())
+NARROW_RULES: tuple[ScheduleRule, ...] = (ScalarTile(NARROW_TILES), ReduceInPlace(), Unscheduled())
 SCALAR_SMALL_RULES: tuple[ScheduleRule, ...] = (ReduceInPlace(), Unscheduled())
 
-__all__ = ["DSP_RULES", "DSP_SMALL_RULES", "SCALAR_RULES", "SCALAR_SMALL_RULES"]
+__all__ = ["DSP_RULES", "DSP_SMALL_RULES", "NARROW_RULES", "SCALAR_RULES", "SCALAR_SMALL_RULES"]

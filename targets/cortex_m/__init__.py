@@ -6,7 +6,13 @@ import difflib
 
 from tvm_tinyml.errors import TargetError
 from tvm_tinyml.passes.kernels import KernelTraits
-from tvm_tinyml.schedules.cortex_m import DSP_RULES, DSP_SMALL_RULES, SCALAR_RULES, SCALAR_SMALL_RULES
+from tvm_tinyml.schedules.cortex_m import (
+    DSP_RULES,
+    DSP_SMALL_RULES,
+    NARROW_RULES,
+    SCALAR_RULES,
+    SCALAR_SMALL_RULES,
+)
 from tvm_tinyml.targets.cortex_m.cores import CORES, Core
 from tvm_tinyml.targets.target import Target
 
@@ -56,7 +62,7 @@ def cortex_m(name: str, float_abi: str | None = None) -> Target:
         data_layout=DATA_LAYOUT,
         gcc_flags=_gcc_flags(core, features, abi),
         traits=KernelTraits(dot_length=4 if dsp else 1),
-        rules=DSP_RULES if dsp else SCALAR_RULES,
+        rules=DSP_RULES if dsp else SCALAR_RULES if core.mainline else NARROW_RULES,
         small_rules=DSP_SMALL_RULES if dsp else SCALAR_SMALL_RULES,
         helper_files=(
             "common.ll",

@@ -8,7 +8,13 @@ import pytest
 
 from tvm_tinyml.device import ElfObject, strip
 from tvm_tinyml.errors import TargetError
-from tvm_tinyml.schedules.cortex_m import DSP_RULES, DSP_SMALL_RULES, SCALAR_RULES, SCALAR_SMALL_RULES
+from tvm_tinyml.schedules.cortex_m import (
+    DSP_RULES,
+    DSP_SMALL_RULES,
+    NARROW_RULES,
+    SCALAR_RULES,
+    SCALAR_SMALL_RULES,
+)
 from tvm_tinyml.targets.cortex_m import cortex_m
 from tvm_tinyml.targets.cortex_m.cores import CORES
 from tvm_tinyml.targets.llvm_object import compile_ir
@@ -42,9 +48,8 @@ def test_a_name_says_which_extensions_may_be_used(name: str, features: set[str])
 def test_rules_and_dot_products_follow_the_dsp_extension(name: str) -> None:
     target = cortex_m(name)
     dsp = "dsp" in target.features
-    assert (target.rules, target.small_rules) == (
-        (DSP_RULES, DSP_SMALL_RULES) if dsp else (SCALAR_RULES, SCALAR_SMALL_RULES)
-    )
+    scalar = NARROW_RULES if name == "cortex-m0plus" else SCALAR_RULES
+    assert (target.rules, target.small_rules) == ((DSP_RULES, DSP_SMALL_RULES) if dsp else (scalar, SCALAR_SMALL_RULES))
     assert target.traits.dot_length == (4 if dsp else 1)
     assert ("dot_dsp.ll" in target.helper_files) == dsp
     assert ("multiply_short.ll" in target.helper_files) == (name == "cortex-m0plus")
