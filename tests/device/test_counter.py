@@ -234,6 +234,6 @@ def test_bindings_that_this_layer_needs_are_there() -> None:
     """Two private names of Unicorn's bindings are used; another version may lack them."""
     from unicorn.unicorn_py3.unicorn import uclib
 
-    for name in ("uc_hook_add", "uc_mem_read", "uc_reg_read", "uc_emu_stop"):
+    for name in ("uc_hook_add", "uc_hook_del", "uc_mem_read", "uc_reg_read", "uc_emu_stop"):
         assert callable(getattr(uclib, name))
     assert UnicornEngine("cortex-m4")._machine._uch
