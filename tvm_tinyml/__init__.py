@@ -1,9 +1,12 @@
 """tvm_tinyml: a compiler from trained networks to libraries for small devices.
 
->>> import tvm_tinyml as tinyml                                     # doctest: +SKIP
->>> model = tinyml.load("kws.tflite")                               # doctest: +SKIP
->>> library = tinyml.build(model, target="cortex-m4")               # doctest: +SKIP
->>> library.write("out/")                                           # doctest: +SKIP
+A build, from a file to a folder of deployable files::
+
+    import tvm_tinyml as tinyml
+
+    model = tinyml.load("kws.tflite")
+    library = tinyml.build(model, target="cortex-m4")
+    library.write("out/")
 """
 
 from __future__ import annotations

@@ -66,12 +66,13 @@ class Simulator:
     ------
     DeviceError : the core is unknown, or Unicorn is not installed.
 
-    >>> with Simulator("cortex-m4") as simulator:                    # doctest: +SKIP
-    ...     simulator.load([object_file.read_bytes()])
-    ...     x = simulator.allocate(16)
-    ...     simulator.write(x, bytes(range(16)))
-    ...     print(simulator.call("sum", x, 16).value)
-    120
+    For example, with an object that defines ``sum(const uint8_t *, int)``::
+
+        with Simulator("cortex-m4") as simulator:
+            simulator.load([object_file.read_bytes()])
+            x = simulator.allocate(16)
+            simulator.write(x, bytes(range(16)))
+            print(simulator.call("sum", x, 16).value)  # 120
     """
 
     def __init__(self, core: str = "cortex-m4", *, check_alignment: bool = False, engine: Engine | None = None) -> None:
