@@ -29,12 +29,13 @@ class Session:
     ----------
     metadata : the library's.
     objects : its relocatable objects.
-    misalign : byte by which the caller's buffers miss word alignment, to prove that they may.
+    misalign : bytes by which the caller's buffers miss word alignment, to prove that they may; then every access that
+        hardware would refuse is a fault.
     """
 
     def __init__(self, metadata: Metadata, objects: Sequence[bytes], *, misalign: int = 0) -> None:
         self._metadata = metadata
-        self._simulator = Simulator(metadata["target"].split("+")[0])
+        self._simulator = Simulator(metadata["target"].split("+")[0], check_alignment=misalign > 0)
         self._simulator.load(objects)
         pool = metadata["pools"]["sram"]
         self._pool = self._simulator.allocate(max(pool["size_bytes"], 1), alignment=pool["align_bytes"])
