@@ -16,7 +16,8 @@ from typing import Any
 
 import tvm_tinyml as tinyml
 from benchmarks.networks import anomaly_detection, image_classification, keyword_spotting, visual_wake_words
-from tvm_tinyml.benchmark import bench, bench_inputs
+from tvm_tinyml.benchmark import bench
+from tvm_tinyml.samples import sample_inputs
 from tvm_tinyml.tables import table
 
 FILE = Path(__file__).with_name("baseline.json")
@@ -58,7 +59,7 @@ def measure(name: str, target: str) -> dict[str, Any]:
     """Return instructions, RAM, flash and a hash of the outputs for the benchmark's input."""
     library = tinyml.build(tinyml.load(content(name), name="model"), target, emit="lib")
     figures = bench(library)
-    outputs = library.run(bench_inputs(library))
+    outputs = library.run(sample_inputs(library.metadata["inputs"]))
     return {
         "instructions": figures["instructions"],
         "ram_bytes": figures["ram_bytes"]["total"],

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
 from tvm_tinyml.arrays import count_differing
@@ -12,17 +11,7 @@ from tvm_tinyml.library import Library
 from tvm_tinyml.model import Model
 from tvm_tinyml.passes import FoldQuantization
 from tvm_tinyml.reference.evaluate import evaluate
-
-
-def xorshift_bytes(count: int) -> NDArray[np.int8]:
-    """Return the documented input of benchmarks: the low bytes of xorshift32 from state 1 (shifts 13, 17, 5)."""
-    state, result = 1, np.zeros(count, np.uint8)
-    for i in range(count):
-        state ^= state << 13 & 0xFFFFFFFF
-        state ^= state >> 17
-        state ^= state << 5 & 0xFFFFFFFF
-        result[i] = state & 0xFF
-    return result.view(np.int8)
+from tvm_tinyml.samples import sample_inputs
 
 
 def bench(library: Library, model: Model | None = None, *, on: str = "sim") -> dict[str, Any]:
@@ -36,7 +25,7 @@ def bench(library: Library, model: Model | None = None, *, on: str = "sim") -> d
     -------
     dict with the keys of ``bench --json``. ``cycles`` is None: the simulator counts instructions.
     """
-    inputs = bench_inputs(library)
+    inputs = sample_inputs(library.metadata["inputs"])
     profile = library.profile(inputs, on=on)
     metadata = library.metadata
     counts = {layer.name: layer.instructions for layer in profile.layers}
@@ -59,16 +48,6 @@ def bench(library: Library, model: Model | None = None, *, on: str = "sim") -> d
             {"name": l["name"], "op": l["op"], "macs": l["macs"], "cycles": None, "instructions": counts[l["name"]]}
             for l in metadata["layers"]
         ],
-    }
-
-
-def bench_inputs(library: Library) -> dict[str, NDArray[Any]]:
-    """Return the benchmark's inputs by name: one stream of `xorshift_bytes` over all of them."""
-    tensors = library.metadata["inputs"]
-    sizes = [t["size_bytes"] for t in tensors]
-    stream = np.split(xorshift_bytes(sum(sizes)), np.cumsum(sizes)[:-1])
-    return {
-        t["name"]: part.view(np.dtype(t["dtype"])).reshape(t["shape"]) for t, part in zip(tensors, stream, strict=True)
     }
 
 

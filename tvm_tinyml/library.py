@@ -9,16 +9,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
 from tvm_tinyml.arrays import Inputs, fit, join
 from tvm_tinyml.artifacts.folder import MARK, is_ours, reason, write_folder
 from tvm_tinyml.artifacts.metadata import Metadata
+from tvm_tinyml.artifacts.report import report
 from tvm_tinyml.device.archive import read_archive
 from tvm_tinyml.device.elf import ElfObject
+from tvm_tinyml.device.simulator import simulator_installed
 from tvm_tinyml.errors import DeviceError, InputError
 from tvm_tinyml.options import nearest
+from tvm_tinyml.samples import sample_inputs
 from tvm_tinyml.session import Session
 
 DEVICES = ("sim",)
@@ -63,14 +65,12 @@ class Library:
     header : the public C header.
     sources : the C form by file name; empty if it was not asked for.
     archive : the object form, a static library; empty if it was not asked for.
-    report : the same figures as one HTML page.
     """
 
     metadata: Metadata
     header: str
     sources: Mapping[str, str]
     archive: bytes
-    report: str
 
     @classmethod
     def read(cls, folder: str | Path) -> Library:
@@ -92,7 +92,6 @@ class Library:
                 header=(path / "include" / f"tvmgen_{name}.h").read_text(encoding="utf-8"),
                 sources={p.name: p.read_text(encoding="utf-8") for p in sources if p.suffix in (".c", ".h")},
                 archive=archive.read_bytes() if metadata["options"]["emit"] != "c" else b"",
-                report=(path / "report.html").read_text(encoding="utf-8"),
             )
         except OSError as error:
             raise InputError(
@@ -121,22 +120,36 @@ class Library:
         """The relocatable objects of the archive."""
         return [data for _, data in read_archive(self.archive)] if self.archive else []
 
+    def files(self) -> dict[str, str | bytes]:
+        """Return what `write` puts into the folder beside the report, by path."""
+        files: dict[str, str | bytes] = {
+            f"include/tvmgen_{self.name}.h": self.header,
+            **{f"src/{name}": text for name, text in self.sources.items()},
+            MARK: json.dumps(self.metadata, indent=1) + "\n",
+        }
+        if self.archive:
+            files[f"lib/libtvmgen_{self.name}.a"] = self.archive
+        return files
+
+    def report(self) -> str:
+        """Return all figures as one HTML page, with the instructions of each layer where a simulator is installed.
+
+        Raises
+        ------
+        DeviceError : the program fails on the simulator.
+        """
+        sizes = {name: len(_encoded(content)) for name, content in self.files().items()}
+        return report({**self._counted(), "files": sizes})
+
     def write(self, folder: str | Path) -> None:
         """Write header, archive, sources, metadata and report; the folder appears whole or not at all.
 
         Raises
         ------
         OutputError : the folder exists and is not ours, or cannot be written.
+        DeviceError : the program fails on the simulator.
         """
-        files: dict[str, str | bytes] = {
-            f"include/tvmgen_{self.name}.h": self.header,
-            **{f"src/{name}": text for name, text in self.sources.items()},
-            MARK: json.dumps(self.metadata, indent=1) + "\n",
-            "report.html": self.report,
-        }
-        if self.archive:
-            files[f"lib/libtvmgen_{self.name}.a"] = self.archive
-        write_folder(Path(folder), files)
+        write_folder(Path(folder), {**self.files(), "report.html": self.report()})
 
     def run(self, inputs: Inputs, on: str = "sim") -> dict[str, NDArray[Any]]:
         """Run inferences and return the outputs by name.
@@ -163,14 +176,14 @@ class Library:
 
         Parameters
         ----------
-        inputs : as for `run`; the first sample is used. None: zeros.
+        inputs : as for `run`; the first sample is used. None: the documented input, `sample_inputs`.
 
         Raises
         ------
         InputError, DeviceError : as for `run`.
         """
         if inputs is None:
-            inputs = {t["name"]: np.zeros(t["shape"], t["dtype"]) for t in self.metadata["inputs"]}
+            inputs = sample_inputs(self.metadata["inputs"])
         arrays, _ = fit(inputs, self.metadata["inputs"])
         with closing(self._session(on)) as session:
             first = [array[0] for array in arrays]
@@ -182,6 +195,15 @@ class Library:
         )
         return Profile(call.instructions, call.stack_bytes, layers)
 
+    def _counted(self) -> Metadata:
+        """Return the metadata with the instructions of the whole and of each layer, if they can be counted here."""
+        if not self.archive or not simulator_installed():
+            return self.metadata
+        profile = self.profile()
+        counts = {layer.name: layer.instructions for layer in profile.layers}
+        layers = [{**layer, "instructions": counts[layer["name"]]} for layer in self.metadata["layers"]]
+        return {**self.metadata, "instructions": profile.instructions, "layers": layers}
+
     def _session(self, on: str) -> Session:
         if on not in DEVICES:
             raise InputError(f"There is no device named {on!r}.{nearest(on, DEVICES)} Known: {', '.join(DEVICES)}.")
@@ -190,6 +212,10 @@ class Library:
                 f"The library of '{self.name}' has no object form to run. Compile it with --emit lib or --emit both."
             )
         return Session(self.metadata, self.objects)
+
+
+def _encoded(content: str | bytes) -> bytes:
+    return content.encode("utf-8") if isinstance(content, str) else content
 
 
 def _check_folder(path: Path) -> None:

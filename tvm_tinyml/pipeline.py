@@ -10,7 +10,6 @@ from tvm import relax
 from tvm_tinyml import passes
 from tvm_tinyml.artifacts.header import header
 from tvm_tinyml.artifacts.metadata import metadata
-from tvm_tinyml.artifacts.report import report
 from tvm_tinyml.artifacts.stack import frames, worst_stack_bytes
 from tvm_tinyml.device.archive import write_archive
 from tvm_tinyml.device.strip import strip
@@ -74,5 +73,4 @@ def package(program: Program, target: Target, options: BuildOptions) -> Library:
         header=header(program, target, stack_bytes=stack_bytes, version=tool),
         sources={} if options.emit == "lib" else sources(program, weights_in_ram=in_ram),
         archive=b"" if options.emit == "c" else write_archive(members),
-        report=report(description),
     )

@@ -152,7 +152,7 @@ def test_a_library_with_another_weight_does_not_verify() -> None:
     )
     archive = bytearray(right.archive)
     archive[right.archive.index(weights)] ^= 0x40
-    wrong = Library(right.metadata, right.header, {}, bytes(archive), right.report)
+    wrong = Library(right.metadata, right.header, {}, bytes(archive))
     assert verification.verify(model("small"), right).differing == 0
     assert verification.verify(model("small"), wrong).differing > 0
 

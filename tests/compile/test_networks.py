@@ -14,7 +14,7 @@ import tvm_tinyml as tinyml
 from benchmarks.networks import anomaly_detection, image_classification, keyword_spotting, visual_wake_words
 from tests.compile.toolchains import HostLibrary, cross_compile
 from tests.reference_interpreter import ReferenceInterpreter, needs_interpreter
-from tvm_tinyml.benchmark import xorshift_bytes
+from tvm_tinyml.samples import xorshift_bytes
 from tvm_tinyml.session import Session
 from tvm_tinyml.targets.cortex_m.cores import CORES
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import subprocess
+import sys
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,8 @@ import pytest
 import tvm_tinyml as tinyml
 from tests.compile.toolchains import need
 from tests.library.builds import library, model, network
-from tvm_tinyml.benchmark import bench, xorshift_bytes
+from tvm_tinyml.benchmark import bench
+from tvm_tinyml.samples import xorshift_bytes
 from tvm_tinyml.session import Session
 
 KEYS = {
@@ -114,7 +116,7 @@ class Text(HTMLParser):
 
 def test_the_report_shows_the_figures_of_the_metadata() -> None:
     metadata = library("kws").metadata
-    words = Text(library("kws").report).words
+    words = Text(library("kws").report()).words
     ram, flash = metadata["ram_bytes"], metadata["flash_bytes"]
     numbers = [metadata["macs"], *ram.values(), *flash.values(), *(layer["macs"] for layer in metadata["layers"])]
     assert {f"{number:,}" for number in numbers} <= set(words)
@@ -164,3 +166,19 @@ def test_the_input_of_benchmarks_is_the_documented_stream() -> None:
 def test_a_benchmark_of_several_inputs_gives_each_its_part_of_the_stream() -> None:
     figures = bench(library("pair"), model("pair"))
     assert figures["reference"] == {"name": "tflite", "differing": 0, "of": 6}
+
+
+def test_the_report_shows_instructions_by_layer_and_the_sizes_of_the_files() -> None:
+    kws = library("kws")
+    words = Text(kws.report()).words
+    profile = kws.profile()
+    for layer in profile.layers:
+        assert f"{layer.instructions:,}" in words, layer
+    assert f"{profile.instructions:,}" in words
+    assert f"{len(kws.archive):,}" in words
+
+
+def test_without_a_simulator_the_report_has_no_instructions(monkeypatch: pytest.MonkeyPatch) -> None:
+    instructions = f"{library('kws').profile().instructions:,}"
+    monkeypatch.setitem(sys.modules, "unicorn", None)
+    assert instructions not in Text(library("kws").report()).words

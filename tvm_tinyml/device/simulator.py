@@ -50,6 +50,15 @@ class Allocation:
     size_bytes: int
 
 
+def simulator_installed() -> bool:
+    """Return whether the optional engine is there."""
+    try:
+        import unicorn  # noqa: F401
+    except ImportError:
+        return False
+    return True
+
+
 class Simulator:
     """Runs functions of relocatable objects on a simulated Cortex-M.
 
