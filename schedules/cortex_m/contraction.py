@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -26,7 +27,7 @@ class Tile:
     channels: int
 
 
-class _ContractionTile:
+class _ContractionTile(ABC):
     """Order: channel tiles, pixels, then the reduction around the tile.
 
     Weights of a channel tile are read again and again, so that they stay in a flash line buffer or cache.
@@ -63,11 +64,11 @@ class _ContractionTile:
         """Return whether the rule takes a kernel with that block ``dot``."""
         return True
 
+    @abstractmethod
     def reduce(
         self, schedule: Schedule, block: SBlockRV, tile: Sequence[LoopRV], reduction: Sequence[LoopRV], *, whole: bool
     ) -> None:
         """Order the loops of one reduction block; `whole` when it is the block ``dot``."""
-        raise AssertionError("each rule says how it reduces")
 
     @staticmethod
     def _loops(schedule: Schedule, output: SBlockRV) -> list[LoopRV]:

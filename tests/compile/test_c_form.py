@@ -104,7 +104,7 @@ int main(void) {{
 """
     objects = compile_objects(library, folder, "gcc", SANITIZERS)
     source = folder / "main.c"
-    source.write_text(main.replace("-std=c99", ""))
+    source.write_text(main)
     program = folder / "program"
     include = f"-I{folder}/library/include"
     command = [need("gcc"), "-std=c11", *SANITIZERS, include, source, *objects, "-o", program]
