@@ -20,8 +20,9 @@ from tvm_tinyml.errors import DeviceError, InputError, ModelError, OutputError, 
 if TYPE_CHECKING:
     from tvm_tinyml.api import build
     from tvm_tinyml.frontend import load
-    from tvm_tinyml.library import Library, Profile
+    from tvm_tinyml.library import Library
     from tvm_tinyml.model import Model, TensorSpec
+    from tvm_tinyml.profile import Profile
 
 __version__ = version("tvm_tinyml")
 
@@ -44,7 +45,7 @@ _LAZY = {
     "build": "tvm_tinyml.api",
     "load": "tvm_tinyml.frontend",
     "Library": "tvm_tinyml.library",
-    "Profile": "tvm_tinyml.library",
+    "Profile": "tvm_tinyml.profile",
     "Model": "tvm_tinyml.model",
     "TensorSpec": "tvm_tinyml.model",
 }

@@ -20,6 +20,7 @@ def build(
     weights: str = "flash",
     float_abi: str | None = None,
     emit: str = "both",
+    memory: str = "zero-wait",
     disabled_passes: Sequence[str] = (),
 ) -> Library:
     """Compile a model into a library.
@@ -33,6 +34,8 @@ def build(
     weights : ``flash`` or ``ram``.
     float_abi : ``hard``, ``softfp`` or ``soft``; None: ``hard`` with an FPU, ``soft`` without.
     emit : ``lib``, ``c`` or ``both``.
+    memory : what code and constants lie in, for figures in cycles: ``zero-wait``, ``l4r5zi-120``, ``nrf5340-128``, or
+        the path of a file that describes another.
     disabled_passes : optional passes to leave out.
 
     Raises
@@ -40,5 +43,5 @@ def build(
     TargetError : a target or option that is not offered.
     ModelError : the model is not fully quantized.
     """
-    options = BuildOptions(goal=goal, io=io, weights=weights, emit=emit, disabled_passes=disabled_passes)
+    options = BuildOptions(goal=goal, io=io, weights=weights, emit=emit, memory=memory, disabled_passes=disabled_passes)
     return compile_model(model, cortex_m(target, float_abi), options)

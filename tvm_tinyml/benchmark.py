@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Any
 
 from numpy.typing import NDArray
@@ -14,40 +15,42 @@ from tvm_tinyml.reference.evaluate import evaluate
 from tvm_tinyml.samples import sample_inputs
 
 
-def bench(library: Library, model: Model | None = None, *, on: str = "sim") -> dict[str, Any]:
+def bench(
+    library: Library, model: Model | None = None, *, on: str = "sim", memory: str | None = None
+) -> dict[str, Any]:
     """Run a library on the benchmark's input and return its figures.
 
     Parameters
     ----------
     model : the source of the library; with it the outputs are compared with the reference.
+    on : as for `Library.run`.
+    memory : as for `build`. None: the one that the library was built for.
 
     Returns
     -------
-    dict with the keys of ``bench --json``. ``cycles`` is None: the simulator counts instructions.
+    dict with the keys of ``bench --json``.
     """
     inputs = sample_inputs(library.metadata["inputs"])
-    profile = library.profile(inputs, on=on)
+    profile = library.profile(inputs, on=on, memory=memory)
     metadata = library.metadata
-    counts = {layer.name: layer.instructions for layer in profile.layers}
     return {
         "model": library.name,
         "target": metadata["target"],
-        "memory": "zero-wait",
+        "memory": profile.memory,
+        "clock_hz": profile.clock_hz,
         "on": on,
-        "model_version": None,
+        "model_version": profile.model_version,
         "macs": metadata["macs"],
         "macs_executed": metadata["macs"],
-        "cycles": None,
+        "cycles": profile.cycles,
         "instructions": profile.instructions,
+        "flash_stall_cycles": profile.flash_stall_cycles,
         "ram_bytes": metadata["ram_bytes"],
         "stack_bytes_measured": profile.stack_bytes,
         "flash_bytes": metadata["flash_bytes"],
         "reference": _compare(library, model, inputs, on) if model else None,
         "kernels": metadata["kernels"],
-        "layers": [
-            {"name": l["name"], "op": l["op"], "macs": l["macs"], "cycles": None, "instructions": counts[l["name"]]}
-            for l in metadata["layers"]
-        ],
+        "layers": [asdict(layer) for layer in profile.layers],
     }
 
 

@@ -17,42 +17,16 @@ from tvm_tinyml.artifacts.metadata import Metadata
 from tvm_tinyml.artifacts.report import report
 from tvm_tinyml.device.archive import read_archive
 from tvm_tinyml.device.elf import ElfObject
+from tvm_tinyml.device.engines import DEVICES
 from tvm_tinyml.device.simulator import simulator_installed
 from tvm_tinyml.errors import DeviceError, InputError
-from tvm_tinyml.options import nearest
+from tvm_tinyml.options import memory_timing, nearest
+from tvm_tinyml.profile import Profile, profile
 from tvm_tinyml.samples import sample_inputs
 from tvm_tinyml.session import Session
 
-DEVICES = ("sim",)
-
 NEEDED = {"options", "macs", "ram_bytes", "flash_bytes", "kernels", "inputs", "outputs", "pools"}
 """What a library's metadata must hold to be used, besides the keys that tell that it is one."""
-
-
-@dataclass(frozen=True)
-class LayerProfile:
-    """What one layer cost."""
-
-    name: str
-    op: str
-    macs: int
-    instructions: int
-
-
-@dataclass(frozen=True)
-class Profile:
-    """What one inference cost.
-
-    Attributes
-    ----------
-    instructions : of the whole ``run``, on the simulator.
-    stack_bytes : deepest use of the stack in that run.
-    layers : each layer's kernel, called alone on the same data.
-    """
-
-    instructions: int
-    stack_bytes: int
-    layers: tuple[LayerProfile, ...]
 
 
 @dataclass(frozen=True)
@@ -158,7 +132,7 @@ class Library:
         ----------
         inputs : an array when there is one input, or arrays by name; with or without a leading dimension of samples.
             Floats for an integer input are quantized with its scale.
-        on : ``sim``, the simulator of the target's core.
+        on : ``sim``, our simulator of the target's core, or ``qemu``, QEMU's.
 
         Raises
         ------
@@ -171,38 +145,43 @@ class Library:
         names = [tensor["name"] for tensor in self.metadata["outputs"]]
         return dict(zip(names, join(results, samples), strict=True))
 
-    def profile(self, inputs: Inputs | None = None, on: str = "sim") -> Profile:
-        """Count the instructions of one inference, in all and by layer.
+    def profile(self, inputs: Inputs | None = None, on: str = "sim", memory: str | None = None) -> Profile:
+        """Count cycles and instructions of one inference, in all and by layer.
 
         Parameters
         ----------
         inputs : as for `run`; the first sample is used. None: the documented input, `sample_inputs`.
+        memory : as for `build`. None: the one that the library was built for.
 
         Raises
         ------
         InputError, DeviceError : as for `run`.
+        TargetError : there is no such memory.
         """
+        timing = memory_timing(memory or self.metadata["options"]["memory"])
         if inputs is None:
             inputs = sample_inputs(self.metadata["inputs"])
         arrays, _ = fit(inputs, self.metadata["inputs"])
         with closing(self._session(on)) as session:
-            first = [array[0] for array in arrays]
-            call = session.run(first).call
-            counts = session.run_layers(first)
-        layers = tuple(
-            LayerProfile(layer["name"], layer["op"], layer["macs"], count)
-            for layer, count in zip(self.metadata["layers"], counts, strict=True)
-        )
-        return Profile(call.instructions, call.stack_bytes, layers)
+            return profile(session, self.metadata, [array[0] for array in arrays], timing, on)
 
     def _counted(self) -> Metadata:
-        """Return the metadata with the instructions of the whole and of each layer, if they can be counted here."""
+        """Return the metadata with the cycles of the whole and of each layer, if they can be counted here."""
         if not self.archive or not simulator_installed():
             return self.metadata
-        profile = self.profile()
-        counts = {layer.name: layer.instructions for layer in profile.layers}
-        layers = [{**layer, "instructions": counts[layer["name"]]} for layer in self.metadata["layers"]]
-        return {**self.metadata, "instructions": profile.instructions, "layers": layers}
+        counted = self.profile()
+        layers = [
+            {**layer, "cycles": costs.cycles, "instructions": costs.instructions}
+            for layer, costs in zip(self.metadata["layers"], counted.layers, strict=True)
+        ]
+        return {
+            **self.metadata,
+            "memory": counted.memory,
+            "model_version": counted.model_version,
+            "cycles": counted.cycles,
+            "instructions": counted.instructions,
+            "layers": layers,
+        }
 
     def _session(self, on: str) -> Session:
         if on not in DEVICES:
@@ -211,7 +190,7 @@ class Library:
             raise InputError(
                 f"The library of '{self.name}' has no object form to run. Compile it with --emit lib or --emit both."
             )
-        return Session(self.metadata, self.objects)
+        return Session(self.metadata, self.objects, on=on)
 
 
 def _encoded(content: str | bytes) -> bytes:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import difflib
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
-from tvm_tinyml.errors import TargetError
+from tvm_tinyml.device.timing import MemoryTiming, load_memory, memory_names
+from tvm_tinyml.errors import DeviceError, TargetError
 
 CHOICES: Mapping[str, Sequence[str]] = {
     "goal": ("time", "balanced", "ram", "flash"),
@@ -31,6 +33,8 @@ class BuildOptions:
     io : inputs and outputs are the caller's buffers, or live in the workspace.
     weights : constants stay in flash, or are initialized data that start-up code copies to RAM.
     emit : the archive of objects, the C sources, or both.
+    memory : what code and constants lie in, for every figure in cycles: a name of ``memory_names()``, or the path of a
+        file of that form, ending in ``.toml``.
     disabled_passes : names of optional passes to leave out, for finding faults.
 
     Raises
@@ -42,6 +46,7 @@ class BuildOptions:
     io: str = "caller"
     weights: str = "flash"
     emit: str = "both"
+    memory: str = "zero-wait"
     disabled_passes: Sequence[str] = ()
 
     def __post_init__(self) -> None:
@@ -51,6 +56,7 @@ class BuildOptions:
                 raise TargetError(
                     f"Option {name} does not take {value!r}.{nearest(value, choices)} Known: {', '.join(choices)}."
                 )
+        memory_timing(self.memory)
         if isinstance(self.disabled_passes, str):
             raise TargetError(f"disabled_passes takes a list of names. Give [{self.disabled_passes!r}].")
         for name in self.disabled_passes:
@@ -63,6 +69,26 @@ class BuildOptions:
     def as_dict(self) -> dict[str, Any]:
         """Return the options as plain values."""
         return {**asdict(self), "disabled_passes": list(self.disabled_passes)}
+
+
+def memory_timing(memory: str) -> MemoryTiming:
+    """Return how a memory behaves that an option names.
+
+    Raises
+    ------
+    TargetError : there is no such memory, or its file is not complete.
+    """
+    if memory.endswith(".toml"):
+        try:
+            return load_memory(Path(memory))
+        except DeviceError as error:
+            raise TargetError(f"{error}.") from error
+    if memory not in memory_names():
+        raise TargetError(
+            f"There is no memory named {memory!r}.{nearest(memory, memory_names())} "
+            f"Known: {', '.join(memory_names())}, or a file that ends in .toml (docs/cycle-model.md)."
+        )
+    return load_memory(memory)
 
 
 def nearest(name: str, choices: Sequence[str]) -> str:

@@ -10,7 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tvm_tinyml.artifacts.metadata import Metadata
-from tvm_tinyml.device.simulator import CallResult, Simulator
+from tvm_tinyml.device.engines import make_simulator
+from tvm_tinyml.device.simulator import CallResult
+from tvm_tinyml.device.timing import MemoryTiming
 from tvm_tinyml.errors import DeviceError
 
 
@@ -29,13 +31,14 @@ class Session:
     ----------
     metadata : the library's.
     objects : its relocatable objects.
+    on : one of ``DEVICES``.
     misalign : bytes by which the caller's buffers miss word alignment, to prove that they may; then every access that
         hardware would refuse is a fault.
     """
 
-    def __init__(self, metadata: Metadata, objects: Sequence[bytes], *, misalign: int = 0) -> None:
+    def __init__(self, metadata: Metadata, objects: Sequence[bytes], *, on: str = "sim", misalign: int = 0) -> None:
         self._metadata = metadata
-        self._simulator = Simulator(metadata["target"].split("+")[0], check_alignment=misalign > 0)
+        self._simulator = make_simulator(metadata["target"].split("+")[0], on, check_alignment=misalign > 0)
         self._simulator.load(objects)
         pool = metadata["pools"]["sram"]
         self._pool = self._simulator.allocate(max(pool["size_bytes"], 1), alignment=pool["align_bytes"])
@@ -43,8 +46,8 @@ class Session:
         self._outputs = [self._buffer(t, misalign) for t in metadata["outputs"]]
         self._arguments = [self._struct(fields) for fields in (self._inputs, self._outputs, [self._pool])]
 
-    def run(self, inputs: Sequence[NDArray[Any]]) -> Inference:
-        """Run one inference on arrays of the inputs' shapes and dtypes.
+    def run(self, inputs: Sequence[NDArray[Any]], memory: MemoryTiming | None = None) -> Inference:
+        """Run one inference on arrays of the inputs' shapes and dtypes; with a memory its cycles are counted.
 
         Raises
         ------
@@ -52,28 +55,28 @@ class Session:
         """
         self._write(inputs)
         symbol = f"tvmgen_{self._metadata['model']}_run"
-        call = self._simulator.call(symbol, *self._arguments)
+        call = self._simulator.call(symbol, *self._arguments, memory=memory)
         if call.value:
             raise DeviceError(f"{symbol} returned error {call.value}.")
         self._simulator.check_guards()
         return Inference(self.outputs(), call)
 
-    def run_layers(self, inputs: Sequence[NDArray[Any]]) -> list[int]:
-        """Call every layer's kernel once, in order, and return the instructions of each.
+    def run_layers(self, inputs: Sequence[NDArray[Any]], memory: MemoryTiming | None = None) -> list[CallResult | None]:
+        """Call every layer's kernel once, in order, and return what each call cost.
 
-        Together the calls compute one inference. A copy between buffers is no kernel: it is done, and counts 0.
+        Together the calls compute one inference. A copy between buffers is no kernel: it is done, and None.
         """
         self._write(inputs)
-        counts = []
+        calls: list[CallResult | None] = []
         for layer in self._metadata["layers"]:
             addresses = [self._address(*operand[:2]) for operand in layer["operands"]]
             if layer["kernel"] is None:
                 source, to = addresses
                 self._simulator.write(to, self._simulator.read(source, layer["operands"][0][2]))
-                counts.append(0)
+                calls.append(None)
                 continue
-            counts.append(self._simulator.call(layer["kernel"], *addresses).instructions)
-        return counts
+            calls.append(self._simulator.call(layer["kernel"], *addresses, memory=memory))
+        return calls
 
     def outputs(self) -> list[NDArray[Any]]:
         """Return what the outputs hold now, in the model's order."""

@@ -9,10 +9,11 @@ from string import Template
 from typing import Any
 
 from tvm_tinyml.artifacts.metadata import Metadata
+from tvm_tinyml.caveat import caveat
 
 PAGE = "report.html"
 NOTHING = "–"
-COSTS = {"macs": ">MACs", "instructions": ">Instructions"}
+COSTS = {"macs": ">MACs", "cycles": ">Cycles", "instructions": ">Instructions"}
 
 # The memory map in its own units, which are pixels when the page is wide.
 MAP_WIDTH, MAP_HEIGHT = 1100, 380
@@ -24,8 +25,8 @@ def report(metadata: Metadata) -> str:
 
     Parameters
     ----------
-    metadata : the content of ``metadata.json``. Three keys may be missing: ``instructions`` of the whole run,
-        ``instructions`` of a layer, and ``files`` (bytes by path).
+    metadata : the content of ``metadata.json``. What a run counts may be missing (``cycles``, ``instructions``, of the
+        whole and of each layer, ``memory``), and so may ``files`` (bytes by path).
     """
     template = resources.files("tvm_tinyml.artifacts").joinpath(PAGE).read_text(encoding="utf-8")
     return Template(template).substitute(
@@ -70,9 +71,10 @@ def _cards(metadata: Metadata) -> Iterable[str]:
     yield _card("RAM", ram["total"], "bytes", {part: ram[part] for part in ("workspace", "stack", "static")})
     yield _card("Flash", flash["total"], "bytes", {part: flash[part] for part in ("weights", "code")})
     yield _card("Kernels", kernels["total"], "", {"tuned": kernels["tuned"]})
-    if "instructions" in metadata:
-        per_mac = {"per MAC": f"{metadata['instructions'] / metadata['macs']:.2f}"} if metadata["macs"] else {}
-        yield _card("Instructions, simulated", metadata["instructions"], "", per_mac)
+    if "cycles" in metadata:
+        per_mac = {"per MAC": f"{metadata['cycles'] / metadata['macs']:.2f}"} if metadata["macs"] else {}
+        parts = {**per_mac, "instructions": metadata["instructions"], "memory": _text(metadata["memory"])}
+        yield _card("Cycles, estimated", metadata["cycles"], "", parts)
 
 
 def _card(title: str, value: int, unit: str, parts: Mapping[str, int | str]) -> str:
@@ -86,8 +88,7 @@ def _card(title: str, value: int, unit: str, parts: Mapping[str, int | str]) -> 
 
 def _layers(metadata: Metadata) -> str:
     layers = metadata["layers"]
-    counted = any("instructions" in layer for layer in layers)
-    costs = [cost for cost in COSTS if counted or cost != "instructions"]
+    costs = [cost for cost in COSTS if any(cost in layer for layer in layers)]
     most = {cost: max((layer.get(cost, 0) for layer in layers), default=0) for cost in costs}
     total = {cost: sum(layer.get(cost, 0) for layer in layers) for cost in (*costs, "weight_bytes")}
     return _table(
@@ -277,9 +278,10 @@ def _notes(metadata: Metadata) -> Iterable[str]:
         "form; another compiler makes other code of the C form. Stack is an upper bound for one run, interrupts not "
         "included. MACs are multiply-accumulates of one inference."
     )
-    if "instructions" in metadata or any("instructions" in layer for layer in metadata["layers"]):
-        yield _paragraph("Instructions are counted on a simulator of the core. They are no cycles and tell no time.")
-    yield _paragraph("No board was measured.")
+    if "cycles" in metadata:
+        yield _paragraph(_text(caveat(metadata["target"].split("+")[0])))
+    else:
+        yield _paragraph("No board was measured.")
 
 
 # Templates; what comes from the metadata is escaped here and nowhere later

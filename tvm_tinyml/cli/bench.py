@@ -7,14 +7,16 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tvm_tinyml.cli.common import add_build_options, add_quiet, build_options, path
-from tvm_tinyml.tables import table
+from tvm_tinyml.cli.common import add_build_options, add_memory, add_quiet, build_options, path
+from tvm_tinyml.device.engines import DEVICES
+from tvm_tinyml.device.timing import GROUPS
+from tvm_tinyml.tables import Cell, table
 
 if TYPE_CHECKING:
     from tvm_tinyml.library import Library
     from tvm_tinyml.model import Model
 
-NAME, HELP = "bench", "count what one inference costs: instructions by layer, RAM, flash"
+NAME, HELP = "bench", "estimate what one inference costs: cycles and instructions by layer, RAM, flash"
 
 PRINT = "-"
 
@@ -23,7 +25,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's options."""
     parser.add_argument("model", metavar="MODEL|OUT", type=path, help=".tflite or .onnx file, or a compiled folder")
     add_build_options(parser, target_required=False)
-    parser.add_argument("--on", default="sim", metavar="DEVICE", help="sim")
+    add_memory(parser)
+    parser.add_argument("--on", default="sim", metavar="DEVICE", help=f"{' | '.join(DEVICES)}; default: sim")
     parser.add_argument("--json", metavar="FILE", type=path, help="write the figures as JSON; - prints them")
     add_quiet(parser)
 
@@ -39,7 +42,7 @@ def execute(options: argparse.Namespace) -> bool:
     from tvm_tinyml.benchmark import bench
 
     library, model = _compiled(options) if Path(options.model).is_dir() else _built(options)
-    figures = bench(library, model, on=options.on)
+    figures = bench(library, model, on=options.on, memory=options.memory)
     text = json.dumps(figures, indent=1)
     options.interrupts.check()
     if file:
@@ -59,7 +62,8 @@ def _built(options: argparse.Namespace) -> tuple[Library, Model]:
     model = load(options.model)
     if options.target is None:
         raise TargetError("bench of a model needs --target, such as --target cortex-m4.")
-    return build(model, options.target, emit="lib", **build_options(options)), model
+    memory = {"memory": options.memory} if options.memory else {}
+    return build(model, options.target, emit="lib", **memory, **build_options(options)), model
 
 
 def _compiled(options: argparse.Namespace) -> tuple[Library, None]:
@@ -83,21 +87,21 @@ def _plain(value: Any) -> str:
 
 
 def _print(figures: dict[str, Any]) -> None:
-    rows = [
-        (
-            layer["name"],
-            layer["macs"] or None,
-            layer["instructions"],
-            layer["instructions"] / layer["macs"] if layer["macs"] else None,
-        )
-        for layer in figures["layers"]
-    ]
-    print(f"{figures['model']} on {figures['target']}, simulated")
-    print(table(("layer", "MACs", "instructions", "per MAC"), rows))
+    from tvm_tinyml.caveat import caveat
+
+    core = figures["target"].split("+")[0]
+    clock_hz = figures["clock_hz"]
+    waits = any(layer["flash_stall_cycles"] for layer in figures["layers"])
+    columns = ("layer", "MACs", "cycles", "per MAC", "instructions", *GROUPS, *(("flash waits",) if waits else ()))
+    print(f"{figures['model']} on {figures['target']}, memory {figures['memory']}, simulated")
+    print(table(columns, [_row(layer, waits) for layer in figures["layers"]]))
     ram, flash, reference = figures["ram_bytes"], figures["flash_bytes"], figures["reference"]
-    per_mac = f" ({figures['instructions'] / figures['macs']:.2f} per MAC)" if figures["macs"] else ""
+    per_mac = f", {figures['cycles'] / figures['macs']:.2f} per MAC" if figures["macs"] else ""
+    time = f", {1000 * figures['cycles'] / clock_hz:.2f} ms at {clock_hz / 1e6:g} MHz" if clock_hz else ""
+    stalls = f", {figures['flash_stall_cycles']:,} of them flash" if waits else ""
     print()
-    print(f"instructions  {figures['instructions']:,}{per_mac}")
+    print(f"cycles        {figures['cycles']:,}{per_mac}{time}{stalls}")
+    print(f"instructions  {figures['instructions']:,}")
     print(
         f"RAM           {ram['total']:,} bytes: workspace {ram['workspace']:,}, stack {ram['stack']:,}, "
         f"static {ram['static']:,}"
@@ -107,4 +111,11 @@ def _print(figures: dict[str, Any]) -> None:
         print(
             f"reference     {reference['differing']} of {reference['of']} output bytes differ from {reference['name']}"
         )
-    print("Instructions are counted on a simulator. They are not cycles, and no board was measured.")
+    print(caveat(core))
+
+
+def _row(layer: dict[str, Any], waits: bool) -> tuple[Cell, ...]:
+    cycles, macs, instructions = layer["cycles"], layer["macs"], layer["instructions"]
+    shares = (f"{100 * n / instructions:.0f} %" if n else None for n in layer["instructions_by_group"].values())
+    flash = (f"{100 * layer['flash_stall_cycles'] / cycles:.0f} %" if cycles else None,) if waits else ()
+    return (layer["name"], macs or None, cycles, cycles / macs if macs else None, instructions, *shares, *flash)

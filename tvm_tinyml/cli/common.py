@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
+from tvm_tinyml.device.timing import memory_names
 from tvm_tinyml.options import CHOICES, OPTIONAL_PASSES
 
 BUILD_OPTIONS = ("goal", "io", "weights", "float_abi", "disabled_passes")
@@ -30,6 +31,16 @@ def add_build_options(parser: argparse.ArgumentParser, *, target_required: bool 
         dest="disabled_passes",
         metavar="NAME",
         help=f"leave an optional pass out, for finding faults: {', '.join(OPTIONAL_PASSES)}",
+    )
+
+
+def add_memory(parser: argparse.ArgumentParser) -> None:
+    """Add ``--memory``."""
+    parser.add_argument(
+        "--memory",
+        metavar="M",
+        help=f"what code and constants lie in, for cycles: {' | '.join(memory_names())}, or a .toml file; "
+        "default: zero-wait, or what the folder was compiled for",
     )
 
 

@@ -6,7 +6,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from tvm_tinyml.cli.common import add_build_options, add_quiet, build_options, choices, path
+from tvm_tinyml.cli.common import add_build_options, add_memory, add_quiet, build_options, choices, path
 
 NAME, HELP = "compile", "compile a model into a library for a device"
 
@@ -24,6 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--name", metavar="NAME", help="name of the model in C; default: from the file's name")
     add_build_options(parser)
+    add_memory(parser)
     parser.add_argument("--emit", default="both", metavar="FORM", help=f"{choices('emit')}; default: both")
     parser.add_argument("--verify", action="store_true", help="run the result on the simulator and compare every byte")
     add_quiet(parser)
@@ -43,7 +44,8 @@ def execute(options: argparse.Namespace) -> bool:
     if options.verify and options.emit == "c":
         raise TargetError("--verify runs the object form, and --emit c makes none. Use --emit lib or --emit both.")
     model = load(options.model, name=options.name)
-    library = build(model, options.target, emit=options.emit, **build_options(options))
+    memory = options.memory or "zero-wait"
+    library = build(model, options.target, emit=options.emit, memory=memory, **build_options(options))
     if options.verify:
         result = verify(model, library)
         found = f"{result.differing} of {result.compared} output bytes differ over {result.samples} inputs"

@@ -25,6 +25,7 @@ def execute(options: argparse.Namespace) -> bool:
     check_folder(Path(options.output))
 
     from tvm_tinyml.api import build
+    from tvm_tinyml.caveat import caveat
     from tvm_tinyml.demo import digits
     from tvm_tinyml.frontend import load
 
@@ -38,12 +39,13 @@ def execute(options: argparse.Namespace) -> bool:
     library.write(options.output)
     ram, flash = library.metadata["ram_bytes"], library.metadata["flash_bytes"]
     print(f"accuracy      {right} of {len(labels)} right, {100 * right / len(labels):.1f} %")
-    print(f"instructions  {profile.instructions:,} an inference, {library.metadata['macs']:,} multiply-accumulates")
+    print(f"cycles        {profile.cycles:,} an inference, memory {profile.memory}")
+    print(f"instructions  {profile.instructions:,}, {library.metadata['macs']:,} multiply-accumulates")
     print(f"RAM           {ram['total']:,} bytes: workspace {ram['workspace']:,}, stack {ram['stack']:,}")
     print(f"flash         {flash['total']:,} bytes: weights {flash['weights']:,}, code {flash['code']:,}")
     print(f"files         {options.output}/include/tvmgen_digits.h    the interface")
     print(f"              {options.output}/lib/libtvmgen_digits.a     link this, or")
     print(f"              {options.output}/src/                       build this")
     print(f"              {options.output}/report.html                open this")
-    print("Instructions are counted on a simulator. They are not cycles, and no board was measured.")
+    print(caveat(profile.target.split("+")[0]))
     return True

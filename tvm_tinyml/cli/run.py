@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 
 from tvm_tinyml.cli.common import path
+from tvm_tinyml.device.engines import DEVICES
 
 NAME, HELP = "run", "run a compiled library on arrays"
 
@@ -22,7 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="one array for each input, under its name (a single one may have any); a dimension in front is samples",
     )
     parser.add_argument("--output", metavar="Y.npz", type=path, help="file to write; default: print the outputs")
-    parser.add_argument("--on", default="sim", metavar="DEVICE", help="sim")
+    parser.add_argument("--on", default="sim", metavar="DEVICE", help=f"{' | '.join(DEVICES)}; default: sim")
 
 
 def execute(options: argparse.Namespace) -> bool:

@@ -1,4 +1,4 @@
-"""``tvm-tinyml targets``."""
+"""``tvm-tinyml targets``: what ``--target`` and ``--memory`` take."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import argparse
 
 from tvm_tinyml.tables import table
 
-NAME, HELP = "targets", "list the targets and what each can do"
+NAME, HELP = "targets", "list the targets, and the memories that they can be simulated with"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -14,7 +14,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def execute(_options: argparse.Namespace) -> bool:
-    """Print the table."""
+    """Print both tables."""
+    from tvm_tinyml.device.timing import load_memory, memory_names
     from tvm_tinyml.targets.cortex_m.cores import CORES
 
     rows = [
@@ -22,4 +23,6 @@ def execute(_options: argparse.Namespace) -> bool:
         for core in CORES.values()
     ]
     print(table(("target", "may lack", "core"), rows))
+    print()
+    print(table(("memory", "what it is"), [(name, load_memory(name).summary) for name in memory_names()]))
     return True

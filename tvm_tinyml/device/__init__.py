@@ -4,6 +4,7 @@ from tvm_tinyml.device.archive import read_archive, write_archive
 from tvm_tinyml.device.assembler import assemble
 from tvm_tinyml.device.elf import ElfObject, ObjectSize
 from tvm_tinyml.device.engine import BudgetError, EdgeProfile, Engine, FaultError
+from tvm_tinyml.device.measure import KernelBench, KernelCall, Measurement, MismatchError, Operand, Role
 from tvm_tinyml.device.simulator import CallResult, Simulator
 from tvm_tinyml.device.strip import strip
 
@@ -14,7 +15,13 @@ __all__ = [
     "ElfObject",
     "Engine",
     "FaultError",
+    "KernelBench",
+    "KernelCall",
+    "Measurement",
+    "MismatchError",
     "ObjectSize",
+    "Operand",
+    "Role",
     "Simulator",
     "assemble",
     "read_archive",

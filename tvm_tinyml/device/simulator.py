@@ -97,6 +97,7 @@ class Simulator:
         self._image: Image | None = None
         self._allocations: list[Allocation] = []
         self._next_free = self._memory.ram.origin
+        self._flash_end = 0
 
     @property
     def core(self) -> str:
@@ -124,6 +125,7 @@ class Simulator:
         parsed = [ElfObject.parse(data, f"object {i}") for i, data in enumerate(objects)]
         self._image = link([*parsed, *runtime.supplements(parsed)], self._memory)
         self._engine.load(self._image)
+        self._flash_end = 0
         self._forget_allocations()
 
     def reset_ram(self) -> None:
@@ -164,6 +166,26 @@ class Simulator:
         self._engine.write(address - GUARD_BYTES, _GUARD + bytes([_POISON]) * size_bytes + _GUARD)
         self._allocations.append(Allocation(address, size_bytes))
         self._next_free = end
+        return address
+
+    def place_constant(self, data: bytes, *, alignment: int = 16) -> int:
+        """Put data into flash behind the loaded program; it lasts until ``load``.
+
+        Returns
+        -------
+        Its address, a multiple of ``alignment``.
+
+        Raises
+        ------
+        DeviceError : flash is full, or nothing is loaded.
+        """
+        end = max(self._flash_end, self._loaded().flash_end)
+        address = -(-end // alignment) * alignment
+        if address + len(data) > self._memory.flash.end:
+            free = max(0, self._memory.flash.end - address)
+            raise DeviceError(f"cannot place {len(data)} bytes of constants in flash: {free} are free")
+        self._engine.write(address, data)
+        self._flash_end = address + len(data)
         return address
 
     def write(self, address: int, data: bytes) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
@@ -24,6 +25,7 @@ class Cycles:
 
     by_function : as ``CallResult.instructions_by_symbol``; adds up to ``total``.
     by_class : class of instructions -> cycles; with ``stalls`` it adds up to ``total``.
+    instructions : class of instructions -> how many were executed.
     stalls : what comes on top of the instructions: ``unaligned`` accesses, flash read for ``code`` and ``constants``,
         mispredicted ``branches``.
     """
@@ -34,7 +36,13 @@ class Cycles:
     model: str
     by_function: Mapping[str, int] = field(repr=False)
     by_class: Mapping[str, int] = field(repr=False)
+    instructions: Mapping[str, int] = field(repr=False)
     stalls: Mapping[str, int]
+
+    @property
+    def flash_stall_cycles(self) -> int:
+        """Cycles in which the core waits for code or constants from flash."""
+        return self.stalls.get("code", 0) + self.stalls.get("constants", 0)
 
 
 def count_cycles(
@@ -72,6 +80,7 @@ def count_cycles(
         model=MODEL_VERSION,
         by_function=dict(sorted(count.functions.items())),
         by_class=dict(sorted(count.classes.items())),
+        instructions=dict(sorted(count.executed().items())),
         stalls={name: cycles for name, cycles in sorted(count.stalls.items()) if cycles},
     )
 
@@ -98,6 +107,14 @@ class _Count:
         self.functions: dict[str, int] = {}
         self.classes: dict[str, int] = {}
         self.stalls: dict[str, int] = {}
+
+    def executed(self) -> Counter[str]:
+        """How many instructions of each class were executed."""
+        executed: Counter[str] = Counter()
+        for code, count in zip(self.code, self.executions, strict=True):
+            for instruction in code:
+                executed[instruction.kind] += count
+        return executed
 
     def add_edges(self) -> None:
         cycles = self.core.pipeline.cycles

@@ -27,11 +27,13 @@ class CoreTiming:
     pipeline : computes the time of a sequence.
     unaligned : more cycles for an access, by ``Event`` in lower case; empty if the core refuses such accesses.
     mispredicted : cycles lost by a conditional branch that goes the other way than predicted.
+    error_percent : how far whole programs may be off, by what was compared with boards; None if nothing was.
     """
 
     pipeline: SingleIssue | DualIssue
     unaligned: Mapping[str, int]
     mispredicted: int
+    error_percent: int | None
 
 
 def core_names() -> list[str]:
@@ -68,9 +70,10 @@ def load_core(name: str | Path) -> CoreTiming:
         pipeline = DualIssue(core, issues, units, rules, narrow, partners)
     else:
         raise DeviceError(f"{entry.where}: model '{model}' is neither 'single-issue' nor 'dual-issue'")
+    error_percent = entry.number("error_percent", 0) or None
     entry.close()
     unaligned = {name: cycles for name, cycles in rules.items() if name in _UNALIGNED}
-    return CoreTiming(pipeline, unaligned, rules.get("mispredicted", 0))
+    return CoreTiming(pipeline, unaligned, rules.get("mispredicted", 0), error_percent)
 
 
 def _costs(entry: Entry) -> dict[str, Cost]:
