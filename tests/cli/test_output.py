@@ -22,8 +22,23 @@ from benchmarks.tflite_builder import TFLiteBuilder
 from tests.cli.conftest import Refused, Run, content
 from tests.library.builds import library, model
 from tvm_tinyml import Library, api, benchmark, demo, verification
+from tvm_tinyml.benchmark import bench
 from tvm_tinyml.cli import main
 from tvm_tinyml.device import ElfObject
+from tvm_tinyml.device.timing import MODEL_VERSION
+
+SLOW_MEMORY = """
+summary = "a serial flash"
+clock_hz = 1_000_000
+source = "made up for tests"
+
+[data]
+line_bytes = 16
+lines = 1
+miss_cycles = 40
+next_miss_cycles = 40
+source = "made up for tests"
+"""
 
 COMPILE = ("compile", "small.tflite", "--target", "cortex-m4", "-o")
 
@@ -81,19 +96,52 @@ def test_inspect_shows_layers_and_what_integers_mean(cli: Run) -> None:
 
 def test_targets_are_those_that_compile_takes(cli: Run) -> None:
     out = cli("targets").out
-    names = [line.split()[0] for line in out.splitlines()[1:]]
-    assert names == ["cortex-m0plus", "cortex-m3", "cortex-m4", "cortex-m7", "cortex-m33"]
+    targets, memories = ([line.split()[0] for line in part.splitlines()[1:]] for part in out.split("\n\n"))
+    assert targets == ["cortex-m0plus", "cortex-m3", "cortex-m4", "cortex-m7", "cortex-m33"]
+    assert memories == ["l4r5zi-120", "nrf5340-128", "zero-wait"]
     assert "+nodsp +nofp" in out
 
 
 @pytest.mark.usefixtures("here")
-def test_bench_prints_every_layer_and_that_instructions_are_not_cycles(cli: Run) -> None:
+def test_bench_prints_every_layer_and_that_cycles_are_an_estimate(cli: Run) -> None:
     outcome = cli("bench", "small.tflite", "--target", "cortex-m0plus")
     assert outcome.code == 0
     for layer in library("small", "cortex-m0plus").metadata["layers"]:
         assert f"\n{layer['name']} " in outcome.out
     assert "reference     0 of 60 output bytes differ from tflite\n" in outcome.out
-    assert outcome.out.endswith("They are not cycles, and no board was measured.\n")
+    assert "small on cortex-m0plus, memory zero-wait, simulated\n" in outcome.out
+    assert outcome.out.endswith(
+        f"Cycles are an estimate of timing model {MODEL_VERSION} for cortex-m0plus (never compared with a board); no "
+        "board was measured. See docs/cycle-model.md.\n"
+    )
+
+
+@pytest.mark.usefixtures("here")
+def test_bench_with_a_boards_memory_shows_the_time_and_what_its_flash_costs(cli: Run) -> None:
+    outcome = cli("bench", "small.tflite", "--target", "cortex-m4", "--memory", "l4r5zi-120")
+    figures = bench(library("small"), memory="l4r5zi-120")
+    milliseconds = f"{figures['cycles'] / 120_000:.2f} ms at 120 MHz"
+    assert f"{figures['cycles']:,}, " in outcome.out
+    assert f"{milliseconds}, {figures['flash_stall_cycles']:,} of them flash\n" in outcome.out
+    assert "flash waits\n" in outcome.out
+    assert "(trust it to 15 %)" in outcome.out
+
+
+def test_bench_takes_a_memory_that_a_file_describes(here: Path, cli: Run) -> None:
+    (here / "slow.toml").write_text(SLOW_MEMORY)
+    by_name = json.loads(cli("bench", "out", "--memory", "zero-wait", "--json", "-").out)
+    by_file = json.loads(cli("bench", "out", "--memory", "slow.toml", "--json", "-").out)
+    assert (by_file["memory"], by_file["clock_hz"]) == ("slow", 1_000_000)
+    assert by_file["cycles"] == by_name["cycles"] + by_file["flash_stall_cycles"] > by_name["cycles"]
+    compiled = cli("compile", "small.tflite", "--target", "cortex-m4", "-o", "slow", "--memory", "slow.toml")
+    assert compiled.code == 0
+    assert json.loads(cli("bench", "slow", "--json", "-").out) == by_file
+
+
+@pytest.mark.usefixtures("here")
+def test_a_memory_that_is_not_known_is_refused_with_a_hint(refused: Refused) -> None:
+    assert "no memory named 'l4r5zi'. Did you mean 'l4r5zi-120'?" in refused("bench", "out", "--memory", "l4r5zi")
+    assert "cannot read the memory" in refused("bench", "out", "--memory", "missing.toml")
 
 
 @pytest.mark.usefixtures("here")

@@ -17,6 +17,7 @@ import tvm_tinyml as tinyml
 from tests.compile.toolchains import need
 from tests.library.builds import library, model, network
 from tvm_tinyml.benchmark import bench
+from tvm_tinyml.device.timing import GROUPS, MODEL_VERSION
 from tvm_tinyml.samples import xorshift_bytes
 from tvm_tinyml.session import Session
 
@@ -25,16 +26,16 @@ KEYS = {
     "target": str,
     "memory": str,
     "on": str,
-    "model_version": (str, type(None)),
+    "model_version": str,
     "macs": int,
     "macs_executed": int,
-    "cycles": (int, type(None)),
+    "cycles": int,
     "instructions": int,
     "ram_bytes": {"workspace": int, "stack": int, "static": int, "total": int},
     "flash_bytes": {"weights": int, "code": int, "total": int},
     "reference": {"name": str, "differing": int, "of": int},
     "kernels": {"total": int, "tuned": int},
-    "layers": [{"name": str, "op": str, "macs": int, "cycles": (int, type(None)), "instructions": int}],
+    "layers": [{"name": str, "op": str, "macs": int, "cycles": int, "instructions": int}],
 }
 NEED_A_RUN = {"memory", "on", "model_version", "macs_executed", "cycles", "instructions", "reference"}
 
@@ -54,11 +55,10 @@ def check_keys(value: Any, keys: Any, where: str = "") -> None:
             assert isinstance(value, keys), f"{where} is {value!r}"
 
 
-def test_a_benchmark_has_the_fixed_keys_and_no_cycles_as_long_as_nothing_counts_them() -> None:
+def test_a_benchmark_has_the_fixed_keys() -> None:
     figures = bench(library("kws"), model("kws"))
     check_keys(json.loads(json.dumps(figures)), KEYS)
-    assert (figures["memory"], figures["on"], figures["model_version"]) == ("zero-wait", "sim", None)
-    assert {figures["cycles"], *(layer["cycles"] for layer in figures["layers"])} == {None}
+    assert (figures["memory"], figures["on"], figures["model_version"]) == ("zero-wait", "sim", MODEL_VERSION)
     assert figures["reference"] == {"name": "tflite", "differing": 0, "of": 12}
     assert figures["macs"] == network("kws").macs == 2_656_768
     assert figures["stack_bytes_measured"] <= figures["ram_bytes"]["stack"]
@@ -135,9 +135,43 @@ def test_a_written_library_is_read_back_equal(tmp_path: Path) -> None:
 def test_layers_add_up_to_the_whole() -> None:
     for name, target in (("kws", "cortex-m4"), ("kws", "cortex-m0plus"), ("ad", "cortex-m4"), ("through", "cortex-m4")):
         profile = library(name, target).profile()
-        layers = sum(layer.instructions for layer in profile.layers)
         limit = 0.5 if name == "through" else 0.98  # in a tiny network the calls and copies weigh
-        assert limit * profile.instructions <= layers <= profile.instructions
+        for whole, parts in (
+            (profile.instructions, [layer.instructions for layer in profile.layers]),
+            (profile.cycles, [layer.cycles for layer in profile.layers]),
+        ):
+            assert limit * whole <= sum(parts) <= whole
+
+
+def test_groups_of_instructions_add_up_to_a_layer() -> None:
+    for layer in library("kws").profile().layers:
+        assert tuple(layer.instructions_by_group) == GROUPS
+        assert sum(layer.instructions_by_group.values()) == layer.instructions
+    convolutions = [layer for layer in library("kws").profile().layers if layer.op == "conv2d"]
+    for layer in convolutions:
+        shares = layer.instructions_by_group
+        assert min(shares["load"], shares["multiply"], shares["widen"]) > layer.instructions // 10
+        assert layer.macs <= 2 * shares["multiply"] + layer.instructions // 100  # SMLAD does two at once
+
+
+def test_flash_that_waits_costs_what_the_profile_says() -> None:
+    quick, slow = (library("ad").profile(memory=memory) for memory in ("zero-wait", "l4r5zi-120"))
+    assert (quick.memory, quick.clock_hz, quick.flash_stall_cycles) == ("zero-wait", None, 0)
+    assert (slow.memory, slow.clock_hz) == ("l4r5zi-120", 120_000_000)
+    assert slow.cycles == quick.cycles + slow.flash_stall_cycles
+    # Every constant is read once, in lines of 8 bytes at 6 cycles each.
+    constants = library("ad").metadata["flash_bytes"]["weights"]
+    assert slow.flash_stall_cycles == pytest.approx(constants / 8 * 6, rel=0.02)
+    for before, after in zip(quick.layers, slow.layers, strict=True):
+        assert after.cycles == before.cycles + after.flash_stall_cycles
+    in_ram = library("ad", weights="ram").profile(memory="l4r5zi-120")
+    assert in_ram.flash_stall_cycles < slow.flash_stall_cycles / 20
+
+
+def test_a_library_is_profiled_with_the_memory_that_it_was_built_for() -> None:
+    built = library("small", memory="l4r5zi-120")
+    assert built.profile() == library("small").profile(memory="l4r5zi-120")
+    assert built.profile(memory="zero-wait") == library("small").profile()
 
 
 @pytest.mark.parametrize(("name", "io"), [("kws", "caller"), ("kws", "workspace"), ("through", "caller")])
@@ -147,12 +181,13 @@ def test_called_layer_by_layer_a_network_does_one_inference(name: str, io: str) 
     first, second = (network(name).random_inputs(seed) for seed in (5, 6))
     session = Session(built.metadata, built.objects)
     session.run(first)
-    counts = session.run_layers(second)
+    calls = session.run_layers(second)
     for output, expected in zip(session.outputs(), network(name).run(second), strict=True):
         np.testing.assert_array_equal(output, expected)
     whole = session.run(second).call.instructions
     session.close()
-    assert len(counts) == len(built.metadata["layers"])
+    counts = [call.instructions if call else 0 for call in calls]
+    assert [call is None for call in calls] == [layer["kernel"] is None for layer in built.metadata["layers"]]
     if name == "kws":
         assert sum(counts) == pytest.approx(whole, rel=0.0005)
     assert [layer.instructions for layer in built.profile(second[0]).layers] == counts

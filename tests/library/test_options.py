@@ -44,10 +44,17 @@ def test_no_option_changes_a_byte(name: str, options: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize(
     ("option", "value"),
-    [("goal", "flash"), ("io", "workspace"), ("weights", "ram"), ("emit", "c")],
+    [("goal", "flash"), ("io", "workspace"), ("weights", "ram"), ("emit", "c"), ("memory", "l4r5zi-120")],
 )
 def test_options_are_recorded(option: str, value: str) -> None:
-    defaults = {"goal": "balanced", "io": "caller", "weights": "flash", "emit": "both", "disabled_passes": []}
+    defaults = {
+        "goal": "balanced",
+        "io": "caller",
+        "weights": "flash",
+        "emit": "both",
+        "memory": "zero-wait",
+        "disabled_passes": [],
+    }
     assert tinyml.build(model("small")).metadata["options"] == defaults
     assert library("small", **{"emit": "both", option: value}).metadata["options"] == {**defaults, option: value}
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from tvm_tinyml.device import runtime
 from tvm_tinyml.device.elf import ElfObject
-from tvm_tinyml.device.engine import EdgeProfile, Engine, instruction_offsets
+from tvm_tinyml.device.engine import EdgeProfile, Engine, FaultError, instruction_offsets
 from tvm_tinyml.device.loader import Image, link
 from tvm_tinyml.device.timing import Cycles, MemoryTiming, count_cycles, load_core, load_memory
 from tvm_tinyml.errors import DeviceError
@@ -258,7 +258,12 @@ class Simulator:
         self._engine.write(stack.origin, self._paint.tobytes())
         self._engine.write(stack_pointer, on_stack)
         watch = timing.watch(self._memory) if timing else None
-        run = self._engine.run(entry, words[:4], stack_pointer, budget, watch)
+        try:
+            run = self._engine.run(entry, words[:4], stack_pointer, budget, watch)
+        except FaultError as error:
+            if symbol not in str(error):  # such as a jump to nowhere, which leaves no trace of its origin
+                error.args = (f"{error}; '{symbol}' was called",)
+            raise
         cycles = None
         if timing is not None:
             assert run.events is not None, "an engine that is told to watch returns what it saw"
