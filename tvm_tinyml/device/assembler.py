@@ -15,6 +15,8 @@ _TRIPLES = {
     "cortex-m4": "thumbv7em-none-eabihf",
     "cortex-m7": "thumbv7em-none-eabihf",
     "cortex-m33": "thumbv8m.main-none-eabihf",
+    "cortex-m55": "thumbv8.1m.main-none-eabihf",
+    "cortex-m85": "thumbv8.1m.main-none-eabihf",
 }
 _CARRIER = "tinyml_assembler_carrier"
 
@@ -28,7 +30,7 @@ def assemble(source: str, core: str = "cortex-m0plus") -> bytes:
     Parameters
     ----------
     source : lines in unified syntax, Thumb. Name a section first; what stands in ``.text`` itself is dropped.
-    core : cortex-m0plus, cortex-m3, cortex-m4, cortex-m7 or cortex-m33; decides which instructions are legal.
+    core : cortex-m0plus, -m3, -m4, -m7, -m33, -m55 or -m85; decides which instructions are legal.
 
     Raises
     ------
