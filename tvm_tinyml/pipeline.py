@@ -33,6 +33,11 @@ def compile_model(model: Model, target: Target, options: BuildOptions) -> Librar
     ------
     ModelError : the model is not fully quantized.
     """
+    return package(lower_model(model, target, options), target, options)
+
+
+def lower_model(model: Model, target: Target, options: BuildOptions) -> Program:
+    """Turn a model into kernels and a list of calls over planned memory: all of a compile but writing it out."""
     steps = tvm.transform.Sequential(
         [
             # 1. graph: canonical QDQ in, integer operators out
@@ -52,13 +57,11 @@ def compile_model(model: Model, target: Target, options: BuildOptions) -> Librar
     with tvm.transform.PassContext(opt_level=3, disabled_pass=list(options.disabled_passes)):
         lowered = steps(model.module)
     # 5. memory: a flat list of calls, every tensor with an offset
-    program = flatten(lowered, model, io_in_workspace=options.io == "workspace")
-    # 6. code and its description
-    return package(program, target, options)
+    return flatten(lowered, model, io_in_workspace=options.io == "workspace")
 
 
 def package(program: Program, target: Target, options: BuildOptions) -> Library:
-    """Write a program out in the forms that the options ask for."""
+    """Write a program out in the forms that the options ask for: code and its description."""
     in_ram = options.weights == "ram"
     kernels = strip(compile_kernels(program.functions, target))
     main = strip(compile_ir(main_ir(program, weights_in_ram=in_ram), target))
