@@ -32,8 +32,10 @@ class Entry:
             raise DeviceError(f"{self.where}: {key} = {value!r} should be a text")
         return value
 
-    def texts(self, key: str) -> tuple[str, ...]:
-        """Take a list of texts."""
+    def texts(self, key: str, default: tuple[str, ...] | None = None) -> tuple[str, ...]:
+        """Take a list of texts, or the default if there is none."""
+        if default is not None and key not in self._values:
+            return default
         value = self._take(key)
         if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
             raise DeviceError(f"{self.where}: {key} = {value!r} should be a list of texts")

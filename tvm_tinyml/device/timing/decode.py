@@ -7,6 +7,8 @@ from functools import cache, lru_cache
 from types import ModuleType
 from typing import Any
 
+from tvm_tinyml.device.timing.helium import GENERAL, PREDICATE, VECTOR, Decoded
+from tvm_tinyml.device.timing.helium import decode as decode_helium
 from tvm_tinyml.errors import DeviceError
 
 _CONDITIONS = "eq ne hs lo mi pl vs vc hi ls ge lt gt le".split()
@@ -42,14 +44,14 @@ _MNEMONICS = {
     "branch_register": "bx",
     "table_branch": "tbb tbh",
     "if_then": "it itt ite ittt itte itet itee itttt ittte ittet ittee itett itete iteet iteee",
-    "hint": "nop yield sev pld pli",
+    "hint": "nop hint yield sev pld pli",
     "system": "mrs msr dmb dsb isb cpsie cpsid",
     "float_add": "vadd vsub vabs vneg vcmp vcmpe vmaxnm vminnm vseleq vselge vselgt vselvs",
     "float_multiply": "vmul vnmul",
     "float_multiply_add": "vmla vmls vnmla vnmls vfma vfms vfnma vfnms",
     "float_divide": "vdiv vsqrt",
     "float_convert": "vcvt vcvtr vcvta vcvtn vcvtp vcvtm vcvtb vcvtt vrinta vrintn vrintp vrintm vrintr vrintx vrintz",
-    "float_move": "vmov",
+    "float_move": "vmov vmovx vins",
     "float_system": "vmrs vmsr",
     "float_load": "vldr",
     "float_store": "vstr",
@@ -93,6 +95,8 @@ class Instruction:
     jumps : it writes the program counter, whatever its class.
     conditional : a branch that may fall through by itself; an IT block may make any instruction conditional.
     offset_register : the address has an index in a register.
+    offsets : vector registers that form an address.
+    scalars : general registers that an instruction of Helium computes with.
     """
 
     text: str
@@ -107,10 +111,17 @@ class Instruction:
     jumps: bool
     conditional: bool
     offset_register: bool
+    offsets: frozenset[int] = frozenset()
+    scalars: frozenset[int] = frozenset()
 
 
-def decode(code: bytes, address: int) -> tuple[Instruction, ...]:
-    """Decode a stretch of Thumb code; ``address`` is only used to tell where an error is.
+def decode(code: bytes, address: int, *, helium: bool = False) -> tuple[Instruction, ...]:
+    """Decode a stretch of Thumb code.
+
+    Parameters
+    ----------
+    address : only used to tell where an error is.
+    helium : the core has what Armv8.1-M adds; where that gives a meaning to bits, they have no older one.
 
     Raises
     ------
@@ -120,7 +131,7 @@ def decode(code: bytes, address: int) -> tuple[Instruction, ...]:
     offset = 0
     while offset < len(code):
         size = 4 if code[offset + 1] >> 3 >= 0b11101 else 2
-        instruction = _decode_one(code[offset : offset + size])
+        instruction = _decode_one(code[offset : offset + size], helium)
         if isinstance(instruction, str):
             raise DeviceError(
                 f"the timing model does not know the instruction at {address + offset:#010x}: {instruction}"
@@ -131,9 +142,14 @@ def decode(code: bytes, address: int) -> tuple[Instruction, ...]:
 
 
 @lru_cache(maxsize=1 << 16)
-def _decode_one(code: bytes) -> Instruction | str:
+def _decode_one(code: bytes, helium: bool) -> Instruction | str:
     """One instruction as if outside of an IT block, or a description of one that is unknown."""
     capstone, decoder = _capstone()
+    if helium and len(code) == 4:
+        word = int.from_bytes(code[:2], "little") << 16 | int.from_bytes(code[2:], "little")
+        added = decode_helium(word)
+        if added:
+            return _added_instruction(added)
     found = next(decoder.disasm(code, 0), None)
     halfwords = " ".join(f"{int.from_bytes(code[i : i + 2], 'little'):04x}" for i in range(0, len(code), 2))
     if found is None or found.size != len(code):
@@ -186,6 +202,29 @@ def _instruction(found: Any, name: str, kind: str, text: str, arm: ModuleType) -
         conditional=kind == "branch" and name != "b",
         offset_register=any(m.index for m in memory),
     )
+
+
+def _added_instruction(added: Decoded) -> Instruction:
+    numbers = _numbers()
+    roles = {role: frozenset(numbers[name] for name in names) for role, names in added.roles.items()}
+    return Instruction(
+        text=f"{added.name} {', '.join(added.registers)}".strip(),
+        kind=added.kind,
+        size_bytes=4,
+        registers=1,
+        jumps=False,
+        conditional=False,
+        offset_register=False,
+        **roles,
+    )
+
+
+@cache
+def _numbers() -> dict[str, int]:
+    """Name of a register -> its number in capstone, which has none for the predicates."""
+    arm = _capstone()[0].arm
+    names = (*GENERAL, *VECTOR)
+    return {name: getattr(arm, f"ARM_REG_{name.upper()}") for name in names} | {PREDICATE: -1}
 
 
 def _is_double(register: int, arm: ModuleType) -> bool:
