@@ -1,8 +1,9 @@
 """Relax passes of tvm_tinyml, one per file."""
 
+from tvm_tinyml.passes.apply_recipes import ApplyRecipes
 from tvm_tinyml.passes.fold_quantization import FoldQuantization
 from tvm_tinyml.passes.lower_to_kernels import LowerToKernels
 from tvm_tinyml.passes.resize_to_gather import ResizeToGather
 from tvm_tinyml.passes.split_padding import SplitPadding
 
-__all__ = ["FoldQuantization", "LowerToKernels", "ResizeToGather", "SplitPadding"]
+__all__ = ["ApplyRecipes", "FoldQuantization", "LowerToKernels", "ResizeToGather", "SplitPadding"]

@@ -9,9 +9,9 @@ from tvm.ir.transform import PassContext
 from tvm.relax.expr_functor import PyExprMutator, mutator
 
 from tvm_tinyml.passes.callable_pass import CallablePass
-from tvm_tinyml.passes.integer_ops import attributes_of, shape_of
+from tvm_tinyml.passes.integer_ops import attributes_of
 from tvm_tinyml.passes.kernels import KernelTraits, contraction, elementwise, movement, reduction
-from tvm_tinyml.passes.kernels.kernel import Lowering
+from tvm_tinyml.passes.kernels.kernel import Lowering, call_kernel
 
 LOWERINGS: dict[str, Lowering] = {
     "tinyml.conv2d": contraction.conv2d,
@@ -64,12 +64,4 @@ class _Rewriter(PyExprMutator):  # type: ignore[misc]
         if lowering is None:
             return call
         kernel = lowering(call.args, attributes_of(call), self._traits)
-        func = kernel.func.without_attr("global_symbol") if kernel.func.attrs else kernel.func
-        func = func.with_attr({"tinyml.kind": kernel.kind, "tinyml.macs": kernel.macs})
-        callee = self.builder_.add_func(func, kernel.kind)
-        result = func.params[-1]
-        out_type = relax.TensorType([int(i) for i in result.shape], str(result.dtype))
-        arguments = [self.builder_.normalize(argument) for argument in kernel.arguments]
-        output = self.builder_.emit(relax.op.call_tir(callee, arguments, out_type), kernel.kind)
-        shape = shape_of(call)
-        return output if [int(i) for i in result.shape] == shape else relax.op.reshape(output, shape)
+        return call_kernel(self.builder_, kernel, call)

@@ -37,6 +37,8 @@ class ApplySchedules:
         return IRModule({v: self._schedule(f) if isinstance(f, tirx.PrimFunc) else f for v, f in functions})
 
     def _schedule(self, func: tirx.PrimFunc) -> tirx.PrimFunc:
+        if func.attrs.get("tinyml.schedule"):
+            return func  # a recipe has its own order
         for rule in self._rules:
             schedule = rule.apply(func)
             if schedule is not None:

@@ -52,10 +52,19 @@ def _kernels(program: Program) -> str:
     bodies = {name: (parameters, body) for name, parameters, body in _DEFINITION.findall(text)}
     missing = set(program.kernels) ^ set(bodies)
     assert not missing, f"each kernel has one definition: {missing}"
-    return "\n".join(
+    kernels = [
         f"static void {name}({_parameters(bodies[name][0], inputs[name])}) {{\n{bodies[name][1]}}}\n"
         for name in program.kernels
-    )
+    ]
+    return "\n".join([*_microkernels(program), *kernels])
+
+
+def _microkernels(program: Program) -> list[str]:
+    """Return the definitions of the microkernels that the kernels call, each once."""
+    used: dict[str, str] = {}
+    for func in program.functions.functions.values():
+        used |= {str(name): str(text) for name, text in (func.attrs.get("tinyml.c") or {}).items()}
+    return [used[name] for name in sorted(used)]
 
 
 def _parameters(text: str, inputs: int) -> str:

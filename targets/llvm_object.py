@@ -29,8 +29,10 @@ def compile_kernels(kernels: IRModule, target: Target) -> bytes:
     """Compile lowered kernels to one relocatable object; each keeps its ``global_symbol``."""
     machine = tvm.target.Target(dict(target.llvm))
     finished = finish(kernels, machine)
-    helpers = tvm.ir.StringImm(helper_ir(target))
-    with_helpers = IRModule({var: _import_ir(func, helpers) for var, func in finished.functions.items()})
+    texts = [_assembly(finished) + helper_ir(target), *[helper_ir(target)] * (len(finished.functions) - 1)]
+    with_helpers = IRModule(
+        {v: _import_ir(f, tvm.ir.StringImm(t)) for (v, f), t in zip(finished.functions.items(), texts, strict=True)}
+    )
     return _object_bytes(tvm.get_global_func("target.build.llvm")(with_helpers, machine))
 
 
@@ -50,6 +52,15 @@ def compile_ir(text: str, target: Target) -> bytes:
         path = Path(folder, "module.ll")
         path.write_text(module, encoding="ascii")
         return _object_bytes(tvm.runtime.load_module(str(path)))
+
+
+def _assembly(kernels: IRModule) -> str:
+    """Return the microkernels that functions call, as IR text; their symbols are local to the object."""
+    used: dict[str, str] = {}
+    for func in kernels.functions.values():
+        used |= {str(name): str(text) for name, text in (func.attrs.get("tinyml.assembly") or {}).items()}
+    lines = [line for name in sorted(used) for line in used[name].splitlines()]
+    return "".join(f'module asm "{line.replace(chr(34), chr(92) + "22")}"\n' for line in [".syntax unified", *lines])
 
 
 def _import_ir(func: tirx.PrimFunc, text: tvm.ir.StringImm) -> tirx.PrimFunc:

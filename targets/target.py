@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from tvm_tinyml.passes.apply_recipes import Recipes
 from tvm_tinyml.passes.kernels import KernelTraits
 from tvm_tinyml.schedules.rule import ScheduleRule
 
@@ -24,7 +25,8 @@ class Target:
     llvm : TVM's description of the target for LLVM objects.
     data_layout : LLVM's data layout of the target, for IR text.
     gcc_flags : what a user passes to gcc or clang to build the C form alike.
-    traits : what the kernels' definitions depend on.
+    recipes : kernels made of microkernels, by operator.
+    traits : what the other kernels' definitions depend on.
     rules : schedule rules in order of preference.
     small_rules : the same for the smallest code.
     helper_files : LLVM IR files with the bodies of the helpers.
@@ -37,6 +39,7 @@ class Target:
     llvm: Mapping[str, Any]
     data_layout: str
     gcc_flags: Sequence[str]
+    recipes: Recipes
     traits: KernelTraits
     rules: Sequence[ScheduleRule]
     small_rules: Sequence[ScheduleRule]

@@ -180,11 +180,16 @@ class _Epilogue:
 
 def largest_sum(weight: NDArray[np.generic], bias: NDArray[np.generic]) -> int:
     """Return the largest magnitude of a sum of int8 inputs times `weight` [O, ...] plus `bias` [O]."""
+    return int(largest_sums(weight, bias).max())
+
+
+def largest_sums(weight: NDArray[np.generic], bias: NDArray[np.generic]) -> NDArray[np.int64]:
+    """Return for each channel the largest magnitude of such a sum, [O]."""
     flat, start = weight.reshape(weight.shape[0], -1).astype(np.int64), bias.astype(np.int64)
     positive, negative = np.maximum(flat, 0).sum(axis=1), np.minimum(flat, 0).sum(axis=1)
     high = start + 127 * positive - 128 * negative
     low = start - 128 * positive + 127 * negative
-    return int(max(np.abs(high).max(), np.abs(low).max()))
+    return np.maximum(np.abs(high), np.abs(low))
 
 
 Product = Callable[[Indices, Indices, Expr], Expr]

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 from tvm import relax, te, tirx
 
-from tvm_tinyml.passes.integer_ops import Attributes
+from tvm_tinyml.passes.integer_ops import Attributes, shape_of
 
 
 @dataclass(frozen=True)
@@ -41,6 +42,26 @@ class Kernel:
     func: tirx.PrimFunc
     arguments: Sequence[relax.Expr]
     macs: int = 0
+
+
+class Recipe(Protocol):
+    """Makes kernels of the operators that meet its conditions."""
+
+    def lower(self, arguments: Sequence[relax.Expr], attributes: Attributes) -> Kernel | None:
+        """Return the kernel, or None when the recipe does not fit."""
+
+
+def call_kernel(builder: relax.BlockBuilder, kernel: Kernel, call: relax.Call) -> relax.Expr:
+    """Add a kernel to the module that `builder` makes, unless an equal one is there, and call it in place of `call`."""
+    func = kernel.func.without_attr("global_symbol") if kernel.func.attrs else kernel.func
+    func = func.with_attr({"tinyml.kind": kernel.kind, "tinyml.macs": kernel.macs})
+    callee = builder.add_func(func, kernel.kind)
+    result = func.params[-1]
+    out_type = relax.TensorType([int(i) for i in result.shape], str(result.dtype))
+    arguments = [builder.normalize(argument) for argument in kernel.arguments]
+    output = builder.emit(relax.op.call_tir(callee, arguments, out_type), kernel.kind)
+    shape = shape_of(call)
+    return output if [int(i) for i in result.shape] == shape else relax.op.reshape(output, shape)
 
 
 Lowering = Callable[[Sequence[relax.Expr], Attributes, KernelTraits], Kernel]

@@ -14,6 +14,7 @@ from tvm_tinyml.schedules.cortex_m import (
     SCALAR_SMALL_RULES,
 )
 from tvm_tinyml.targets.cortex_m.cores import CORES, Core
+from tvm_tinyml.targets.cortex_m.recipes import DSP_RECIPES
 from tvm_tinyml.targets.target import Target
 
 FLOAT_ABIS = ("hard", "softfp", "soft")
@@ -61,6 +62,7 @@ def cortex_m(name: str, float_abi: str | None = None) -> Target:
         llvm=_llvm(core, features, abi),
         data_layout=DATA_LAYOUT,
         gcc_flags=_gcc_flags(core, features, abi),
+        recipes=DSP_RECIPES if dsp and abi != "soft" else {},
         traits=KernelTraits(dot_length=4 if dsp else 1),
         rules=DSP_RULES if dsp else SCALAR_RULES if core.mainline else NARROW_RULES,
         small_rules=DSP_SMALL_RULES if dsp else SCALAR_SMALL_RULES,

@@ -39,6 +39,8 @@ static inline int32_t tinyml_saturate_s8(int32_t x) {
 #endif
 }
 
+static inline int32_t tinyml_bound(int32_t x, int32_t low, int32_t high) { return x < low ? low : x > high ? high : x; }
+
 static inline int32_t tinyml_leading_zeros(int32_t x) {
   int32_t zeros = 0;
   uint32_t rest = (uint32_t)x;

@@ -1,0 +1,54 @@
+"""Operators that a target has recipes for become kernels made of its microkernels."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import tvm
+from tvm import IRModule, relax
+from tvm.ir import Op
+from tvm.ir.transform import PassContext
+from tvm.relax.expr_functor import PyExprMutator, mutator
+
+from tvm_tinyml.passes.callable_pass import CallablePass
+from tvm_tinyml.passes.integer_ops import attributes_of
+from tvm_tinyml.passes.kernels.kernel import Recipe, call_kernel
+
+Recipes = Mapping[str, Sequence[Recipe]]
+"""Name of an operator -> recipes for it, in order of preference."""
+
+
+@tvm.transform.module_pass(opt_level=0, name="tinyml.ApplyRecipes")
+class ApplyRecipes(CallablePass):
+    """Replace each call of the integer dialect by `call_tir` of the kernel of the first recipe that takes it.
+
+    What no recipe takes stays as it is.
+
+    Parameters
+    ----------
+    recipes : a target's.
+    """
+
+    def __init__(self, recipes: Recipes) -> None:
+        self._recipes = recipes
+
+    def transform_module(self, mod: IRModule, _ctx: PassContext) -> IRModule:
+        """Return a new module with the kernels beside ``main``."""
+        rewriter = _Rewriter(mod, self._recipes)
+        rewriter.builder_.update_func(mod.get_global_var("main"), rewriter.visit_expr(mod["main"]))
+        return rewriter.builder_.get()
+
+
+@mutator
+class _Rewriter(PyExprMutator):  # type: ignore[misc]
+    def __init__(self, mod: IRModule, recipes: Recipes) -> None:
+        super().__init__(mod)
+        self._recipes = recipes
+
+    def visit_call_(self, call: relax.Call) -> relax.Expr:
+        call = self.visit_expr_post_order(call)
+        for recipe in self._recipes.get(call.op.name, ()) if isinstance(call.op, Op) else ():
+            kernel = recipe.lower(call.args, attributes_of(call))
+            if kernel is not None:
+                return call_kernel(self.builder_, kernel, call)
+        return call

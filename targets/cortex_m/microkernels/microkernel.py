@@ -1,0 +1,69 @@
+"""A function written as assembly by one of our generators, with a body in C that does the same anywhere."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+CONDITION = "defined(__GNUC__) && defined(__ARM_FEATURE_DSP) && defined(__ARM_FP)"
+"""When the C form takes the assembly: the compiler's own word (ACLE) that the core has what the generators use."""
+
+
+@dataclass(frozen=True)
+class Microkernel:
+    """The innermost loops of a kernel, with registers allocated by hand.
+
+    Attributes
+    ----------
+    name : everything that its code depends on, so that equal names mean equal code.
+    parameters : in C; arguments beyond the fourth are on the stack.
+    assembly : instructions in unified syntax, from the entry to the return.
+    portable : the body of the function in C99, without its braces.
+    """
+
+    name: str
+    parameters: Sequence[str]
+    assembly: Sequence[str]
+    portable: str
+
+    def as_assembly(self) -> str:
+        """Return the function in a section of its own; its symbol is local."""
+        head = (f'.section .text.{self.name},"ax",%progbits', ".p2align 2", f".type {self.name},%function")
+        tail = (f".size {self.name}, . - {self.name}",)
+        return "\n".join([*head, ".thumb_func", f"{self.name}:", *self.assembly, *tail, ""])
+
+    def as_c(self) -> str:
+        """Return the function as C: the same assembly where the compiler has the instructions, else the body in C."""
+        unused = ", ".join(f"{parameter} __attribute__((unused))" for parameter in self.parameters)
+        text = "\n".join(f'    "{line}\\n"' for line in self.assembly)
+        return (
+            f"#if {CONDITION}\n"
+            f"__attribute__((naked, noinline)) static void {self.name}({unused}) {{\n"
+            f"  __asm__ volatile(\n{text});\n}}\n"
+            f"#else\n"
+            f"static void {self.name}({', '.join(self.parameters)}) {{\n{self.portable}}}\n"
+            f"#endif\n"
+        )
+
+
+def texts(microkernels: Sequence[Microkernel]) -> dict[str, Mapping[str, str]]:
+    """Return the attributes by which a PrimFunc carries the microkernels that it calls, by name."""
+    return {
+        "tinyml.assembly": {m.name: m.as_assembly() for m in microkernels},
+        "tinyml.c": {m.name: m.as_c() for m in microkernels},
+    }
+
+
+def move(register: str, value: int) -> list[str]:
+    """Put a constant of 0 to 2**32 - 1 into a register."""
+    low, high = value & 0xFFFF, value >> 16 & 0xFFFF
+    return [f"movw {register}, #{low}", *([f"movt {register}, #{high}"] if high else [])]
+
+
+def add(register: str, source: str, value: int, spare: str) -> list[str]:
+    """Add a constant of -2**31 to 2**31 - 1; ``spare`` is overwritten when it does not fit an instruction."""
+    if value == 0:
+        return [] if register == source else [f"mov {register}, {source}"]
+    if abs(value) < 4096:
+        return [f"{'addw' if value > 0 else 'subw'} {register}, {source}, #{abs(value)}"]
+    return [*move(spare, value & 0xFFFF_FFFF), f"add {register}, {source}, {spare}"]

@@ -1,0 +1,166 @@
+"""Gather four pixels' windows from an NHWC image into the order that `gemm` reads: im2col and interleaving in one pass.
+
+Of four bytes of two pixels, two UXTB16 and a shift make a word of the products k and k + 2 and one of k + 1 and k + 3:
+the order of the products does not matter as long as the weights have it, too (`Window.order`). 24 instructions for 16
+bytes, once for all output channels.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tvm_tinyml.targets.cortex_m.microkernels.microkernel import Microkernel, add
+
+UNROLLED_GROUPS = 2
+"""Groups of four bytes in the body of the loop over a run."""
+
+_POINTERS = ("r1", "r2", "r3", "r4")
+_LOADED = ("r5", "r6", "r7", "r8")
+
+
+@dataclass(frozen=True)
+class Window:
+    """What an output pixel reads: rows x columns runs of ``run_bytes`` contiguous bytes.
+
+    Attributes
+    ----------
+    row_stride, column_stride : from a run to the next, in bytes.
+    """
+
+    rows: int
+    columns: int
+    run_bytes: int
+    row_stride: int
+    column_stride: int
+
+    @classmethod
+    def of(cls, rows: int, columns: int, run_bytes: int, row_stride: int, column_stride: int) -> Window:
+        """Return the window with runs as long as possible."""
+        if columns > 1 and column_stride == run_bytes:
+            columns, run_bytes = 1, columns * run_bytes
+        if rows > 1 and columns == 1 and row_stride == run_bytes:
+            rows, run_bytes = 1, rows * run_bytes
+        column_stride = column_stride if columns > 1 else run_bytes
+        return cls(rows, columns, run_bytes, row_stride if rows > 1 else columns * column_stride, column_stride)
+
+    @property
+    def runs(self) -> int:
+        """Number of runs."""
+        return self.rows * self.columns
+
+    @property
+    def products_of_run(self) -> int:
+        """Products that a run takes in the packed order: bytes left over in pairs, the last with a zero weight."""
+        return self.run_bytes + self.run_bytes % 2
+
+    @property
+    def products(self) -> int:
+        """Products of one output: the length of the packed reduction."""
+        return self.runs * self.products_of_run
+
+    def order_of_all(self) -> NDArray[np.int64]:
+        """Return for each product which weight it takes, of those in the order of the runs; -1 for a zero."""
+        order = self.order()
+        runs = np.arange(self.runs)[:, None] * self.run_bytes
+        return np.where(order < 0, -1, order + runs).ravel()
+
+    def order(self) -> NDArray[np.int64]:
+        """Return for each product of a run which byte of the run it is; -1 for a weight of zero."""
+        whole = self.run_bytes // 4 * 4
+        order = [base + k for base in range(0, whole, 4) for k in (0, 2, 1, 3)]
+        rest = list(range(whole, self.run_bytes))
+        return np.array([*order, *rest, *([-1] if len(rest) % 2 else [])])
+
+
+def pack_window(window: Window) -> Microkernel:
+    """Return the kernel that packs one tile of four pixels.
+
+    Its arguments: where to (aligned to 4 bytes), and the first byte of each pixel's window, aligned to nothing.
+    """
+    lines = ["push {r4-r11, lr}", "ldr r4, [sp, #36]"]
+    run = _run(window.run_bytes)
+    between_columns = window.column_stride - window.run_bytes
+    between_rows = window.row_stride - window.columns * window.column_stride
+    columns = [*run, *_advance(between_columns)]
+    if window.columns > 1:
+        columns = [f"mov r12, #{window.columns}", "2:", *columns, "subs r12, #1", "bne 2b"]
+    rows = [*columns, *_advance(between_rows)] if window.rows > 1 else columns
+    if window.rows > 1:
+        rows = [f"mov r11, #{window.rows}", "3:", *rows, "subs r11, #1", "bne 3b"]
+    numbers = (window.rows, window.columns, window.run_bytes, window.row_stride, window.column_stride)
+    return Microkernel(
+        name=f"tinyml_pack_{'_'.join(map(str, numbers))}",
+        parameters=("int8_t *to", *(f"const int8_t *x{i}" for i in range(4))),
+        assembly=[*lines, *rows, "pop {r4-r11, pc}"],
+        portable=_portable(window),
+    )
+
+
+def _run(run_bytes: int) -> list[str]:
+    groups, rest = divmod(run_bytes, 4)
+    lines: list[str] = []
+    turns, straight = divmod(groups, UNROLLED_GROUPS)
+    if turns > 1:
+        lines += [f"mov lr, #{turns}", ".p2align 2", "1:", *_four_bytes() * UNROLLED_GROUPS, "subs lr, #1", "bne 1b"]
+    else:
+        straight = groups
+    lines += _four_bytes() * straight
+    if rest >= 2:
+        lines += _two_bytes()
+    if rest % 2:
+        lines += _one_byte()
+    return lines
+
+
+def _four_bytes() -> list[str]:
+    """Load a word of each pixel, store four words: products 0 and 2 of each pair of pixels, then 1 and 3."""
+    return [
+        *(f"ldr {to}, [{pointer}], #4" for to, pointer in zip(_LOADED, _POINTERS, strict=True)),
+        *("eor r5, r5, #0x80808080", "eor r7, r7, #0x80808080"),
+        *("uxtb16 r9, r5, ror #8", "bic r10, r6, #0x00ff00ff", "orr r9, r9, r10"),
+        *("uxtb16 r5, r5", "uxtb16 r6, r6", "orr r5, r5, r6, lsl #8"),
+        *("uxtb16 r10, r7, ror #8", "bic r6, r8, #0x00ff00ff", "orr r10, r10, r6"),
+        *("uxtb16 r7, r7", "uxtb16 r8, r8", "orr r6, r7, r8, lsl #8"),
+        "stm r0!, {r5, r6, r9, r10}",
+    ]
+
+
+def _two_bytes() -> list[str]:
+    lines = [f"ldrh {to}, [{pointer}], #2" for to, pointer in zip(_LOADED, _POINTERS, strict=True)]
+    for register in _LOADED:
+        lines += [f"orr {register}, {register}, {register}, lsl #8", f"and {register}, {register}, #0x00ff00ff"]
+    return [*lines, *_pairs("#0x00800080")]
+
+
+def _one_byte() -> list[str]:
+    lines = [f"ldrb {to}, [{pointer}], #1" for to, pointer in zip(_LOADED, _POINTERS, strict=True)]
+    return [*lines, *_pairs("#0x80")]
+
+
+def _pairs(sign: str) -> list[str]:
+    """Flip the sign of the first pixel of each pair and join the two."""
+    joined = ["orr r5, r5, r6, lsl #8", "orr r6, r7, r8, lsl #8"]
+    return [f"eor r5, r5, {sign}", f"eor r7, r7, {sign}", *joined, "stm r0!, {r5, r6}"]
+
+
+def _advance(distance: int) -> list[str]:
+    return [line for pointer in _POINTERS for line in add(pointer, pointer, distance, "r5")] if distance else []
+
+
+def _portable(window: Window) -> str:
+    order = ", ".join(map(str, window.order()))
+    return f"""  static const int32_t order[{window.products_of_run}] = {{{order}}};
+  const int8_t *const pixels[4] = {{x0, x1, x2, x3}};
+  for (int32_t row = 0; row < {window.rows}; ++row)
+    for (int32_t column = 0; column < {window.columns}; ++column)
+      for (int32_t k = 0; k < {window.products_of_run}; k += 2, to += 8)
+        for (int32_t i = 0; i < 8; ++i) {{
+          const int32_t p = i / 4 * 2 + i % 2, at = order[k + i / 2 % 2];
+          const int8_t *const run = pixels[p] + {window.row_stride} * row + {window.column_stride} * column;
+          const int8_t byte = (int8_t)(at < 0 ? 0 : run[at]);
+          to[i] = (int8_t)(p % 2 || at < 0 ? byte : byte ^ -128);
+        }}
+"""

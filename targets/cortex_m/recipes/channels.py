@@ -1,0 +1,110 @@
+"""The output channels of a layer with weights: which microkernel may take which, channel by channel."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from tvm import relax
+
+from tvm_tinyml import arithmetic
+from tvm_tinyml.passes.integer_ops import Attributes
+from tvm_tinyml.passes.kernels.contraction import largest_sums
+from tvm_tinyml.passes.kernels.kernel import constant
+from tvm_tinyml.targets.cortex_m.microkernels import gemm
+from tvm_tinyml.targets.cortex_m.microkernels.output import Ints, Output, exact
+
+HALF = np.iinfo(np.int16)
+
+
+@dataclass(frozen=True)
+class Channels:
+    """Constants of each output channel.
+
+    Attributes
+    ----------
+    weight : [O, K] in the order of a microkernel's activations.
+    bias : [O], the input's offset included.
+    multiplier, shift : [O]; Q0.31, and to the right.
+    zero_point : [O], of the output.
+    largest : [O], magnitude of the sums at most.
+    """
+
+    weight: Ints
+    bias: Ints
+    multiplier: Ints
+    shift: Ints
+    zero_point: Ints
+    largest: Ints
+
+    @classmethod
+    def of(
+        cls, arguments: Sequence[relax.Expr], attributes: Attributes, order: NDArray[np.int64], output: Output
+    ) -> Channels:
+        """Return the channels of a convolution or dense layer.
+
+        A channel of zero weights is the same number everywhere. It becomes a scale of zero and that number as zero
+        point, which every microkernel computes exactly, whatever bias and scale the model has for it.
+
+        Parameters
+        ----------
+        order : which weight each product takes; -1 for none.
+        """
+        stored, bias, multiplier, shift = (constant(a).astype(np.int64) for a in arguments[1:5])
+        flat = stored.reshape(len(stored), -1)
+        zero_point = np.full(len(flat), attributes["output_zero_point"], np.int64)
+        dead = ~flat.any(axis=1)
+        fixed = (
+            arithmetic.multiply_by_quantized_multiplier(bias[dead], multiplier[dead], shift[dead]) + zero_point[dead]
+        )
+        zero_point[dead] = np.clip(fixed, output.low, output.high)
+        bias[dead] = multiplier[dead] = shift[dead] = 0
+        padded = np.concatenate([flat, np.zeros((len(flat), 1), np.int64)], axis=1)
+        return cls(padded[:, order], bias, multiplier, -shift, zero_point, largest_sums(flat, bias))
+
+
+@dataclass(frozen=True)
+class Part:
+    """Channels next to each other that one call computes.
+
+    pairs : two at a time; ``start`` and ``stop`` are channels in either case.
+    """
+
+    group: int
+    start: int
+    stop: int
+    pairs: bool
+
+    @property
+    def count(self) -> int:
+        """Pairs or single channels."""
+        return (self.stop - self.start) // (2 if self.pairs else 1)
+
+
+def split(layer: Channels, output: Output, group_size: int) -> list[Part] | None:
+    """Return the parts of all channels in order, or None if a channel fits no microkernel."""
+    alive = layer.multiplier != 0
+    if not (exact(layer.shift, layer.largest, output) | ~alive).all():
+        return None
+    parts: list[Part] = []
+    count = len(layer.bias)
+    for group, first in enumerate(range(0, count, group_size)):
+        channel = first
+        while channel < first + group_size:
+            pairs = channel + 1 < first + group_size and _is_pair(layer, channel)
+            stop = channel + (2 if pairs else 1)
+            if parts and parts[-1].pairs == pairs and parts[-1].group == group:
+                parts[-1] = Part(group, parts[-1].start, stop, pairs)
+            else:
+                parts.append(Part(group, channel, stop, pairs))
+            channel = stop
+    return parts
+
+
+def _is_pair(layer: Channels, even: int) -> bool:
+    """Return whether a channel and the next one may share a word."""
+    halves = 256 * layer.weight[even + 1] + layer.weight[even]
+    fits = bool((halves >= HALF.min).all() and (halves <= HALF.max).all())
+    return fits and bool(layer.largest[even + 1] < gemm.LARGEST_ODD_SUM)

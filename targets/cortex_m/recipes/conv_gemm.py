@@ -1,0 +1,183 @@
+"""Convolution and dense layers as a matrix product: pack some pixels' windows, multiply them with all channels, go on."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from tvm import relax, tirx
+from tvm.script.ir_builder import IRBuilder
+from tvm.script.ir_builder import tirx as T
+
+from tvm_tinyml.passes.integer_ops import Attributes, shape_of, window_extent
+from tvm_tinyml.passes.kernels.kernel import Kernel
+from tvm_tinyml.targets.cortex_m.microkernels import gemm
+from tvm_tinyml.targets.cortex_m.microkernels.microkernel import texts
+from tvm_tinyml.targets.cortex_m.microkernels.output import Output, choose_output
+from tvm_tinyml.targets.cortex_m.microkernels.pack import Window, pack_window
+from tvm_tinyml.targets.cortex_m.recipes.channels import Channels, Part, split
+
+MOST_GROUPS = 8
+"""Each group has its calls written out."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where the windows of the output pixels lie in the input.
+
+    Attributes
+    ----------
+    batch, out_h, out_w : output pixels.
+    image, row, column : bytes from an output pixel's window to the next one's in that direction.
+    """
+
+    batch: int
+    out_h: int
+    out_w: int
+    image: int
+    row: int
+    column: int
+
+    @property
+    def pixels(self) -> int:
+        """Output pixels in all."""
+        return self.batch * self.out_h * self.out_w
+
+    def offset(self, pixel: tirx.Expr | int) -> tirx.Expr | int:
+        """Return the first byte of a pixel's window."""
+        if self.column * self.out_w == self.row and (self.batch == 1 or self.row * self.out_h == self.image):
+            return pixel * self.column
+        row, column = pixel // self.out_w, pixel % self.out_w
+        if self.batch == 1:
+            return row * self.row + column * self.column
+        return row // self.out_h * self.image + row % self.out_h * self.row + column * self.column
+
+
+class ConvGemm:
+    """``tinyml.conv2d`` without padding, in one group or several, of four output pixels at least.
+
+    Parameters
+    ----------
+    stream_bytes : packed windows that lie in scratch at once, if 16 pixels do not take more. The more, the less often
+        the weights are read from flash.
+    """
+
+    def __init__(self, stream_bytes: int = 4096) -> None:
+        self._stream_bytes = stream_bytes
+
+    def lower(self, arguments: Sequence[relax.Expr], attributes: Attributes) -> Kernel | None:
+        """Return the kernel, or None where its conditions are not met."""
+        channels, groups = shape_of(arguments[1])[0], attributes["groups"]
+        if any(attributes["padding"]) or groups > MOST_GROUPS or not gemm.fits(channels):
+            return None
+        if groups > 1 and shape_of(arguments[1])[3] == 1:
+            return None  # a depthwise convolution
+        source, window = _geometry(arguments, attributes)
+        if source.pixels < gemm.PIXELS:
+            return None
+        output = choose_output(*(attributes[k] for k in ("output_zero_point", "clamp_min", "clamp_max")))
+        layer = Channels.of(arguments, attributes, window.order_of_all(), output)
+        parts = split(layer, output, channels // groups)
+        if parts is None:
+            return None
+        return _build(arguments, source, window, output, layer, parts, self._tiles(window, source))
+
+    def _tiles(self, window: Window, source: Source) -> int:
+        tiles = max(4, min(self._stream_bytes // (gemm.PIXELS * window.products), 16))
+        return min(tiles, -(-source.pixels // gemm.PIXELS))
+
+
+def _geometry(arguments: Sequence[relax.Expr], attributes: Attributes) -> tuple[Source, Window]:
+    batch, height, width, channels_in = shape_of(arguments[0])
+    _, kernel_h, kernel_w, group_in = shape_of(arguments[1])
+    (stride_h, stride_w), (dilation_h, dilation_w) = attributes["strides"], attributes["dilation"]
+    row = width * channels_in
+    source = Source(
+        batch=batch,
+        out_h=window_extent(height, kernel_h, stride_h, 0, dilation_h),
+        out_w=window_extent(width, kernel_w, stride_w, 0, dilation_w),
+        image=height * row,
+        row=stride_h * row,
+        column=stride_w * channels_in,
+    )
+    return source, Window.of(kernel_h, kernel_w, group_in, dilation_h * row, dilation_w * channels_in)
+
+
+def _build(
+    arguments: Sequence[relax.Expr],
+    source: Source,
+    window: Window,
+    output: Output,
+    layer: Channels,
+    parts: Sequence[Part],
+    tiles: int,
+) -> Kernel:
+    """Return the function that packs and multiplies block after block.
+
+    The last block ends with the last pixel; where that leaves no whole number of tiles, it begins before the end of the
+    one in front, and a few pixels are computed twice.
+    """
+    channels, pixels = len(layer.bias), source.pixels
+    steps = window.products // gemm.K_STEP
+    constants = [_pack(part, layer) for part in parts]
+    offsets = np.cumsum([0, *(packed.size for packed in constants)]).tolist()
+    pack = pack_window(window)
+    kernels = {wide: (gemm.gemm_pairs if wide else gemm.gemm_single)(steps, channels, output) for wide in (True, False)}
+    tile_bytes = gemm.PIXELS * window.products
+    group_in = shape_of(arguments[1])[3]
+    groups = sorted({part.group for part in parts})
+    blocks, rest = divmod(pixels, gemm.PIXELS * tiles)
+    last_tiles = -(-rest // gemm.PIXELS)
+    # Where nothing is in front of the last block, its last tile is computed alone.
+    ends = [last_tiles] if blocks or rest % gemm.PIXELS == 0 else [last_tiles - 1, 1]
+
+    with IRBuilder() as builder, T.prim_func(s_tir=True):
+        T.func_name("main")
+        T.func_attr({"tirx.noalias": True})
+        x = T.arg("x", T.Buffer((source.batch * source.image,), "int8"))
+        packed = T.arg("constants", T.Buffer((offsets[-1],), "int32"))
+        y = T.arg("output", T.Buffer((pixels * channels,), "int8"))
+        with T.sblock("root"):
+            T.reads()
+            T.writes()
+            stream = T.sblock_alloc_buffer((tiles * tile_bytes,), "int8")
+
+            def block(first: tirx.Expr | int, count: int) -> None:
+                for group in groups:
+                    with T.serial(count) as tile:
+                        pixel = first + tile * gemm.PIXELS
+                        windows = (source.offset(pixel + i) + group * group_in for i in range(gemm.PIXELS))
+                        to = stream.access_ptr("w", offset=tile * tile_bytes)
+                        T.evaluate(T.call_extern("int32", pack.name, to, *(T.address_of(x[w]) for w in windows)))
+                    for part, offset in zip(parts, offsets, strict=False):
+                        if part.group == group:
+                            call = (
+                                packed.access_ptr("r", offset=offset),
+                                stream.access_ptr("r"),
+                                T.address_of(y[first * channels + part.start]),
+                                stream.access_ptr("r", offset=count * tile_bytes),
+                                part.count,
+                            )
+                            T.evaluate(T.call_extern("int32", kernels[part.pairs].name, *call))
+
+            if blocks:
+                with T.serial(blocks) as number:
+                    block(number * (gemm.PIXELS * tiles), tiles)
+            for i, count in enumerate(ends):
+                if count:
+                    block(0 if i < len(ends) - 1 else pixels - gemm.PIXELS * count, count)
+    used = [pack, *(kernels[wide] for wide in sorted({part.pairs for part in parts}))]
+    func = builder.get().with_attr({**texts(used), "tinyml.schedule": ConvGemm.__name__})
+    flat = relax.op.reshape(arguments[0], (source.batch * source.image,))
+    macs = pixels * channels * window.runs * window.run_bytes
+    return Kernel("conv2d", func, [flat, relax.const(np.concatenate([c.ravel() for c in constants]))], macs)
+
+
+def _pack(part: Part, layer: Channels) -> NDArray[np.int32]:
+    pack = gemm.pack_pairs if part.pairs else gemm.pack_single
+    rows = slice(part.start, part.stop)
+    return pack(
+        *(values[rows] for values in (layer.weight, layer.bias, layer.multiplier, layer.shift, layer.zero_point))
+    )
