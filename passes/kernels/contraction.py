@@ -189,7 +189,7 @@ def largest_sums(weight: NDArray[np.generic], bias: NDArray[np.generic]) -> NDAr
     positive, negative = np.maximum(flat, 0).sum(axis=1), np.minimum(flat, 0).sum(axis=1)
     high = start + 127 * positive - 128 * negative
     low = start - 128 * positive + 127 * negative
-    return np.maximum(np.abs(high), np.abs(low))
+    return np.asarray(np.maximum(np.abs(high), np.abs(low)))
 
 
 Product = Callable[[Indices, Indices, Expr], Expr]

@@ -1,8 +1,8 @@
 """Matrix product of int8 on cores with SMLAD: four pixels times two channels, two int8 values in each half of a word.
 
 Modulo 2**32 everything is linear. A half of an activation word holds the bytes of two pixels, the first with its sign
-bit flipped: 256 x1 + (x0 + 128); a half of a weight word holds two channels, 256 w1 + w0. SMLAD of such words gives four
-sums at once, and one SXTB16 takes x1 or w0 out of a word, so that three more SMLAD tell the sums apart:
+bit flipped: 256 x1 + (x0 + 128); a half of a weight word holds two channels, 256 w1 + w0. SMLAD of such words gives
+four sums at once, and one SXTB16 takes x1 or w0 out of a word, so that three more SMLAD tell the sums apart:
 
 ====  =====================  ==================================================
 RR    raw * raw              65536 Y11 + 256 (Y10 + Y01) + Y00
@@ -113,7 +113,7 @@ def gemm_pairs(steps: int, channels: int, output: Output) -> Microkernel:
         name=f"tinyml_gemm_pairs_{runs.name}_{channels}_{output.name}",
         parameters=_PARAMETERS,
         assembly=_loops(runs, tile, channels, words=11, advance=2),
-        portable=_portable(steps, channels, output, words=11, width=2),
+        portable=_portable(runs, channels, output, words=11, width=2),
     )
 
 
@@ -131,11 +131,11 @@ def gemm_single(steps: int, channels: int, output: Output) -> Microkernel:
         name=f"tinyml_gemm_single_{runs.name}_{channels}_{output.name}",
         parameters=_PARAMETERS,
         assembly=_loops(runs, tile, channels, words=6, advance=1),
-        portable=_portable(steps, channels, output, words=6, width=1),
+        portable=_portable(runs, channels, output, words=6, width=1),
     )
 
 
-def pack_pairs(weight: Ints, bias: Ints, multiplier: Ints, shift: Ints, zero_point: int) -> NDArray[np.int32]:
+def pack_pairs(weight: Ints, bias: Ints, multiplier: Ints, shift: Ints, zero_point: Ints) -> NDArray[np.int32]:
     """Return the constants of `gemm_pairs`: for each pair initial sums, scales, and its weights.
 
     Parameters
@@ -158,7 +158,7 @@ def pack_pairs(weight: Ints, bias: Ints, multiplier: Ints, shift: Ints, zero_poi
     return np.concatenate([_words(head), _halves(halves)], axis=1)
 
 
-def pack_single(weight: Ints, bias: Ints, multiplier: Ints, shift: Ints, zero_point: int) -> NDArray[np.int32]:
+def pack_single(weight: Ints, bias: Ints, multiplier: Ints, shift: Ints, zero_point: Ints) -> NDArray[np.int32]:
     """Return the constants of `gemm_single`: see `pack_pairs`."""
     count, steps = weight.shape[0], weight.shape[1] // K_STEP
     raw = bias - 128 * weight.sum(axis=1) + (bias << 8)
@@ -213,8 +213,8 @@ def _loops(runs: _Steps, tile: list[str], channels: int, *, words: int, advance:
     """Wrap a tile into the loops over pixels and channels.
 
     What does not change in the pixel loop lives in the floating-point registers: one cycle to fetch, no address needed.
-    s0 to s10 the constants of a channel or pair, s11 output, s12 end of the looped weights, s13 weights, s14 activations,
-    s15 their end. On the stack: the first pixel's output, and the count.
+    s0 to s10 the constants of a channel or pair, s11 output, s12 end of the looped weights, s13 weights, s14
+    activations, s15 their end. On the stack: the first pixel's output, and the count.
     """
     lines = ["push {r2, r4-r11, lr}", "subs r1, #4", "subs r3, #4", "vmov s14, r1", "vmov s15, r3"]
     lines += ["3:", f"vldmia r0!, {{s0-s{words - 1}}}", "subs r0, #4", "ldr r2, [sp]"]
@@ -226,7 +226,7 @@ def _loops(runs: _Steps, tile: list[str], channels: int, *, words: int, advance:
     return [*lines, "subs r3, #1", "str r3, [sp, #40]", "bne 3b", "pop {r2, r4-r11, pc}"]
 
 
-def _portable(steps: int, channels: int, output: Output, *, words: int, width: int) -> str:
+def _portable(runs: _Steps, channels: int, output: Output, *, words: int, width: int) -> str:
     pair = width == 2
     bias = (
         "i ? (int32_t)((uint32_t)constants[2] - (uint32_t)constants[3]) / 256 : constants[3]"
@@ -236,16 +236,17 @@ def _portable(steps: int, channels: int, output: Output, *, words: int, width: i
     weight = "i ? (weights[k] - (int8_t)weights[k]) / 256 : (int8_t)weights[k]" if pair else "weights[k]"
     scale = f"constants + {words - 1 - 3 * width} + 3 * i"
     epilogue = "".join(f"          {line}\n" for line in output.portable().splitlines())
-    return f"""  for (; count > 0; --count, constants += {words + steps}, y += {width}) {{
+    return f"""  const int32_t steps = constants[{words - 1}] / 4 + {runs.rest};
+  for (; count > 0; --count, constants += {words} + steps, y += {width}) {{
     const int16_t *const weights = (const int16_t *)(const void *)(constants + {words});
     int8_t *to = y;
-    for (const int8_t *tile = x; tile != x_end; tile += {PIXELS * K_STEP * steps}, to += {PIXELS * channels})
+    for (const int8_t *tile = x; tile != x_end; tile += {PIXELS * K_STEP} * steps, to += {PIXELS * channels})
       for (int32_t i = 0; i < {width}; ++i) {{
         const int32_t *const scale = {scale};
         const int32_t m = scale[0], c = scale[1], s = scale[2];
         for (int32_t p = 0; p < {PIXELS}; ++p) {{
           int32_t sum = {bias};
-          for (int32_t k = 0; k < {K_STEP * steps}; ++k) {{
+          for (int32_t k = 0; k < {K_STEP} * steps; ++k) {{
             const int8_t byte = tile[8 * (k / 2) + 4 * (p / 2) + 2 * (k % 2) + p % 2];
             sum += ({weight}) * (p % 2 ? byte : (int8_t)(byte ^ -128));
           }}

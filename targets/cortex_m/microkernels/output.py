@@ -79,9 +79,10 @@ def choose_output(zero_point: int, low: int, high: int) -> Output:
     return Output(corrected=low < zero_point, low=low, high=high)
 
 
-def rounding_constant(shift: Ints, zero_point: int) -> Ints:
+def rounding_constant(shift: Ints, zero_point: Ints) -> Ints:
     """Return what is added before a right shift of ``shift`` bits: half a unit, and the zero point."""
-    return np.where(shift > 0, 1 << np.maximum(shift - 1, 0), 0) + (zero_point << shift)
+    half = np.where(shift > 0, 1 << np.maximum(shift - 1, 0), 0)
+    return np.asarray(half + (zero_point << shift), np.int64)
 
 
 def exact(shift: Ints, largest: Ints, output: Output) -> NDArray[np.bool_]:

@@ -1,7 +1,8 @@
-"""Convolution and dense layers as a matrix product: pack some pixels' windows, multiply them with all channels, go on."""
+"""Convolution as a matrix product: pack some pixels' windows, multiply them with all channels, go on."""
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -122,7 +123,7 @@ def _build(
     channels, pixels = len(layer.bias), source.pixels
     steps = window.products // gemm.K_STEP
     constants = [_pack(part, layer) for part in parts]
-    offsets = np.cumsum([0, *(packed.size for packed in constants)]).tolist()
+    offsets = [0, *itertools.accumulate(packed.size for packed in constants)]
     pack = pack_window(window)
     kernels = {wide: (gemm.gemm_pairs if wide else gemm.gemm_single)(steps, channels, output) for wide in (True, False)}
     tile_bytes = gemm.PIXELS * window.products
@@ -148,8 +149,8 @@ def _build(
                 for group in groups:
                     with T.serial(count) as tile:
                         pixel = first + tile * gemm.PIXELS
-                        windows = (source.offset(pixel + i) + group * group_in for i in range(gemm.PIXELS))
                         to = stream.access_ptr("w", offset=tile * tile_bytes)
+                        windows = (source.offset(pixel + i) + group * group_in for i in range(gemm.PIXELS))
                         T.evaluate(T.call_extern("int32", pack.name, to, *(T.address_of(x[w]) for w in windows)))
                     for part, offset in zip(parts, offsets, strict=False):
                         if part.group == group:
@@ -176,8 +177,5 @@ def _build(
 
 
 def _pack(part: Part, layer: Channels) -> NDArray[np.int32]:
-    pack = gemm.pack_pairs if part.pairs else gemm.pack_single
-    rows = slice(part.start, part.stop)
-    return pack(
-        *(values[rows] for values in (layer.weight, layer.bias, layer.multiplier, layer.shift, layer.zero_point))
-    )
+    pack, c = gemm.pack_pairs if part.pairs else gemm.pack_single, slice(part.start, part.stop)
+    return pack(layer.weight[c], layer.bias[c], layer.multiplier[c], layer.shift[c], layer.zero_point[c])
