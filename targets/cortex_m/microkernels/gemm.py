@@ -46,7 +46,11 @@ FARTHEST_STORE = 4095
 """Largest offset of a store."""
 
 _ROW_SUMS = ("r6", "r7", "r8", "r9", "r10", "r11", "r12", "lr")
+COPIED_WORDS = 8
+"""Weights that are copied to RAM are copied in groups of so many words, the last of which may reach beyond the end."""
+
 _PARAMETERS = ("const int32_t *constants", "const int8_t *x", "int8_t *y", "const int8_t *x_end", "int32_t count")
+_COPY = "int32_t *copy"
 
 
 @dataclass(frozen=True)
@@ -83,7 +87,7 @@ def fits(channels: int) -> bool:
     return (PIXELS - 1) * channels + 1 <= FARTHEST_STORE
 
 
-def gemm_pairs(steps: int, channels: int, output: Output) -> Microkernel:
+def gemm_pairs(steps: int, channels: int, output: Output, *, copies: bool = False) -> Microkernel:
     """Return the kernel for pairs of channels.
 
     Its arguments: constants of the first pair (`pack_pairs`), activations and their end (both multiples of a tile), the
@@ -94,6 +98,8 @@ def gemm_pairs(steps: int, channels: int, output: Output) -> Microkernel:
     ----------
     steps : products of one sum, divided by `K_STEP`.
     channels : of the output, from one pixel to the next in bytes.
+    copies : the weights of a pair are copied to RAM, one more argument, before its pixels are computed. It pays where
+        they are more than a buffer before the flash holds, since every tile reads them all.
     """
     runs = _Steps.of(steps)
     tile = [f"vmov {register}, s{i % 4}" for i, register in enumerate(_ROW_SUMS)]
@@ -110,14 +116,14 @@ def gemm_pairs(steps: int, channels: int, output: Output) -> Microkernel:
         tile += [f"lsl {register}, {register}, #1", *output.requantize(register, "r2", "r3", "r4")]
         tile += [f"strb {register}, [r5, #{pixel * channels}]"]
     return Microkernel(
-        name=f"tinyml_gemm_pairs_{runs.name}_{channels}_{output.name}",
-        parameters=_PARAMETERS,
-        assembly=_loops(runs, tile, channels, words=11, advance=2),
-        portable=_portable(runs, channels, output, words=11, width=2),
+        name=f"tinyml_gemm_pairs_{runs.name}_{channels}_{output.name}{'_copy' if copies else ''}",
+        parameters=(*_PARAMETERS, *([_COPY] if copies else [])),
+        assembly=_loops(runs, tile, channels, words=11, advance=2, copies=copies),
+        portable=_portable(runs, channels, output, words=11, width=2, copies=copies),
     )
 
 
-def gemm_single(steps: int, channels: int, output: Output) -> Microkernel:
+def gemm_single(steps: int, channels: int, output: Output, *, copies: bool = False) -> Microkernel:
     """Return the kernel for channels one by one, whose sums may be as large as 2**30: see `gemm_pairs`."""
     runs = _Steps.of(steps)
     tile = ["vmov r6, s0", "vmov r7, s1", "vmov r8, s0", "vmov r9, s1"]
@@ -128,10 +134,10 @@ def gemm_single(steps: int, channels: int, output: Output) -> Microkernel:
         tile += [f"lsl {register}, {register}, #1", *output.requantize(register, "r2", "r3", "r4")]
         tile += [f"strb {register}, [r5, #{pixel * channels}]"]
     return Microkernel(
-        name=f"tinyml_gemm_single_{runs.name}_{channels}_{output.name}",
-        parameters=_PARAMETERS,
-        assembly=_loops(runs, tile, channels, words=6, advance=1),
-        portable=_portable(runs, channels, output, words=6, width=1),
+        name=f"tinyml_gemm_single_{runs.name}_{channels}_{output.name}{'_copy' if copies else ''}",
+        parameters=(*_PARAMETERS, *([_COPY] if copies else [])),
+        assembly=_loops(runs, tile, channels, words=6, advance=1, copies=copies),
+        portable=_portable(runs, channels, output, words=6, width=1, copies=copies),
     )
 
 
@@ -209,24 +215,32 @@ def _single_step(i: int, last: bool) -> list[str]:
     return lines
 
 
-def _loops(runs: _Steps, tile: list[str], channels: int, *, words: int, advance: int) -> list[str]:
+def _loops(runs: _Steps, tile: list[str], channels: int, *, words: int, advance: int, copies: bool) -> list[str]:
     """Wrap a tile into the loops over pixels and channels.
 
     What does not change in the pixel loop lives in the floating-point registers: one cycle to fetch, no address needed.
     s0 to s10 the constants of a channel or pair, s11 output, s12 end of the looped weights, s13 weights, s14
-    activations, s15 their end. On the stack: the first pixel's output, and the count.
+    activations, s15 their end. On the stack: the first pixel's output, with copies the next constants, and the count.
     """
-    lines = ["push {r2, r4-r11, lr}", "subs r1, #4", "subs r3, #4", "vmov s14, r1", "vmov s15, r3"]
-    lines += ["3:", f"vldmia r0!, {{s0-s{words - 1}}}", "subs r0, #4", "ldr r2, [sp]"]
+    saved, size = ("r2-r11, lr", 44) if copies else ("r2, r4-r11, lr", 40)
+    count, copy = f"[sp, #{size}]", f"[sp, #{size + 4}]"
+    lines = [f"push {{{saved}}}", "subs r1, #4", "subs r3, #4", "vmov s14, r1", "vmov s15, r3"]
+    lines += ["3:", f"vldmia r0!, {{s0-s{words - 1}}}"]
+    if copies:
+        lines += [f"vmov r3, s{words - 1}", "add r3, r3, r0", *add("r3", "r3", 4 * runs.rest, "r2"), "str r3, [sp, #4]"]
+        lines += [f"ldr r2, {copy}", "4:", "ldm r0!, {r4-r11}", "stm r2!, {r4-r11}", "cmp r0, r3", "blo 4b"]
+        lines += [f"ldr r0, {copy}"]
+    lines += ["subs r0, #4", "ldr r2, [sp]"]
     lines += [f"vmov r4, s{words - 1}", "add r4, r4, r0", "vmov s12, r4"] if runs.turns else []
     lines += ["vmov s11, r2", "vmov s13, r0", "vmov r1, s14", ".p2align 2", "1:", *tile]
     lines += add("r5", "r5", PIXELS * channels, "r2")
     lines += ["vmov r2, s15", "vmov s11, r5", "cmp r1, r2", "it ne", "vmovne r0, s13", "bne 1b"]
-    lines += ["ldr r2, [sp]", "ldr r3, [sp, #40]", f"adds r2, #{advance}", "adds r0, #4", "str r2, [sp]"]
-    return [*lines, "subs r3, #1", "str r3, [sp, #40]", "bne 3b", "pop {r2, r4-r11, pc}"]
+    lines += ["ldr r2, [sp]", f"ldr r3, {count}", "ldr r0, [sp, #4]" if copies else "adds r0, #4"]
+    lines += [f"adds r2, #{advance}", "str r2, [sp]", "subs r3, #1", f"str r3, {count}", "bne 3b"]
+    return [*lines, f"pop {{{saved.replace('lr', 'pc')}}}"]
 
 
-def _portable(runs: _Steps, channels: int, output: Output, *, words: int, width: int) -> str:
+def _portable(runs: _Steps, channels: int, output: Output, *, words: int, width: int, copies: bool) -> str:
     pair = width == 2
     bias = (
         "i ? (int32_t)((uint32_t)constants[2] - (uint32_t)constants[3]) / 256 : constants[3]"
@@ -236,7 +250,8 @@ def _portable(runs: _Steps, channels: int, output: Output, *, words: int, width:
     weight = "i ? (weights[k] - (int8_t)weights[k]) / 256 : (int8_t)weights[k]" if pair else "weights[k]"
     scale = f"constants + {words - 1 - 3 * width} + 3 * i"
     epilogue = "".join(f"          {line}\n" for line in output.portable().splitlines())
-    return f"""  const int32_t steps = constants[{words - 1}] / 4 + {runs.rest};
+    unused = "  (void)copy;\n" if copies else ""
+    return f"""{unused}  const int32_t steps = constants[{words - 1}] / 4 + {runs.rest};
   for (; count > 0; --count, constants += {words} + steps, y += {width}) {{
     const int16_t *const weights = (const int16_t *)(const void *)(constants + {words});
     int8_t *to = y;
