@@ -145,14 +145,14 @@ def decode(code: bytes, address: int, *, helium: bool = False) -> tuple[Instruct
 def _decode_one(code: bytes, helium: bool) -> Instruction | str:
     """One instruction as if outside of an IT block, or a description of one that is unknown."""
     capstone, decoder = _capstone()
-    if helium and len(code) == 4:
-        word = int.from_bytes(code[:2], "little") << 16 | int.from_bytes(code[2:], "little")
-        added = decode_helium(word)
+    halves = [int.from_bytes(code[i : i + 2], "little") for i in range(0, len(code), 2)]
+    if helium and len(halves) == 2:
+        added = decode_helium(halves[0] << 16 | halves[1])
         if added:
             return _added_instruction(added)
+    halfwords = " ".join(f"{half:04x}" for half in halves)
     found = next(decoder.disasm(code, 0), None)
-    halfwords = " ".join(f"{int.from_bytes(code[i : i + 2], 'little'):04x}" for i in range(0, len(code), 2))
-    if found is None or found.size != len(code):
+    if found is None or found.size != len(code) or _is_neon(halves[0]):
         return halfwords
     name = found.mnemonic.split(".")[0]
     text = f"{found.mnemonic} {found.op_str}".strip()
@@ -225,6 +225,11 @@ def _numbers() -> dict[str, int]:
     arm = _capstone()[0].arm
     names = (*GENERAL, *VECTOR)
     return {name: getattr(arm, f"ARM_REG_{name.upper()}") for name in names} | {PREDICATE: -1}
+
+
+def _is_neon(half: int) -> bool:
+    """Whether an instruction that begins like this is one of Neon, which capstone knows and no Cortex-M has."""
+    return half >> 8 in (0xEF, 0xFF) or half & 0xFF10 == 0xF900
 
 
 def _is_double(register: int, arm: ModuleType) -> bool:

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from itertools import product
+from typing import ClassVar
 
 from tvm_tinyml.device.timing.helium_table import OPTIONS, TABLE
 
@@ -44,7 +45,6 @@ _FIELDS: Mapping[str, tuple[str, int, str]] = {
     "y": ("odd", 1, "reads writes accumulator"),
     "c": ("odd", 1, "reads scalars"),
 }
-_ROLES = ("reads", "writes", "address", "accumulator", "base", "offsets", "scalars")
 
 
 @dataclass(frozen=True)
@@ -73,10 +73,14 @@ class Decoded:
     registers: tuple[str, ...]
     roles: Mapping[str, frozenset[str]]
 
+    ROLES: ClassVar = ("reads", "writes", "address", "accumulator", "base", "offsets", "scalars")
+
 
 def _expand(kind: str, name: str, pattern: str, notes: Sequence[str]) -> Iterator[Row]:
     """Make a row for each choice of the name's parts, and as many as it takes to leave out the excluded values."""
-    excluded = {"+": "0" * pattern.count("+")} | dict(note.split("!=") for note in notes if "!=" in note)
+    excluded = [note.split("!=") for note in notes if "!=" in note]
+    if "+" in pattern:
+        excluded.append(["+", "0" * pattern.count("+")])
     implied = {
         role: [note[1:] for note in notes if note[0] == sign] for role, sign in (("reads", "<"), ("writes", ">"))
     }
@@ -88,10 +92,14 @@ def _expand(kind: str, name: str, pattern: str, notes: Sequence[str]) -> Iterato
             bits = _fill(bits, letter, digits)
         fields = {letter: [31 - i for i, c in enumerate(bits) if c == letter] for letter in bits if letter in _FIELDS}
         parts = {letter: text for letter, (_, text) in chosen.items()}
-        for fixed in _without(bits, excluded):
+        patterns = [bits]
+        for letter, value in excluded:
+            places = [i for i, c in enumerate(bits) if c == letter]
+            patterns = [fixed for rest in patterns for fixed in _without(rest, places, value)]
+        for fixed in patterns:
             mask = int("".join("1" if digit in "01" else "0" for digit in fixed), 2)
-            value = int("".join(digit if digit in "01" else "0" for digit in fixed), 2)
-            yield Row(name.format(**parts), kind.format(**parts), mask, value, fields, implied)
+            bits_there = int("".join(digit if digit in "01" else "0" for digit in fixed), 2)
+            yield Row(name.format(**parts), kind.format(**parts), mask, bits_there, fields, implied)
 
 
 def _fill(pattern: str, letter: str, digits: str) -> str:
@@ -100,18 +108,16 @@ def _fill(pattern: str, letter: str, digits: str) -> str:
     return "".join((c if (digit := next(rest)) == "." else digit) if c == letter else c for c in pattern)
 
 
-def _without(pattern: str, excluded: Mapping[str, str]) -> list[str]:
-    """Return patterns that together take all but the excluded values: one for each digit that may differ first."""
-    patterns = [pattern]
-    for letter, value in excluded.items():
-        if value:
-            differing = [
-                value[:place] + ("1" if digit == "0" else "0") + "." * (len(value) - place - 1)
-                for place, digit in enumerate(value)
-                if digit != "."
-            ]
-            patterns = [_fill(bits, letter, digits) for bits in patterns for digits in differing]
-    return patterns
+def _without(bits: str, places: Sequence[int], value: str) -> Iterator[str]:
+    """Yield patterns that together take all but one value in some places: each differs from it in another digit."""
+    wanted = [(place, digit) for place, digit in zip(places, value, strict=True) if digit != "."]
+    if any(bits[place] in "01" and bits[place] != digit for place, digit in wanted):
+        yield bits
+        return
+    for place, digit in wanted:
+        if bits[place] not in "01":
+            yield bits[:place] + ("1" if digit == "0" else "0") + bits[place + 1 :]
+            bits = bits[:place] + digit + bits[place + 1 :]
 
 
 CLASSES = frozenset(kind.format(Z=size) for kind in TABLE for size in OPTIONS["Z"].values())
@@ -135,7 +141,7 @@ def decode(word: int) -> Decoded | None:
     row = next((row for row in rows() if word & row.mask == row.value), None)
     if row is None:
         return None
-    roles = {role: set(row.implied.get(role, ())) for role in _ROLES}
+    roles = {role: set(row.implied.get(role, ())) for role in Decoded.ROLES}
     registers: list[str] = []
     for letter, bits in row.fields.items():
         bank, count, names = _FIELDS[letter]

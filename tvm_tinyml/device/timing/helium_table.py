@@ -80,10 +80,10 @@ TABLE = {
         vldrd.u64               1111 1101 .011 www0 ddd1 1111 0... ....
     """,
     "vector_load_interleaved": """
-        vld2{D}.{Z}             1111 1100 1001 bbbb ppp1 111Z Z0D0 0000
-        vld2{D}.{Z}             1111 1100 1011 iiii ppp1 111Z Z0D0 0000
-        vld4{J}.{Z}             1111 1100 1001 bbbb kkk1 111Z ZJJ0 0001
-        vld4{J}.{Z}             1111 1100 1011 iiii kkk1 111Z ZJJ0 0001
+        vld2{D}.{Z}             1111 1100 1001 bbbb ppp1 111Z Z0D0 0000 p!=111
+        vld2{D}.{Z}             1111 1100 1011 iiii ppp1 111Z Z0D0 0000 p!=111
+        vld4{J}.{Z}             1111 1100 1001 bbbb kkk1 111Z ZJJ0 0001 k!=101 k!=11.
+        vld4{J}.{Z}             1111 1100 1011 iiii kkk1 111Z ZJJ0 0001 k!=101 k!=11.
     """,
     "vector_store": """
         vstrb.8                 1110 1101 .000 bbbb mmm1 1110 0... ....
@@ -117,10 +117,10 @@ TABLE = {
         vstrd.64                1111 1101 .010 www0 mmm1 1111 0... ....
     """,
     "vector_store_interleaved": """
-        vst2{D}.{Z}             1111 1100 1000 bbbb qqq1 111Z Z0D0 0000
-        vst2{D}.{Z}             1111 1100 1010 iiii qqq1 111Z Z0D0 0000
-        vst4{J}.{Z}             1111 1100 1000 bbbb rrr1 111Z ZJJ0 0001
-        vst4{J}.{Z}             1111 1100 1010 iiii rrr1 111Z ZJJ0 0001
+        vst2{D}.{Z}             1111 1100 1000 bbbb qqq1 111Z Z0D0 0000 q!=111
+        vst2{D}.{Z}             1111 1100 1010 iiii qqq1 111Z Z0D0 0000 q!=111
+        vst4{J}.{Z}             1111 1100 1000 bbbb rrr1 111Z ZJJ0 0001 r!=101 r!=11.
+        vst4{J}.{Z}             1111 1100 1010 iiii rrr1 111Z ZJJ0 0001 r!=101 r!=11.
     """,
     "vector_add": """
         vadd.i{Z}               1110 1111 00ZZ nnn0 ddd0 1000 0100 mmm0
