@@ -79,7 +79,7 @@ class ConvGemm:
             return None
         if groups > 1 and shape_of(arguments[1])[3] == 1:
             return None  # a depthwise convolution
-        source, window = _geometry(arguments, attributes)
+        source, window = geometry(arguments, attributes)
         if source.pixels < gemm.PIXELS:
             return None
         output = choose_output(*(attributes[k] for k in ("output_zero_point", "clamp_min", "clamp_max")))
@@ -94,7 +94,8 @@ class ConvGemm:
         return min(tiles, -(-source.pixels // gemm.PIXELS))
 
 
-def _geometry(arguments: Sequence[relax.Expr], attributes: Attributes) -> tuple[Source, Window]:
+def geometry(arguments: Sequence[relax.Expr], attributes: Attributes) -> tuple[Source, Window]:
+    """Return which pixels a convolution without padding computes, and what each of them reads."""
     batch, height, width, channels_in = shape_of(arguments[0])
     _, kernel_h, kernel_w, group_in = shape_of(arguments[1])
     (stride_h, stride_w), (dilation_h, dilation_w) = attributes["strides"], attributes["dilation"]
