@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from device.thumb import CORES
 
-from tvm_tinyml.device.timing import core_names, load_core
+from tvm_tinyml.device.timing import core_names, helium, load_core
 from tvm_tinyml.device.timing.decode import CLASSES
 from tvm_tinyml.device.timing.dual_issue import DualIssue
 from tvm_tinyml.device.timing.single_issue import SingleIssue
@@ -55,23 +55,27 @@ def test_every_entry_has_a_source(file: Path) -> None:
 
 
 def test_every_core_of_the_simulator_has_a_table() -> None:
-    assert set(core_names()) == set(CORES)
+    assert set(core_names()) >= set(CORES)
 
 
-@pytest.mark.parametrize("core", CORES)
+@pytest.mark.parametrize("core", core_names())
 def test_a_table_has_every_class_that_the_core_has(core: str) -> None:
-    pipeline = load_core(core).pipeline
+    timing = load_core(core)
+    pipeline = timing.pipeline
     assert pipeline.core == core
     known = pipeline.costs if isinstance(pipeline, SingleIssue) else pipeline.issues
-    assert set(known) == CLASSES - MISSING.get(core, set())
+    assert set(known) == (CLASSES | helium.CLASSES if timing.helium else CLASSES) - MISSING.get(core, set())
 
 
-def test_which_cores_issue_pairs() -> None:
-    assert {core for core in CORES if isinstance(load_core(core).pipeline, DualIssue)} == {"cortex-m7", "cortex-m33"}
+def test_which_cores_issue_pairs_and_which_have_helium() -> None:
+    pairs = {core for core in core_names() if isinstance(load_core(core).pipeline, DualIssue)}
+    vectors = {core for core in core_names() if load_core(core).helium}
+    assert pairs - vectors == {"cortex-m7", "cortex-m33"}
+    assert vectors == {"cortex-m55", "cortex-m85"}
 
 
 def test_only_the_m0plus_has_no_time_for_what_it_refuses() -> None:
-    assert {core for core in CORES if not load_core(core).unaligned} == {"cortex-m0plus"}
+    assert {core for core in core_names() if not load_core(core).unaligned} == {"cortex-m0plus"}
 
 
 SINGLE = 'core = "x"\nmodel = "single-issue"\nsource = "x"\n'
@@ -91,9 +95,12 @@ PAIR = '[[class]]\nnames = ["alu"]\nunits = ["alu"]\nlatency = 1\nslot = "any"\n
         (SINGLE + ALU.replace('["alu"]', '"alu"'), "should be a list of texts"),
         (SINGLE + '[rules.luck]\ncycles = 1\nsource = "x"', "rules luck: there is no such rule"),
         (DUAL + PAIR, "rules are missing: base_latency"),
-        (DUAL + PAIR.replace('"any"', '"second"'), "slot 'second' is none of any, first, alone"),
+        (DUAL + PAIR.replace('"any"', '"second"'), "slot 'second' is none of any, first, last, alone"),
         (DUAL + PAIR.replace('units = ["alu"]', 'units = ["alu", "alu"]'), "no such number of units 'alu'"),
         (DUAL + PAIR + "early = 1\n", "early = 1 should be true or false"),
+        (DUAL + PAIR + 'beats = ["alu"]\n', "no such number of units 'alu'"),
+        (DUAL + PAIR.replace('"alu"]\nu', '"vector_add"]\nu'), "no class of instructions named 'vector_add'"),
+        ("helium = true\n" + DUAL + PAIR, "rules are missing: base_latency, early_operand, early_vector_address"),
     ],
 )
 def test_a_table_that_is_wrong_is_refused(tmp_path: Path, text: str, message: str) -> None:

@@ -8,12 +8,15 @@ GROUPS = ("load", "store", "multiply", "widen", "branch", "other")
 """Every class of instructions belongs to one of them."""
 
 _CLASSES = {
-    "load": "load load_narrow load_double load_multiple float_load float_load_double float_load_multiple",
-    "store": "store store_double store_multiple float_store float_store_double float_store_multiple",
+    "load": "load load_narrow load_double load_multiple float_load float_load_double float_load_multiple "
+    "vector_load vector_load_interleaved vector_gather_8 vector_gather_16 vector_gather_32 predicate_load",
+    "store": "store store_double store_multiple float_store float_store_double float_store_multiple "
+    "vector_store vector_store_interleaved vector_scatter_8 vector_scatter_16 vector_scatter_32 predicate_store",
     "multiply": "multiply multiply_add multiply_add_dsp multiply_long multiply_add_long float_multiply "
-    "float_multiply_add",
+    "float_multiply_add vector_multiply vector_multiply_add vector_multiply_polynomial vector_dot "
+    "vector_float_multiply vector_float_multiply_add",
     "widen": "extend",
-    "branch": "branch call call_register branch_register table_branch",
+    "branch": "branch call call_register branch_register table_branch loop_start loop_end",
 }
 _GROUP_OF = {name: group for group, names in _CLASSES.items() for name in names.split()}
 
