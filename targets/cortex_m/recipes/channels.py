@@ -83,17 +83,21 @@ class Part:
         return (self.stop - self.start) // (2 if self.pairs else 1)
 
 
+def all_exact(layer: Channels, output: Output) -> bool:
+    """Return whether the epilogue is exact for every channel."""
+    return bool((exact(layer.shift, layer.largest, output) | (layer.multiplier == 0)).all())
+
+
 def split(layer: Channels, output: Output, group_size: int) -> list[Part] | None:
     """Return the parts of all channels in order, or None if a channel fits no microkernel."""
-    alive = layer.multiplier != 0
-    if not (exact(layer.shift, layer.largest, output) | ~alive).all():
+    if not all_exact(layer, output):
         return None
     parts: list[Part] = []
     count = len(layer.bias)
     for group, first in enumerate(range(0, count, group_size)):
         channel = first
         while channel < first + group_size:
-            pairs = channel + 1 < first + group_size and _is_pair(layer, channel)
+            pairs = channel + 1 < first + group_size and is_pair(layer, channel)
             stop = channel + (2 if pairs else 1)
             if parts and parts[-1].pairs == pairs and parts[-1].group == group:
                 parts[-1] = Part(group, parts[-1].start, stop, pairs)
@@ -103,7 +107,7 @@ def split(layer: Channels, output: Output, group_size: int) -> list[Part] | None
     return parts
 
 
-def _is_pair(layer: Channels, even: int) -> bool:
+def is_pair(layer: Channels, even: int) -> bool:
     """Return whether a channel and the next one may share a word."""
     halves = 256 * layer.weight[even + 1] + layer.weight[even]
     fits = bool((halves >= HALF.min).all() and (halves <= HALF.max).all())
