@@ -1,0 +1,211 @@
+"""The matrix product and its packing: exact at every length and at the bounds of the trick, refused beyond them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+import tvm_tinyml as tinyml
+from benchmarks.int8_graph import Int8Graph, Network
+from tests.targets.microkernels.alone import Argument, on_core, on_host
+from tvm_tinyml.benchmark import bench
+from tvm_tinyml.reference import operators
+from tvm_tinyml.targets.cortex_m.microkernels import gemm
+from tvm_tinyml.targets.cortex_m.microkernels.microkernel import Microkernel
+from tvm_tinyml.targets.cortex_m.microkernels.output import Output, choose_output
+from tvm_tinyml.targets.cortex_m.microkernels.pack import Window, pack_window
+
+pytest.importorskip("unicorn", reason="needs unicorn: pip install tvm_tinyml[sim]")
+
+Ints = NDArray[np.int64]
+CORES = ("cortex-m4", "cortex-m7", "cortex-m33")
+OUTPUTS = {
+    "plain": (-128, -128, 127),
+    "zero point above the clamp": (5, -128, 127),
+    "clamped": (-20, -20, 60),
+    "clamped below the zero point": (3, -100, 90),
+}
+
+
+def interleave(x: Ints) -> NDArray[np.int8]:
+    """Activations [pixels, K] in the order of the kernel."""
+    pixels, k = x.shape
+    tiles = x.reshape(pixels // 4, 2, 2, k // 2, 2).copy()  # tile, pair of pixels, pixel, step, product
+    tiles[:, :, 0] ^= -128
+    return np.ascontiguousarray(tiles.transpose(0, 3, 1, 4, 2).reshape(-1).astype(np.int8))
+
+
+class Problem:
+    """Weights, activations and scales for some channels, and what comes out."""
+
+    def __init__(
+        self, rng: np.random.Generator, pixels: int, k: int, channels: int, output: str, **extreme: int
+    ) -> None:
+        zero_point, low, high = OUTPUTS[output]
+        self.output = choose_output(zero_point, low, high)
+        self.x = np.full((pixels, k), extreme["x"]) if "x" in extreme else rng.integers(-128, 128, (pixels, k))
+        self.w = np.full((channels, k), extreme["w"]) if "w" in extreme else rng.integers(-127, 128, (channels, k))
+        self.bias = rng.integers(-20000, 20000, channels)
+        self.multiplier = rng.integers(1 << 30, 1 << 31, channels)
+        self.shift = rng.integers(1, 12, channels)
+        self.zero_point = np.full(channels, zero_point)
+        x, w = self.x.astype(np.int8), self.w.astype(np.int8)
+        scales = [values.astype(np.int32) for values in (self.bias, self.multiplier, -self.shift)]
+        self.expected = operators.dense(x, w, *scales, output_zero_point=zero_point, clamp_min=low, clamp_max=high)
+
+    def call(self, *, pairs: bool, copies: bool = False) -> tuple[Microkernel, list[Argument], NDArray[np.int8]]:
+        channels, k = self.w.shape
+        scales = (self.bias, self.multiplier, self.shift, self.zero_point)
+        constants = (gemm.pack_pairs if pairs else gemm.pack_single)(self.w, *scales).ravel()
+        make = gemm.gemm_pairs if pairs else gemm.gemm_single
+        stream, y = interleave(self.x), np.zeros(self.x.shape[0] * channels, np.int8)
+        arguments: list[Argument] = [constants, stream, y, (stream, stream.nbytes), channels // (2 if pairs else 1)]
+        if copies:
+            arguments[0] = np.concatenate([constants, np.zeros(gemm.COPIED_WORDS, np.int32)])
+            arguments.append(np.zeros(-(-k // 16) * 8, np.int32))
+        return make(k // 2, channels, self.output, copies=copies), arguments, y
+
+
+def check(problem: Problem, core: str, *, pairs: bool, copies: bool = False) -> None:
+    kernel, arguments, _ = problem.call(pairs=pairs, copies=copies)
+    found = on_core(core, kernel, arguments, misaligned=[2])[2]
+    np.testing.assert_array_equal(found.reshape(problem.expected.shape), problem.expected)
+
+
+@pytest.mark.parametrize("core", CORES)
+@pytest.mark.parametrize("output", OUTPUTS)
+@pytest.mark.parametrize("pairs", [True, False])
+def test_any_length_is_exact(core: str, output: str, pairs: bool, rng: np.random.Generator) -> None:
+    for k in (2, 4, 14, 18, 20, 22, 24, 30, 32, 46, 94, 128):
+        check(Problem(rng, 4 * int(rng.integers(1, 4)), k, 2 * int(rng.integers(1, 4)), output), core, pairs=pairs)
+
+
+@pytest.mark.parametrize("core", CORES)
+def test_copied_weights_give_the_same(core: str, rng: np.random.Generator) -> None:
+    for k in (22, 32, 130, 134, 250):
+        for pairs in (True, False):
+            check(Problem(rng, 8, k, 4, "plain"), core, pairs=pairs, copies=True)
+
+
+@pytest.mark.parametrize("x", [-128, 127])
+@pytest.mark.parametrize("w", [-127, 127])
+def test_the_largest_sums_of_a_pair_are_exact(x: int, w: int, rng: np.random.Generator) -> None:
+    k = (gemm.LARGEST_ODD_SUM - 20000) // (127 * 128) // 2 * 2
+    check(Problem(rng, 4, k, 2, "zero point above the clamp", x=x, w=w), "cortex-m4", pairs=True)
+
+
+@pytest.mark.parametrize("pairs", [True, False])
+def test_the_body_in_c_does_the_same(pairs: bool, rng: np.random.Generator, tmp_path: Path) -> None:
+    for i, output in enumerate(OUTPUTS):
+        problem = Problem(rng, 8, (6, 24, 38, 128)[i], 4, output)
+        kernel, arguments, _ = problem.call(pairs=pairs, copies=i % 2 == 1)
+        folder = tmp_path / str(i)
+        folder.mkdir()
+        found = on_host(kernel, arguments, folder)[2]
+        np.testing.assert_array_equal(found.reshape(problem.expected.shape), problem.expected)
+
+
+def test_equal_names_are_equal_code() -> None:
+    """Lengths whose loops have the same body share a function, in both forms."""
+    output = Output(corrected=False, low=-128, high=127)
+    for copies in (False, True):
+        short, long = (gemm.gemm_pairs(steps, 16, output, copies=copies) for steps in (16, 64))
+        assert short == long
+
+
+WINDOWS = [
+    Window.of(1, 1, n, n, n) for n in (1, 2, 3, 4, 5, 6, 7, 8, 12, 15, 16, 31, 64)
+] + [
+    Window.of(3, 3, 3, 60, 3),  # a row of three pixels is one run
+    Window.of(2, 3, 5, 70, 10),  # dilation
+    Window.of(3, 2, 8, 5000, 1200),  # far apart
+    Window.of(4, 1, 7, 7, 7),  # rows that join
+]  # fmt: skip
+
+
+def gathered(window: Window, image: NDArray[np.int8], starts: list[int]) -> NDArray[np.int8]:
+    rows, columns = window.row_stride * np.arange(window.rows), window.column_stride * np.arange(window.columns)
+    runs = (rows[:, None] + columns).ravel()
+    order = window.order()
+    x = np.zeros((4, window.runs, len(order)), np.int64)
+    for p, start in enumerate(starts):
+        for r, run in enumerate(runs):
+            x[p, r] = np.where(order < 0, 0, image[start + run + np.maximum(order, 0)])
+    flat = x.reshape(4, -1)
+    stream = interleave(flat).reshape(-1, 2, 2, 2)  # step, pair of pixels, product, pixel
+    dead = np.tile(order < 0, window.runs).reshape(-1, 2)
+    stream[np.broadcast_to(dead[:, None, :, None], stream.shape)] = 0
+    return stream.ravel()
+
+
+@pytest.mark.parametrize("window", WINDOWS, ids=str)
+def test_windows_are_gathered_in_order(window: Window, rng: np.random.Generator, tmp_path: Path) -> None:
+    reach = (window.rows - 1) * window.row_stride + (window.columns - 1) * window.column_stride + window.run_bytes
+    image = rng.integers(-128, 128, reach + 9).astype(np.int8)
+    starts = [0, 3, 9, 4]  # the third ends where the image ends
+    kernel, to = pack_window(window), np.zeros(4 * window.products, np.int8)
+    arguments: list[Argument] = [to, image, *((image, start) for start in starts[1:])]
+    expected = gathered(window, image, starts)
+    np.testing.assert_array_equal(on_core("cortex-m4", kernel, arguments, misaligned=[1])[0], expected)
+    np.testing.assert_array_equal(on_host(kernel, arguments, tmp_path)[0], expected)
+
+
+def layer(seed: int = 0, shape: tuple[int, ...] = (1, 4, 3, 8), channels: int = 6, **settings: object) -> Network:
+    graph = Int8Graph(seed)
+    return graph.finish("layer", graph.conv(graph.input(shape, (0.05, -4)), channels, (1, 1), **settings))  # type: ignore[arg-type]
+
+
+def built(network: Network, target: str = "cortex-m4") -> tuple[list[str], list[str], int]:
+    """Schedules and microkernels that a layer is made of, and how many of its bytes differ."""
+    model = tinyml.load(network.data, name="layer")
+    library = tinyml.build(model, target)
+    functions = [line.split("(")[0] for line in library.sources["tvmgen_layer.c"].split("static void ")[1:]]
+    figures = bench(library, model)
+    return [l["schedule"] for l in library.metadata["layers"]], functions, figures["reference"]["differing"]
+
+
+def test_channels_too_large_for_a_pair_are_computed_alone() -> None:
+    """255 * sum|w| beyond 2**23 in one odd channel: that one and its neighbour, and no other."""
+    rng = np.random.default_rng(5)
+    weights = rng.integers(-20, 21, (6, 1, 1, 600)).astype(np.int8)
+    weights[3] = 127
+    schedules, functions, differing = built(layer(shape=(1, 2, 3, 600), weights=weights))
+    assert schedules == ["ConvGemm"]
+    assert {name.split("_")[2] for name in functions if name.startswith("tinyml_gemm")} == {"pairs", "single"}
+    assert differing == 0
+
+
+def test_weights_that_do_not_fit_a_half_are_computed_alone() -> None:
+    weights = np.full((2, 1, 1, 8), -128, np.int8)
+    schedules, functions, differing = built(layer(channels=2, weights=weights))
+    assert (schedules, differing) == (["ConvGemm"], 0)
+    assert not any("gemm_pairs" in name for name in functions)
+
+
+def test_a_dead_channel_with_any_bias_and_scale_stays_in_the_recipe() -> None:
+    schedules, _, differing = built(layer(dead=[0, 3, 4]))
+    assert (schedules, differing) == (["ConvGemm"], 0)
+
+
+@pytest.mark.parametrize("scale", [1.5, 2.0**-30])
+def test_scales_that_the_epilogue_cannot_do_are_left_to_the_schedules(scale: float) -> None:
+    schedules, _, differing = built(layer(output=(0.5, 3), effective_scale=scale))
+    assert "ConvGemm" not in schedules
+    assert differing == 0
+
+
+@pytest.mark.parametrize("target", ["cortex-m4+nodsp", "cortex-m4+nofp", "cortex-m3", "cortex-m0plus"])
+def test_cores_without_what_it_needs_get_schedules(target: str) -> None:
+    schedules, _, differing = built(layer(), target)
+    assert "ConvGemm" not in schedules
+    assert differing == 0
+
+
+@pytest.mark.parametrize("pixels", range(4, 40))
+def test_every_number_of_pixels_is_covered(pixels: int) -> None:
+    """Blocks, a last block that overlaps the one in front, and a last tile alone."""
+    schedules, _, differing = built(layer(pixels, shape=(1, 1, pixels, 3), channels=3))
+    assert (schedules, differing) == (["ConvGemm"], 0)
