@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,7 +25,7 @@ class Target:
     llvm : TVM's description of the target for LLVM objects.
     data_layout : LLVM's data layout of the target, for IR text.
     gcc_flags : what a user passes to gcc or clang to build the C form alike.
-    recipes : kernels made of microkernels, by operator.
+    recipes : from a build's goal to the kernels made of microkernels, by operator.
     traits : what the other kernels' definitions depend on.
     rules : schedule rules in order of preference.
     small_rules : the same for the smallest code.
@@ -39,7 +39,7 @@ class Target:
     llvm: Mapping[str, Any]
     data_layout: str
     gcc_flags: Sequence[str]
-    recipes: Recipes
+    recipes: Callable[[str], Recipes]
     traits: KernelTraits
     rules: Sequence[ScheduleRule]
     small_rules: Sequence[ScheduleRule]

@@ -43,11 +43,11 @@ def lower_model(model: Model, target: Target, options: BuildOptions) -> Program:
             # 1. graph: canonical QDQ in, integer operators out
             passes.FoldQuantization(),
             passes.ResizeToGather(),
-            # 2. kernels: integer operators become PrimFuncs, by a recipe of microkernels where one fits; some recipes pad
-            # by themselves. What only moves data is lowered by TVM
-            passes.ApplyRecipes(target.recipes),
+            # 2. kernels: integer operators become PrimFuncs, by a recipe of microkernels where one fits; some recipes
+            # pad by themselves. What only moves data is lowered by TVM
+            passes.ApplyRecipes(target.recipes(options.goal)),
             passes.SplitPadding(),
-            passes.ApplyRecipes(target.recipes),
+            passes.ApplyRecipes(target.recipes(options.goal)),
             passes.LowerToKernels(target.traits),
             relax.transform.LegalizeOps(skip_ops=["relax.reshape"]),
             relax.transform.DeadCodeElimination(["main"]),

@@ -65,12 +65,12 @@ class ConvGemm:
 
     Parameters
     ----------
-    stream_bytes : packed windows that lie in scratch at once, if 16 pixels do not take more. The more, the less often
-        the weights are read from flash.
+    scratch_bytes : packed windows that lie there at once, if four tiles do not take more. The more, the less often the
+        weights are read from flash.
     """
 
-    def __init__(self, stream_bytes: int = 6144) -> None:
-        self._stream_bytes = stream_bytes
+    def __init__(self, scratch_bytes: int = 6144) -> None:
+        self._scratch_bytes = scratch_bytes
 
     def lower(self, arguments: Sequence[relax.Expr], attributes: Attributes) -> Kernel | None:
         """Return the kernel, or None where its conditions are not met."""
@@ -90,7 +90,7 @@ class ConvGemm:
         return _build(arguments, source, window, output, layer, parts, self._tiles(window, source))
 
     def _tiles(self, window: Window, source: Source) -> int:
-        tiles = max(4, min(self._stream_bytes // (gemm.PIXELS * window.products), 16))
+        tiles = max(4, min(self._scratch_bytes // (gemm.PIXELS * window.products), 16))
         return min(tiles, -(-source.pixels // gemm.PIXELS))
 
 
