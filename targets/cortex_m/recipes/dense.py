@@ -1,0 +1,158 @@
+"""Dense layers: a few rows one by one, many as a matrix product. Convolutions of a few pixels are dense layers, too."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from tvm import relax
+from tvm.script.ir_builder import IRBuilder
+from tvm.script.ir_builder import tirx as T
+
+from tvm_tinyml.passes.integer_ops import Attributes, shape_of
+from tvm_tinyml.passes.kernels.kernel import Kernel, constant
+from tvm_tinyml.targets.cortex_m.microkernels import dense_rows, gemm
+from tvm_tinyml.targets.cortex_m.microkernels.microkernel import Microkernel, texts
+from tvm_tinyml.targets.cortex_m.microkernels.output import Output, choose_output
+from tvm_tinyml.targets.cortex_m.microkernels.pack import Window
+from tvm_tinyml.targets.cortex_m.recipes.channels import Channels, all_exact, is_pair
+from tvm_tinyml.targets.cortex_m.recipes.conv_gemm import ConvGemm, Source, geometry
+
+MOST_ROWS = gemm.PIXELS - 1
+"""From the next one on a matrix product reads the weights less often."""
+
+_POINTWISE = {"strides": [1, 1], "padding": [0, 0, 0, 0], "dilation": [1, 1], "groups": 1}
+
+
+class DenseGemm:
+    """``tinyml.dense`` of at least four rows, as a 1x1 convolution over them."""
+
+    def __init__(self, convolution: ConvGemm) -> None:
+        self._convolution = convolution
+
+    def lower(self, arguments: Sequence[relax.Expr], attributes: Attributes) -> Kernel | None:
+        """Return the kernel, or None where its conditions are not met."""
+        rows, length = shape_of(arguments[0])
+        image = relax.Var("x", relax.TensorType([1, 1, rows, length], "int8"))
+        weight = constant(arguments[1])
+        filters = relax.const(weight.reshape(len(weight), 1, 1, length))
+        kernel = self._convolution.lower([image, filters, *arguments[2:]], {**attributes, **_POINTWISE})
+        if kernel is None:
+            return None
+        x = relax.op.reshape(arguments[0], (rows * length,))
+        return dataclasses.replace(kernel, kind="dense", arguments=[x, *kernel.arguments[1:]])
+
+
+class DenseRows:
+    """``tinyml.dense`` of at most three rows, and ``tinyml.conv2d`` of as many pixels without padding and groups."""
+
+    def lower(self, arguments: Sequence[relax.Expr], attributes: Attributes) -> Kernel | None:
+        """Return the kernel, or None where its conditions are not met."""
+        if any(attributes.get("padding", ())) or attributes.get("groups", 1) > 1:
+            return None
+        is_dense = "groups" not in attributes
+        source, window = _rows(arguments) if is_dense else geometry(arguments, attributes)
+        if source.pixels > MOST_ROWS:
+            return None
+        output = choose_output(*(attributes[k] for k in ("output_zero_point", "clamp_min", "clamp_max")))
+        layer = Channels.of(arguments, attributes, window.order_of_all(), output)
+        if not all_exact(layer, output):
+            return None
+        return _build("dense" if is_dense else "conv2d", arguments[0], source, window, output, layer)
+
+
+def _rows(arguments: Sequence[relax.Expr]) -> tuple[Source, Window]:
+    rows, length = shape_of(arguments[0])
+    source = Source(batch=1, out_h=1, out_w=rows, image=rows * length, row=rows * length, column=length)
+    return source, Window.of(1, 1, length, length, length)
+
+
+@dataclass(frozen=True)
+class _Call:
+    """One call of a microkernel for each row: passes over ``channels`` outputs from ``start`` to ``stop``."""
+
+    start: int
+    stop: int
+    channels: int
+    pairs: bool
+
+    def microkernel(self, output: Output, shared: bool) -> Microkernel:
+        """Return what is called."""
+        form = dense_rows.dense_pairs if self.pairs else dense_rows.dense_single
+        return form(self.channels, output, shared=shared)
+
+    def constants(self, layer: Channels, shared: bool) -> dense_rows.Words:
+        """Return what the call reads, [words]."""
+        chosen = slice(self.start, self.stop)
+        scales = dense_rows.scale_words(layer.multiplier[chosen], layer.shift[chosen], layer.zero_point[chosen])
+        weight, bias = layer.weight[chosen], layer.bias[chosen]
+        if not self.pairs:
+            weight = np.pad(weight, ((0, 0), (0, -weight.shape[1] % 4)))
+        pack = dense_rows.pack_pairs if self.pairs else dense_rows.pack_single
+        packed = pack(weight, bias, None if shared else scales, self.channels)
+        return np.concatenate([*([scales[0]] if shared else []), packed.ravel()])
+
+
+def _calls(layer: Channels) -> list[_Call]:
+    """Cut the channels into calls: passes of one size, then what is left; where a pair does not fit, single ones."""
+    count = len(layer.bias)
+    size = 6 if count % 6 == 0 and count % 8 else dense_rows.MOST_PAIRED
+    runs: list[tuple[int, int, bool]] = []
+    for start in range(0, count, size):
+        stop = min(start + size, count)
+        pairs = all(is_pair(layer, even) for even in range(start, stop - 1, 2))
+        if runs and runs[-1][2] == pairs:
+            start = runs.pop()[0]
+        runs.append((start, stop, pairs))
+    return [call for run in runs for call in _passes(*run, size)]
+
+
+def _passes(start: int, stop: int, pairs: bool, size: int) -> Iterator[_Call]:
+    channels = size if pairs else dense_rows.MOST_SINGLE
+    whole = stop - (stop - start) % channels
+    if whole > start:
+        yield _Call(start, whole, channels, pairs)
+    if stop > whole:
+        yield _Call(whole, stop, stop - whole, pairs)
+
+
+def _build(kind: str, x: relax.Expr, source: Source, window: Window, output: Output, layer: Channels) -> Kernel:
+    """Return the function that widens the window of each pixel and makes its outputs, all channels after another."""
+    channels, size = len(layer.bias), source.batch * source.image
+    scales = dense_rows.scale_words(layer.multiplier, layer.shift, layer.zero_point)
+    shared = bool((scales == scales[0]).all())
+    calls = _calls(layer)
+    kernels = [call.microkernel(output, shared) for call in calls]
+    constants = [call.constants(layer, shared) for call in calls]
+    offsets = [0, *itertools.accumulate(packed.size for packed in constants)]
+    widen = dense_rows.widen()
+    # Single channels take two words at once.
+    padding = 0 if all(call.pairs for call in calls) else -window.products % 4
+    with IRBuilder() as builder, T.prim_func(s_tir=True):
+        T.func_name("main")
+        T.func_attr({"tirx.noalias": True})
+        image = T.arg("x", T.Buffer((size,), "int8"))
+        packed = T.arg("constants", T.Buffer((offsets[-1],), "int32"))
+        y = T.arg("output", T.Buffer((source.pixels * channels,), "int8"))
+        with T.sblock("root"):
+            T.reads()
+            T.writes()
+            wide = T.sblock_alloc_buffer((window.products + padding,), "int16", align=4)
+            for i in range(padding):
+                T.buffer_store(wide, T.int16(0), [window.products + i])
+            with T.serial(source.pixels) as pixel:
+                with T.grid(window.rows, window.columns) as (row, column):
+                    to = wide.access_ptr("w", offset=(row * window.columns + column) * window.products_of_run)
+                    run = source.offset(pixel) + row * window.row_stride + column * window.column_stride
+                    T.evaluate(T.call_extern("int32", widen.name, to, T.address_of(image[run]), window.run_bytes))
+                for call, kernel, offset in zip(calls, kernels, offsets, strict=False):
+                    bounds = (y.access_ptr("w", offset=pixel * channels + end) for end in (call.start, call.stop))
+                    words = (window.products + (0 if call.pairs else padding)) // 2
+                    inputs = packed.access_ptr("r", offset=offset), wide.access_ptr("r")
+                    T.evaluate(T.call_extern("int32", kernel.name, *inputs, *bounds, words))
+    func = builder.get().with_attr({**texts([widen, *kernels]), "tinyml.schedule": DenseRows.__name__})
+    macs = source.pixels * channels * window.runs * window.run_bytes
+    return Kernel(kind, func, [relax.op.reshape(x, (size,)), relax.const(np.concatenate(constants))], macs)
