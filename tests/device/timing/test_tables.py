@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from device.thumb import CORES
 
-from tvm_tinyml.device.timing import core_names, helium, load_core
+from tvm_tinyml.device.timing import by_group, core_names, helium, load_core
 from tvm_tinyml.device.timing.decode import CLASSES
 from tvm_tinyml.device.timing.dual_issue import DualIssue
 from tvm_tinyml.device.timing.single_issue import SingleIssue
@@ -76,6 +76,20 @@ def test_which_cores_issue_pairs_and_which_have_helium() -> None:
 
 def test_only_the_m0plus_has_no_time_for_what_it_refuses() -> None:
     assert {core for core in core_names() if not load_core(core).unaligned} == {"cortex-m0plus"}
+
+
+def test_every_class_that_moves_data_is_in_its_group() -> None:
+    classes = CLASSES | helium.CLASSES
+    moving = {
+        group: {kind for kind in classes if any(word in kind.split("_") for word in words)}
+        for group, words in {
+            "load": ("load", "gather"),
+            "store": ("store", "scatter"),
+            "multiply": ("multiply",),
+        }.items()
+    }
+    for group, kinds in moving.items():
+        assert {kind for kind in classes if by_group([(kind, 1)])[group]} - {"vector_dot"} == kinds
 
 
 SINGLE = 'core = "x"\nmodel = "single-issue"\nsource = "x"\n'

@@ -73,7 +73,7 @@ class Decoded:
     registers: tuple[str, ...]
     roles: Mapping[str, frozenset[str]]
 
-    ROLES: ClassVar = ("reads", "writes", "address", "accumulator", "base", "offsets", "scalars")
+    ROLES: ClassVar[tuple[str, ...]] = ("reads", "writes", "address", "accumulator", "base", "offsets", "scalars")
 
 
 def _expand(kind: str, name: str, pattern: str, notes: Sequence[str]) -> Iterator[Row]:
