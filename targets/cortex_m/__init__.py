@@ -14,7 +14,7 @@ from tvm_tinyml.schedules.cortex_m import (
     SCALAR_SMALL_RULES,
 )
 from tvm_tinyml.targets.cortex_m.cores import CORES, Core
-from tvm_tinyml.targets.cortex_m.recipes import dsp_recipes, no_recipes
+from tvm_tinyml.targets.cortex_m.recipes import dual_issue_recipes, no_recipes, single_issue_recipes
 from tvm_tinyml.targets.target import Target
 
 FLOAT_ABIS = ("hard", "softfp", "soft")
@@ -62,7 +62,9 @@ def cortex_m(name: str, float_abi: str | None = None) -> Target:
         llvm=_llvm(core, features, abi),
         data_layout=DATA_LAYOUT,
         gcc_flags=_gcc_flags(core, features, abi),
-        recipes=dsp_recipes if dsp and abi != "soft" else no_recipes,
+        recipes=(dual_issue_recipes if core.dual_issue else single_issue_recipes)
+        if dsp and abi != "soft"
+        else no_recipes,
         traits=KernelTraits(dot_length=4 if dsp else 1),
         rules=DSP_RULES if dsp else SCALAR_RULES if core.mainline else NARROW_RULES,
         small_rules=DSP_SMALL_RULES if dsp else SCALAR_SMALL_RULES,

@@ -16,6 +16,7 @@ class Core:
     features : extensions it comes with, each of which a part may lack: ``dsp``, ``fp``.
     fpu : GCC's name of its single-precision FPU.
     mainline : ARMv7-M or later: SMULL, SSAT, unaligned words.
+    dual_issue : two instructions of most kinds at a time.
     summary : one line for the table of targets.
     """
 
@@ -24,16 +25,19 @@ class Core:
     features: frozenset[str]
     fpu: str
     mainline: bool
+    dual_issue: bool
     summary: str
 
 
 CORES = {
     core.name: core
     for core in (
-        Core("cortex-m0plus", "thumbv6m", frozenset(), "", False, "ARMv6-M, 32-bit multiply only"),
-        Core("cortex-m3", "thumbv7m", frozenset(), "", True, "ARMv7-M, multiply-accumulate, no SIMD"),
-        Core("cortex-m4", "thumbv7em", frozenset({"dsp", "fp"}), "fpv4-sp-d16", True, "ARMv7E-M, SMLAD"),
-        Core("cortex-m7", "thumbv7em", frozenset({"dsp", "fp"}), "fpv5-sp-d16", True, "ARMv7E-M, SMLAD, dual issue"),
-        Core("cortex-m33", "thumbv8m.main", frozenset({"dsp", "fp"}), "fpv5-sp-d16", True, "ARMv8-M, SMLAD"),
+        Core("cortex-m0plus", "thumbv6m", frozenset(), "", False, False, "ARMv6-M, 32-bit multiply only"),
+        Core("cortex-m3", "thumbv7m", frozenset(), "", True, False, "ARMv7-M, multiply-accumulate, no SIMD"),
+        Core("cortex-m4", "thumbv7em", frozenset({"dsp", "fp"}), "fpv4-sp-d16", True, False, "ARMv7E-M, SMLAD"),
+        Core(
+            "cortex-m7", "thumbv7em", frozenset({"dsp", "fp"}), "fpv5-sp-d16", True, True, "ARMv7E-M, SMLAD, dual issue"
+        ),
+        Core("cortex-m33", "thumbv8m.main", frozenset({"dsp", "fp"}), "fpv5-sp-d16", True, False, "ARMv8-M, SMLAD"),
     )
 }

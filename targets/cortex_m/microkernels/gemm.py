@@ -161,7 +161,7 @@ def pack_pairs(weight: Ints, bias: Ints, multiplier: Ints, shift: Ints, zero_poi
     scales = [values[i::2] for i in range(2) for values in (multiplier, constant, shift)]
     head = np.stack([rr, lr, rh, lh, *scales, np.full(pairs, _Steps.of(steps).loop_bytes)], axis=1)
     halves = 256 * weight[1::2] + weight[0::2]
-    return np.concatenate([_words(head), _halves(halves)], axis=1)
+    return np.concatenate([as_words(head), as_halves(halves)], axis=1)
 
 
 def pack_single(weight: Ints, bias: Ints, multiplier: Ints, shift: Ints, zero_point: Ints) -> NDArray[np.int32]:
@@ -170,14 +170,16 @@ def pack_single(weight: Ints, bias: Ints, multiplier: Ints, shift: Ints, zero_po
     raw = bias - 128 * weight.sum(axis=1) + (bias << 8)
     constant = rounding_constant(shift, zero_point)
     head = np.stack([raw, bias, multiplier, constant, shift, np.full(count, _Steps.of(steps).loop_bytes)], axis=1)
-    return np.concatenate([_words(head), _halves(weight)], axis=1)
+    return np.concatenate([as_words(head), as_halves(weight)], axis=1)
 
 
-def _words(values: Ints) -> NDArray[np.int32]:
+def as_words(values: Ints) -> NDArray[np.int32]:
+    """Return numbers modulo 2**32 as words."""
     return (values.astype(np.int64) & 0xFFFF_FFFF).astype(np.uint32).view(np.int32)
 
 
-def _halves(values: Ints) -> NDArray[np.int32]:
+def as_halves(values: Ints) -> NDArray[np.int32]:
+    """Return int16 numbers two to a word, the first in the low half."""
     return np.ascontiguousarray(values.astype(np.int16)).view(np.int32)
 
 

@@ -7,6 +7,7 @@ bytes, once for all output channels.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -75,13 +76,17 @@ class Window:
         return np.array([*order, *rest, *([-1] if len(rest) % 2 else [])])
 
 
-def pack_window(window: Window) -> Microkernel:
+def pack_window(window: Window, *, halves: bool = False) -> Microkernel:
     """Return the kernel that packs one tile of four pixels.
 
     Its arguments: where to (aligned to 4 bytes), and the first byte of each pixel's window, aligned to nothing.
+
+    Parameters
+    ----------
+    halves : in the layout of `gemm_halves`, two bytes a value, instead of that of `gemm`.
     """
     lines = ["push {r4-r11, lr}", "ldr r4, [sp, #36]"]
-    run = _run(window.run_bytes)
+    run = _run(window.run_bytes, _TO_HALVES if halves else _TO_BYTES)
     between_columns = window.column_stride - window.run_bytes
     between_rows = window.row_stride - window.columns * window.column_stride
     columns = [*run, *_advance(between_columns)]
@@ -92,27 +97,24 @@ def pack_window(window: Window) -> Microkernel:
         rows = [f"mov r11, #{window.rows}", "3:", *rows, "subs r11, #1", "bne 3b"]
     numbers = (window.rows, window.columns, window.run_bytes, window.row_stride, window.column_stride)
     return Microkernel(
-        name=f"tinyml_pack_{'_'.join(map(str, numbers))}",
+        name=f"tinyml_pack_{'halves_' if halves else ''}{'_'.join(map(str, numbers))}",
         parameters=("int8_t *to", *(f"const int8_t *x{i}" for i in range(4))),
         assembly=[*lines, *rows, "pop {r4-r11, pc}"],
-        portable=_portable(window),
+        portable=_portable(window, _HALF if halves else _BYTE),
     )
 
 
-def _run(run_bytes: int) -> list[str]:
+def _run(run_bytes: int, parts: tuple[Sequence[str], Sequence[str], Sequence[str]]) -> list[str]:
+    """Pack a run with code for four bytes, for two and for one."""
+    four, two, one = parts
     groups, rest = divmod(run_bytes, 4)
     lines: list[str] = []
     turns, straight = divmod(groups, UNROLLED_GROUPS)
     if turns > 1:
-        lines += [f"mov lr, #{turns}", ".p2align 2", "1:", *_four_bytes() * UNROLLED_GROUPS, "subs lr, #1", "bne 1b"]
+        lines += [f"mov lr, #{turns}", ".p2align 2", "1:", *[*four] * UNROLLED_GROUPS, "subs lr, #1", "bne 1b"]
     else:
         straight = groups
-    lines += _four_bytes() * straight
-    if rest >= 2:
-        lines += _two_bytes()
-    if rest % 2:
-        lines += _one_byte()
-    return lines
+    return lines + [*four] * straight + ([*two] if rest >= 2 else []) + ([*one] if rest % 2 else [])
 
 
 def _four_bytes() -> list[str]:
@@ -146,21 +148,55 @@ def _pairs(sign: str) -> list[str]:
     return [f"eor r5, r5, {sign}", f"eor r7, r7, {sign}", *joined, "stm r0!, {r5, r6}"]
 
 
+def _four_halves() -> list[str]:
+    """Load a word of each pixel, store eight: products 0 and 2 of each pixel, then 1 and 3."""
+    lines = []
+    for first, (a, b) in enumerate((_POINTERS[:2], _POINTERS[2:])):
+        lines += [f"ldr r5, [{a}], #4", f"ldr r6, [{b}], #4", "sxtb16 r7, r5", "sxtb16 r8, r6"]
+        lines += ["sxtb16 r5, r5, ror #8", "sxtb16 r6, r6, ror #8"]
+        lines += [f"strd r7, r8, [r0, #{8 * first}]", f"strd r5, r6, [r0, #{8 * first + 16}]"]
+    return [*lines, "adds r0, #32"]
+
+
+def _two_halves() -> list[str]:
+    lines = []
+    for to, pointer in zip(_LOADED, _POINTERS, strict=True):
+        lines += [f"ldrsb r9, [{pointer}, #1]", f"ldrsb {to}, [{pointer}], #2", f"pkhbt {to}, {to}, r9, lsl #16"]
+    return [*lines, "stm r0!, {r5-r8}"]
+
+
+def _one_half() -> list[str]:
+    lines = [f"ldrsb {to}, [{pointer}], #1" for to, pointer in zip(_LOADED, _POINTERS, strict=True)]
+    return [*lines, *(f"uxth {to}, {to}" for to in _LOADED), "stm r0!, {r5-r8}"]
+
+
+_TO_BYTES = (_four_bytes(), _two_bytes(), _one_byte())
+_TO_HALVES = (_four_halves(), _two_halves(), _one_half())
+
+
 def _advance(distance: int) -> list[str]:
     return [line for pointer in _POINTERS for line in add(pointer, pointer, distance, "r5")] if distance else []
 
 
-def _portable(window: Window) -> str:
+_BYTE = """        for (int32_t i = 0; i < 8; ++i, ++to) {
+          const int32_t p = i / 4 * 2 + i % 2, at = order[k + i / 2 % 2];
+          *to = (int8_t)(at < 0 ? 0 : p % 2 ? pixels[p][start + at] : pixels[p][start + at] ^ -128);
+        }
+"""
+_HALF = """        for (int32_t i = 0; i < 8; ++i, to += 2) {
+          const int32_t p = i / 2, at = order[k + i % 2];
+          *(int16_t *)(void *)to = at < 0 ? 0 : pixels[p][start + at];
+        }
+"""
+
+
+def _portable(window: Window, store: str) -> str:
     order = ", ".join(map(str, window.order()))
     return f"""  static const int32_t order[{window.products_of_run}] = {{{order}}};
   const int8_t *const pixels[4] = {{x0, x1, x2, x3}};
   for (int32_t row = 0; row < {window.rows}; ++row)
     for (int32_t column = 0; column < {window.columns}; ++column)
-      for (int32_t k = 0; k < {window.products_of_run}; k += 2, to += 8)
-        for (int32_t i = 0; i < 8; ++i) {{
-          const int32_t p = i / 4 * 2 + i % 2, at = order[k + i / 2 % 2];
-          const int8_t *const run = pixels[p] + {window.row_stride} * row + {window.column_stride} * column;
-          const int8_t byte = (int8_t)(at < 0 ? 0 : run[at]);
-          to[i] = (int8_t)(p % 2 || at < 0 ? byte : byte ^ -128);
-        }}
+      for (int32_t k = 0; k < {window.products_of_run}; k += 2) {{
+        const int32_t start = {window.row_stride} * row + {window.column_stride} * column;
+{store}      }}
 """

@@ -13,10 +13,10 @@ from tvm_tinyml import arithmetic
 from tvm_tinyml.passes.integer_ops import Attributes
 from tvm_tinyml.passes.kernels.contraction import largest_sums
 from tvm_tinyml.passes.kernels.kernel import constant
-from tvm_tinyml.targets.cortex_m.microkernels import gemm
 from tvm_tinyml.targets.cortex_m.microkernels.output import Ints, Output, exact
+from tvm_tinyml.targets.cortex_m.microkernels.product import Product, RawHalves
 
-HALF = np.iinfo(np.int16)
+RAW = RawHalves()
 
 
 @dataclass(frozen=True)
@@ -80,7 +80,12 @@ class Part:
     @property
     def count(self) -> int:
         """Pairs or single channels."""
-        return (self.stop - self.start) // (2 if self.pairs else 1)
+        return (self.stop - self.start) // self.width
+
+    @property
+    def width(self) -> int:
+        """Channels at a time."""
+        return 2 if self.pairs else 1
 
 
 def all_exact(layer: Channels, output: Output) -> bool:
@@ -88,7 +93,7 @@ def all_exact(layer: Channels, output: Output) -> bool:
     return bool((exact(layer.shift, layer.largest, output) | (layer.multiplier == 0)).all())
 
 
-def split(layer: Channels, output: Output, group_size: int) -> list[Part] | None:
+def split(layer: Channels, output: Output, group_size: int, product: Product) -> list[Part] | None:
     """Return the parts of all channels in order, or None if a channel fits no microkernel."""
     if not all_exact(layer, output):
         return None
@@ -97,7 +102,7 @@ def split(layer: Channels, output: Output, group_size: int) -> list[Part] | None
     for group, first in enumerate(range(0, count, group_size)):
         channel = first
         while channel < first + group_size:
-            pairs = channel + 1 < first + group_size and is_pair(layer, channel)
+            pairs = channel + 1 < first + group_size and is_pair(layer, channel, product)
             stop = channel + (2 if pairs else 1)
             if parts and parts[-1].pairs == pairs and parts[-1].group == group:
                 parts[-1] = Part(group, parts[-1].start, stop, pairs)
@@ -107,8 +112,6 @@ def split(layer: Channels, output: Output, group_size: int) -> list[Part] | None
     return parts
 
 
-def is_pair(layer: Channels, even: int) -> bool:
-    """Return whether a channel and the next one may share a word."""
-    halves = 256 * layer.weight[even + 1] + layer.weight[even]
-    fits = bool((halves >= HALF.min).all() and (halves <= HALF.max).all())
-    return fits and bool(layer.largest[even + 1] < gemm.LARGEST_ODD_SUM)
+def is_pair(layer: Channels, even: int, product: Product = RAW) -> bool:
+    """Return whether a product takes a channel and the next one together."""
+    return product.is_pair(layer.weight[even], layer.weight[even + 1], int(layer.largest[even + 1]))

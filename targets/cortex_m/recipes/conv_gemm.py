@@ -17,7 +17,8 @@ from tvm_tinyml.passes.kernels.kernel import Kernel
 from tvm_tinyml.targets.cortex_m.microkernels import gemm
 from tvm_tinyml.targets.cortex_m.microkernels.microkernel import texts
 from tvm_tinyml.targets.cortex_m.microkernels.output import Output, choose_output
-from tvm_tinyml.targets.cortex_m.microkernels.pack import Window, pack_window
+from tvm_tinyml.targets.cortex_m.microkernels.pack import Window
+from tvm_tinyml.targets.cortex_m.microkernels.product import Product
 from tvm_tinyml.targets.cortex_m.recipes.channels import Channels, Part, split
 
 HELD_BYTES, WORTH_COPYING = 208, 4
@@ -65,11 +66,13 @@ class ConvGemm:
 
     Parameters
     ----------
+    product : how to multiply.
     scratch_bytes : packed windows that lie there at once, if four tiles do not take more. The more, the less often the
         weights are read from flash.
     """
 
-    def __init__(self, scratch_bytes: int = 6144) -> None:
+    def __init__(self, product: Product, scratch_bytes: int = 6144) -> None:
+        self._product = product
         self._scratch_bytes = scratch_bytes
 
     def lower(self, arguments: Sequence[relax.Expr], attributes: Attributes) -> Kernel | None:
@@ -84,13 +87,13 @@ class ConvGemm:
             return None
         output = choose_output(*(attributes[k] for k in ("output_zero_point", "clamp_min", "clamp_max")))
         layer = Channels.of(arguments, attributes, window.order_of_all(), output)
-        parts = split(layer, output, channels // groups)
+        parts = split(layer, output, channels // groups, self._product)
         if parts is None:
             return None
-        return _build(arguments, source, window, output, layer, parts, self._tiles(window, source))
+        return _build(arguments, source, window, output, layer, parts, self._product, self._tiles(window, source))
 
     def _tiles(self, window: Window, source: Source) -> int:
-        tiles = max(4, min(self._scratch_bytes // (gemm.PIXELS * window.products), 16))
+        tiles = max(4, min(self._scratch_bytes // (gemm.PIXELS * window.products * self._product.value_bytes), 16))
         return min(tiles, -(-source.pixels // gemm.PIXELS))
 
 
@@ -118,6 +121,7 @@ def _build(
     output: Output,
     layer: Channels,
     parts: Sequence[Part],
+    product: Product,
     tiles: int,
 ) -> Kernel:
     """Return the function that packs and multiplies block after block.
@@ -127,17 +131,14 @@ def _build(
     """
     channels, pixels = len(layer.bias), source.pixels
     steps = window.products // gemm.K_STEP
-    constants = [_pack(part, layer) for part in parts]
+    constants = [_pack(part, layer, product) for part in parts]
     offsets = [0, *itertools.accumulate(packed.size for packed in constants)]
-    pack = pack_window(window)
-    copies = tiles >= WORTH_COPYING and 2 * window.products > HELD_BYTES
-    kernels = {
-        pairs: (gemm.gemm_pairs if pairs else gemm.gemm_single)(steps, channels, output, copies=copies)
-        for pairs in (True, False)
-    }
+    pack = product.pack(window)
+    copies = product.copies and tiles >= WORTH_COPYING and 2 * window.products > HELD_BYTES
+    kernels = {width: product.multiply(steps, channels, output, width, copies) for width in (1, 2)}
     reach = gemm.COPIED_WORDS * -(-steps // gemm.COPIED_WORDS)
-    beyond = np.zeros(reach - steps if copies else 0, np.int32)
-    tile_bytes = gemm.PIXELS * window.products
+    beyond = np.zeros(reach - steps if copies else product.beyond_words, np.int32)
+    tile_bytes = gemm.PIXELS * window.products * product.value_bytes
     group_in = shape_of(arguments[1])[3]
     groups = sorted({part.group for part in parts})
     blocks, rest = divmod(pixels, gemm.PIXELS * tiles)
@@ -154,7 +155,7 @@ def _build(
         with T.sblock("root"):
             T.reads()
             T.writes()
-            stream = T.sblock_alloc_buffer((tiles * tile_bytes,), "int8")
+            stream = T.sblock_alloc_buffer((tiles * tile_bytes + 4 * product.beyond_words,), "int8")
             copy = [T.sblock_alloc_buffer((reach,), "int32").access_ptr("w")] if copies else []
 
             def block(first: tirx.Expr | int, count: int) -> None:
@@ -174,7 +175,7 @@ def _build(
                                 part.count,
                                 *copy,
                             )
-                            T.evaluate(T.call_extern("int32", kernels[part.pairs].name, *call))
+                            T.evaluate(T.call_extern("int32", kernels[part.width].name, *call))
 
             if blocks:
                 with T.serial(blocks) as number:
@@ -182,13 +183,14 @@ def _build(
             for i, count in enumerate(ends):
                 if count:
                     block(0 if i < len(ends) - 1 else pixels - gemm.PIXELS * count, count)
-    used = [pack, *(kernels[wide] for wide in sorted({part.pairs for part in parts}))]
+    used = [pack, *(kernels[width] for width in sorted({part.width for part in parts}))]
     func = builder.get().with_attr({**texts(used), "tinyml.schedule": ConvGemm.__name__})
     flat = relax.op.reshape(arguments[0], (source.batch * source.image,))
     macs = pixels * channels * window.runs * window.run_bytes
     return Kernel("conv2d", func, [flat, relax.const(np.concatenate([*(c.ravel() for c in constants), beyond]))], macs)
 
 
-def _pack(part: Part, layer: Channels) -> NDArray[np.int32]:
-    pack, c = gemm.pack_pairs if part.pairs else gemm.pack_single, slice(part.start, part.stop)
-    return pack(layer.weight[c], layer.bias[c], layer.multiplier[c], layer.shift[c], layer.zero_point[c])
+def _pack(part: Part, layer: Channels, product: Product) -> NDArray[np.int32]:
+    c = slice(part.start, part.stop)
+    values = (layer.weight[c], layer.bias[c], layer.multiplier[c], layer.shift[c], layer.zero_point[c])
+    return product.constants(*values, part.width)

@@ -14,6 +14,7 @@ from tests.targets.microkernels.alone import Argument, on_core, on_host
 from tvm_tinyml.benchmark import bench
 from tvm_tinyml.reference import operators
 from tvm_tinyml.targets.cortex_m.microkernels import gemm
+from tvm_tinyml.targets.cortex_m.microkernels.gemm_halves import BEYOND_WORDS, gemm_halves, pack_halves
 from tvm_tinyml.targets.cortex_m.microkernels.microkernel import Microkernel
 from tvm_tinyml.targets.cortex_m.microkernels.output import Output, choose_output
 from tvm_tinyml.targets.cortex_m.microkernels.pack import Window, pack_window
@@ -36,6 +37,13 @@ def interleave(x: Ints) -> NDArray[np.int8]:
     tiles = x.reshape(pixels // 4, 2, 2, k // 2, 2).copy()  # tile, pair of pixels, pixel, step, product
     tiles[:, :, 0] ^= -128
     return np.ascontiguousarray(tiles.transpose(0, 3, 1, 4, 2).reshape(-1).astype(np.int8))
+
+
+def whole_halves(x: Ints) -> NDArray[np.int8]:
+    """Activations [pixels, K] in the order of the kernel for cores that issue two instructions at a time."""
+    pixels, k = x.shape
+    tiles = x.reshape(pixels // 4, 4, k // 2, 2).transpose(0, 2, 1, 3)
+    return np.ascontiguousarray(tiles.astype(np.int16)).view(np.int8).ravel()
 
 
 class Problem:
@@ -68,6 +76,15 @@ class Problem:
             arguments.append(np.zeros(-(-k // 16) * 8, np.int32))
         return make(k // 2, channels, self.output, copies=copies), arguments, y
 
+    def call_halves(self, width: int) -> tuple[Microkernel, list[Argument]]:
+        channels, k = self.w.shape
+        beyond = np.zeros(BEYOND_WORDS, np.int32)
+        constants = pack_halves(self.w, self.bias, self.multiplier, self.shift, self.zero_point, width)
+        stream = np.concatenate([whole_halves(self.x), beyond.view(np.int8)])
+        y, end = np.zeros(self.x.shape[0] * channels, np.int8), stream.nbytes - beyond.nbytes
+        arguments: list[Argument] = [np.concatenate([constants.ravel(), beyond]), stream, y, (stream, end)]
+        return gemm_halves(k // 2, channels, self.output, width), [*arguments, channels // width]
+
 
 def check(problem: Problem, core: str, *, pairs: bool, copies: bool = False) -> None:
     kernel, arguments, _ = problem.call(pairs=pairs, copies=copies)
@@ -88,6 +105,28 @@ def test_copied_weights_give_the_same(core: str, rng: np.random.Generator) -> No
     for k in (22, 32, 130, 134, 250):
         for pairs in (True, False):
             check(Problem(rng, 8, k, 4, "plain"), core, pairs=pairs, copies=True)
+
+
+@pytest.mark.parametrize("core", CORES)
+@pytest.mark.parametrize("output", OUTPUTS)
+@pytest.mark.parametrize("width", [1, 2])
+def test_any_length_of_whole_halves_is_exact(core: str, output: str, width: int, rng: np.random.Generator) -> None:
+    for k in (2, 4, 14, 18, 30, 32, 34, 62, 96, 128):
+        problem = Problem(rng, 4 * int(rng.integers(1, 4)), k, 2 * int(rng.integers(1, 4)), output)
+        kernel, arguments = problem.call_halves(width)
+        found = on_core(core, kernel, arguments, misaligned=[2])[2]
+        np.testing.assert_array_equal(found.reshape(problem.expected.shape), problem.expected)
+
+
+@pytest.mark.parametrize("width", [1, 2])
+def test_the_body_in_c_of_whole_halves_does_the_same(width: int, rng: np.random.Generator, tmp_path: Path) -> None:
+    for i, output in enumerate(OUTPUTS):
+        problem = Problem(rng, 8, (6, 24, 38, 128)[i], 4, output)
+        kernel, arguments = problem.call_halves(width)
+        folder = tmp_path / str(i)
+        folder.mkdir()
+        found = on_host(kernel, arguments, folder)[2]
+        np.testing.assert_array_equal(found.reshape(problem.expected.shape), problem.expected)
 
 
 @pytest.mark.parametrize("x", [-128, 127])
@@ -126,7 +165,8 @@ WINDOWS = [
 ]  # fmt: skip
 
 
-def gathered(window: Window, image: NDArray[np.int8], starts: list[int]) -> NDArray[np.int8]:
+def values(window: Window, image: NDArray[np.int8], starts: list[int]) -> Ints:
+    """Four pixels' windows, [pixels, runs, products of a run]; 0 where a product has no value."""
     rows, columns = window.row_stride * np.arange(window.rows), window.column_stride * np.arange(window.columns)
     runs = (rows[:, None] + columns).ravel()
     order = window.order()
@@ -134,8 +174,14 @@ def gathered(window: Window, image: NDArray[np.int8], starts: list[int]) -> NDAr
     for p, start in enumerate(starts):
         for r, run in enumerate(runs):
             x[p, r] = np.where(order < 0, 0, image[start + run + np.maximum(order, 0)])
-    flat = x.reshape(4, -1)
-    stream = interleave(flat).reshape(-1, 2, 2, 2)  # step, pair of pixels, product, pixel
+    return x
+
+
+def gathered(window: Window, image: NDArray[np.int8], starts: list[int]) -> NDArray[np.int8]:
+    order = window.order()
+    stream = interleave(values(window, image, starts).reshape(4, -1)).reshape(
+        -1, 2, 2, 2
+    )  # step, pair of pixels, product, pixel
     dead = np.tile(order < 0, window.runs).reshape(-1, 2)
     stream[np.broadcast_to(dead[:, None, :, None], stream.shape)] = 0
     return stream.ravel()
@@ -150,6 +196,18 @@ def test_windows_are_gathered_in_order(window: Window, rng: np.random.Generator,
     arguments: list[Argument] = [to, image, *((image, start) for start in starts[1:])]
     expected = gathered(window, image, starts)
     np.testing.assert_array_equal(on_core("cortex-m4", kernel, arguments, misaligned=[1])[0], expected)
+    np.testing.assert_array_equal(on_host(kernel, arguments, tmp_path)[0], expected)
+
+
+@pytest.mark.parametrize("window", WINDOWS, ids=str)
+def test_windows_are_gathered_as_whole_halves(window: Window, rng: np.random.Generator, tmp_path: Path) -> None:
+    reach = (window.rows - 1) * window.row_stride + (window.columns - 1) * window.column_stride + window.run_bytes
+    image = rng.integers(-128, 128, reach + 9).astype(np.int8)
+    starts = [0, 3, 9, 4]
+    kernel, to = pack_window(window, halves=True), np.zeros(8 * window.products, np.int8)
+    arguments: list[Argument] = [to, image, *((image, start) for start in starts[1:])]
+    expected = whole_halves(values(window, image, starts).reshape(4, -1))
+    np.testing.assert_array_equal(on_core("cortex-m7", kernel, arguments, misaligned=[1])[0], expected)
     np.testing.assert_array_equal(on_host(kernel, arguments, tmp_path)[0], expected)
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tvm_tinyml.device.engine import OUTSIDE, EdgeProfile
-from tvm_tinyml.device.timing.decode import Instruction, decode
+from tvm_tinyml.device.timing.decode import Instruction
 from tvm_tinyml.device.timing.memory import MemoryTiming
 from tvm_tinyml.device.timing.tables import CoreTiming
 from tvm_tinyml.device.watch import Event
@@ -98,7 +98,7 @@ class _Count:
         self.ends: list[int] = [
             start + size for start, size in zip(self.starts, profile.block_size_bytes.tolist(), strict=True)
         ]
-        self.code = [decode(read(start, end - start), start) for start, end in zip(self.starts, self.ends, strict=True)]
+        self.code = [core.decode(read(start, end - start), start) for start, end in zip(self.starts, self.ends, strict=True)]
         self.owners = [_owners(code, start, function_at) for code, start in zip(self.code, self.starts, strict=True)]
         self.edges: list[tuple[int, int, int]] = list(
             zip(profile.edge_source.tolist(), profile.edge_target.tolist(), profile.edge_count.tolist(), strict=True)

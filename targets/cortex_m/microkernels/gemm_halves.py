@@ -1,0 +1,169 @@
+"""Matrix product of int16 for cores that issue two instructions at a time: four pixels times two channels.
+
+Activations and weights take a half of a word each, so nothing is widened in the loop, and a load goes with every other
+SMLAD. An operand is loaded into its register as soon as the last SMLAD has read it. Weights are stored doubled, so that
+the sums come out doubled, as the epilogue wants them; there is no bound on them but the epilogue's.
+
+Layout of activations, four pixels at a time: for each two k a word of each pixel. Source of the order of instructions:
+experiments with LLVM's model of the Cortex-M7. On a core that issues one at a time the order costs a fifth.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tvm_tinyml.targets.cortex_m.microkernels.gemm import K_STEP, PIXELS, as_halves, as_words
+from tvm_tinyml.targets.cortex_m.microkernels.microkernel import Microkernel, add
+from tvm_tinyml.targets.cortex_m.microkernels.output import Ints, Output, rounding_constant
+
+UNROLL = 8
+"""Steps in the body of the loop."""
+
+BEYOND_WORDS = 2
+"""Words behind the end of weights and of activations that the kernel may load and does not use."""
+
+_SUMS = ("r6", "r7", "r8", "r9", "r10", "r11", "r12", "lr")
+
+
+def gemm_halves(steps: int, channels: int, output: Output, width: int) -> Microkernel:
+    """Return the kernel for ``width`` channels at a time, 1 or 2.
+
+    Its arguments are those of `gemm.gemm_pairs`, its constants those of `pack_halves`; words are aligned to 4 bytes.
+    """
+    turns, rest = _runs(steps)
+    sums = [_SUMS[width * pixel : width * (pixel + 1)] for pixel in range(PIXELS)]
+    tile = [f"vmov {register}, s{channel}" for pixel in sums for channel, register in enumerate(pixel)]
+    tile += _pairs(turns, rest) if width == 2 else _singles(turns, rest)
+    for channel in range(width):
+        tile += [f"vmov r{2 + i}, s{width + 3 * channel + i}" for i in range(3)]
+        tile += ["vmov r5, s11"] if channel == 0 else []
+        registers = [pixel[channel] for pixel in sums]
+        epilogues = [output.requantize(register, "r2", "r3", "r4") for register in registers]
+        # Stage by stage, so that no instruction waits for the one in front; a clamp's condition must stay together.
+        stages = zip(*epilogues, strict=True) if len(epilogues[0]) == 3 else epilogues
+        tile += [line for stage in stages for line in stage]
+        tile += [f"strb {register}, [r5, #{i * channels + channel}]" for i, register in enumerate(registers)]
+    return Microkernel(
+        name=f"tinyml_gemm_halves_{width}_{'l' if turns else ''}{rest}_{channels}_{output.name}",
+        parameters=(
+            *("const int32_t *constants", "const int8_t *x", "int8_t *y", "const int8_t *x_end", "int32_t count"),
+        ),
+        assembly=_loops(tile, channels, looped=turns > 0, width=width),
+        portable=_portable(rest, channels, output, width),
+    )
+
+
+def pack_halves(
+    weight: Ints, bias: Ints, multiplier: Ints, shift: Ints, zero_point: Ints, width: int
+) -> NDArray[np.int32]:
+    """Return the constants of `gemm_halves`: for each ``width`` channels doubled biases, scales, doubled weights.
+
+    The parameters are those of `gemm.pack_pairs`.
+    """
+    count, steps = weight.shape[0] // width, weight.shape[1] // K_STEP
+    constant = rounding_constant(shift, zero_point)
+    scales = np.stack([multiplier, constant, shift], axis=1).reshape(count, 3 * width)
+    looped = np.full((count, 1), 4 * width * UNROLL * _runs(steps)[0])
+    head = np.concatenate([2 * bias.reshape(count, width), scales, looped], axis=1)
+    doubled = 2 * weight.reshape(count, width, steps, K_STEP).transpose(0, 2, 1, 3)
+    return np.concatenate([as_words(head), as_halves(doubled.reshape(count, -1))], axis=1)
+
+
+def _runs(steps: int) -> tuple[int, int]:
+    """Turns of the loop, and steps behind it."""
+    turns, rest = divmod(steps, UNROLL)
+    return (turns, rest) if turns > 1 else (0, steps)
+
+
+def _pairs(turns: int, rest: int) -> list[str]:
+    lines = ["ldr r2, [r0, #4]", "ldr r3, [r0, #8]", "ldr r4, [r1, #4]", "ldr r5, [r1, #8]"]
+    if turns:
+        lines += [".p2align 2", "2:"]
+        for i in range(UNROLL - 1):
+            lines += _pair_step(i, [f"ldr r4, [r1, #{16 * i + 20}]", *_next_weights(i)])
+        lines += _pair_step(UNROLL - 1, _turn())
+    for i in range(rest - 1):
+        lines += _pair_step(i, [f"ldr r4, [r1, #{16 * i + 20}]", *_next_weights(i)])
+    return lines + (_pair_step(rest - 1, [f"add r0, #{8 * rest}", f"add r1, #{16 * rest}"]) if rest else [])
+
+
+def _pair_step(i: int, after: list[str]) -> list[str]:
+    """Eight SMLAD, and between them the loads of this step's other pixels; then what leads to the next step."""
+    a = _SUMS
+    return [
+        *(f"smlad {a[0]}, r2, r4, {a[0]}", f"smlad {a[1]}, r3, r4, {a[1]}", f"ldr r4, [r1, #{16 * i + 12}]"),
+        *(f"smlad {a[2]}, r2, r5, {a[2]}", f"smlad {a[3]}, r3, r5, {a[3]}", f"ldr r5, [r1, #{16 * i + 16}]"),
+        *(f"smlad {a[4]}, r2, r4, {a[4]}", f"smlad {a[5]}, r3, r4, {a[5]}", *after[:1]),
+        *(f"smlad {a[6]}, r2, r5, {a[6]}", *after[1:2], f"smlad {a[7]}, r3, r5, {a[7]}", *after[2:]),
+    ]
+
+
+def _next_weights(i: int) -> list[str]:
+    return [f"ldr r2, [r0, #{8 * i + 12}]", f"ldr r3, [r0, #{8 * i + 16}]", f"ldr r5, [r1, #{16 * i + 24}]"]
+
+
+def _turn() -> list[str]:
+    """Advance, load the operands of the next turn or of what is behind the loop, and test."""
+    step = [f"add r0, #{8 * UNROLL}", f"add r1, #{16 * UNROLL}", "vmov r4, s12", "ldr r2, [r0, #4]", "ldr r3, [r0, #8]"]
+    return [*step, "cmp r0, r4", "ldr r4, [r1, #4]", "ldr r5, [r1, #8]", "bne 2b"]
+
+
+def _singles(turns: int, rest: int) -> list[str]:
+    lines: list[str] = []
+    if turns:
+        lines += [".p2align 2", "2:"]
+        for i in range(UNROLL):
+            lines += _single_step(i, i == UNROLL - 1)
+        lines += ["vmov r2, s12", "cmp r0, r2", "bne 2b"]
+    for i in range(rest):
+        lines += _single_step(i, i == rest - 1)
+    return lines
+
+
+def _single_step(i: int, last: bool) -> list[str]:
+    advance = "!" if last else ""
+    return [
+        *(f"ldr r2, [r0, #{4 * i + 4}]{advance}", f"ldr r3, [r1, #{16 * i + 4}]", f"ldr r4, [r1, #{16 * i + 8}]"),
+        *(f"ldr r5, [r1, #{16 * i + 12}]", "smlad r6, r2, r3, r6", f"ldr r3, [r1, #{16 * i + 16}]{advance}"),
+        *("smlad r7, r2, r4, r7", "smlad r8, r2, r5, r8", "smlad r9, r2, r3, r9"),
+    ]
+
+
+def _loops(tile: list[str], channels: int, *, looped: bool, width: int) -> list[str]:
+    """Wrap a tile into the loops over pixels and channels; the registers are used as in `gemm`."""
+    words = 4 * width + 1
+    lines = ["push {r2, r4-r11, lr}", "subs r1, #4", "subs r3, #4", "vmov s14, r1", "vmov s15, r3"]
+    lines += ["3:", f"vldmia r0!, {{s0-s{words - 1}}}", "subs r0, #4", "ldr r2, [sp]"]
+    lines += [f"vmov r4, s{words - 1}", "add r4, r4, r0", "vmov s12, r4"] if looped else []
+    lines += ["vmov s11, r2", "vmov s13, r0", "vmov r1, s14", ".p2align 2", "1:", *tile]
+    lines += add("r5", "r5", PIXELS * channels, "r2")
+    lines += ["vmov r2, s15", "vmov s11, r5", "cmp r1, r2", "it ne", "vmovne r0, s13", "bne 1b"]
+    lines += ["ldr r2, [sp]", "ldr r3, [sp, #40]", "adds r0, #4", f"adds r2, #{width}", "str r2, [sp]"]
+    return [*lines, "subs r3, #1", "str r3, [sp, #40]", "bne 3b", "pop {r2, r4-r11, pc}"]
+
+
+def _portable(rest: int, channels: int, output: Output, width: int) -> str:
+    words = 4 * width + 1
+    epilogue = "".join(f"          {line}\n" for line in output.portable().splitlines())
+    return f"""  const int32_t steps = constants[{words - 1}] / {4 * width} + {rest};
+  for (; count > 0; --count, constants += {words} + {width} * steps, y += {width}) {{
+    const int16_t *const weights = (const int16_t *)(const void *)(constants + {words});
+    int8_t *to = y;
+    for (const int8_t *tile = x; tile != x_end; tile += {4 * PIXELS} * steps, to += {PIXELS * channels})
+      for (int32_t i = 0; i < {width}; ++i) {{
+        const int16_t *const halves = (const int16_t *)(const void *)tile;
+        const int32_t *const scale = constants + {width} + 3 * i;
+        const int32_t m = scale[0], c = scale[1], s = scale[2];
+        for (int32_t p = 0; p < {PIXELS}; ++p) {{
+          int32_t sum = constants[i];
+          for (int32_t k = 0; k < {K_STEP} * steps; ++k) {{
+            const int16_t weight = weights[{K_STEP * width} * (k / 2) + 2 * i + k % 2];
+            sum += weight * halves[{K_STEP * PIXELS} * (k / 2) + 2 * p + k % 2];
+          }}
+          sum /= 2;
+{epilogue}          to[{channels} * p + i] = result;
+        }}
+      }}
+  }}
+"""

@@ -1,0 +1,95 @@
+"""The two ways of multiplying packed pixels with packed weights, as one interface for recipes."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tvm_tinyml.targets.cortex_m.microkernels import gemm, gemm_halves
+from tvm_tinyml.targets.cortex_m.microkernels.microkernel import Microkernel
+from tvm_tinyml.targets.cortex_m.microkernels.output import Ints, Output
+from tvm_tinyml.targets.cortex_m.microkernels.pack import Window, pack_window
+
+HALF = np.iinfo(np.int16)
+
+
+class Product(Protocol):
+    """A matrix product with its packing.
+
+    Attributes
+    ----------
+    value_bytes : what a packed activation, or weight of a channel, takes.
+    beyond_words : words that may be loaded behind weights and activations.
+    copies : the weights of a pair can be copied to RAM first.
+    """
+
+    value_bytes: int
+    beyond_words: int
+    copies: bool
+
+    def pack(self, window: Window) -> Microkernel:
+        """Return the kernel that packs a tile of four pixels."""
+
+    def multiply(self, steps: int, channels: int, output: Output, width: int, copies: bool) -> Microkernel:
+        """Return the kernel for ``width`` channels at a time, 1 or 2."""
+
+    def constants(
+        self, weight: Ints, bias: Ints, multiplier: Ints, shift: Ints, zero_point: Ints, width: int
+    ) -> NDArray[np.int32]:
+        """Return its constants for channels, a row for each ``width`` of them."""
+
+    def is_pair(self, even: Ints, odd: Ints, largest_odd: int) -> bool:
+        """Return whether two channels with these weights may go together; the sums of the second are so large."""
+
+
+class RawHalves:
+    """Two int8 values in each half of a word: see `gemm`. For cores that issue one instruction at a time."""
+
+    value_bytes, beyond_words, copies = 1, 0, True
+
+    def pack(self, window: Window) -> Microkernel:
+        """See ``Product.pack``."""
+        return pack_window(window)
+
+    def multiply(self, steps: int, channels: int, output: Output, width: int, copies: bool) -> Microkernel:
+        """See ``Product.multiply``."""
+        return (gemm.gemm_pairs if width == 2 else gemm.gemm_single)(steps, channels, output, copies=copies)
+
+    def constants(
+        self, weight: Ints, bias: Ints, multiplier: Ints, shift: Ints, zero_point: Ints, width: int
+    ) -> NDArray[np.int32]:
+        """See ``Product.constants``."""
+        return (gemm.pack_pairs if width == 2 else gemm.pack_single)(weight, bias, multiplier, shift, zero_point)
+
+    def is_pair(self, even: Ints, odd: Ints, largest_odd: int) -> bool:
+        """See ``Product.is_pair``: both fit one half, and the odd sums 24 bits."""
+        joined = 256 * odd + even
+        fits = bool((joined >= HALF.min).all() and (joined <= HALF.max).all())
+        return fits and largest_odd < gemm.LARGEST_ODD_SUM
+
+
+class WholeHalves:
+    """One int16 value in each half: see `gemm_halves`. For cores that issue two instructions at a time."""
+
+    value_bytes, beyond_words, copies = 2, gemm_halves.BEYOND_WORDS, False
+
+    def pack(self, window: Window) -> Microkernel:
+        """See ``Product.pack``."""
+        return pack_window(window, halves=True)
+
+    def multiply(self, steps: int, channels: int, output: Output, width: int, copies: bool) -> Microkernel:
+        """See ``Product.multiply``."""
+        assert not copies
+        return gemm_halves.gemm_halves(steps, channels, output, width)
+
+    def constants(
+        self, weight: Ints, bias: Ints, multiplier: Ints, shift: Ints, zero_point: Ints, width: int
+    ) -> NDArray[np.int32]:
+        """See ``Product.constants``."""
+        return gemm_halves.pack_halves(weight, bias, multiplier, shift, zero_point, width)
+
+    def is_pair(self, even: Ints, odd: Ints, largest_odd: int) -> bool:
+        """See ``Product.is_pair``: always."""
+        return True
