@@ -47,13 +47,19 @@ class Output:
 
         multiplier, constant, shift : registers; the constant is `rounding_constant` of the channel.
         """
-        if self.corrected:
-            scale = [f"smmulr {register}, {register}, {multiplier}"]
-            scale += [f"add {register}, {register}, {register}, asr #31", f"add {register}, {register}, {constant}"]
-        else:
-            scale = [f"smmlar {register}, {register}, {multiplier}, {constant}"]
-        bound = [f"asr {register}, {register}, {shift}", f"ssat {register}, #8, {register}"]
-        return [*scale, *bound, *self._clamp(register)]
+        return [*self.scale(register, multiplier, constant), *self.bound(register, shift)]
+
+    def scale(self, register: str, multiplier: str, constant: str) -> list[str]:
+        """Return the first half of `requantize`: all but shift and clamp."""
+        if not self.corrected:
+            return [f"smmlar {register}, {register}, {multiplier}, {constant}"]
+        correct = [f"add {register}, {register}, {register}, asr #31", f"add {register}, {register}, {constant}"]
+        return [f"smmulr {register}, {register}, {multiplier}", *correct]
+
+    def bound(self, register: str, shift: str) -> list[str]:
+        """Return the second half of `requantize`."""
+        lines = [f"asr {register}, {register}, {shift}", f"ssat {register}, #8, {register}"]
+        return [*lines, *clamp(register, self.low, self.high)]
 
     def portable(self) -> str:
         """Return C code that makes an int8 ``result`` of ``sum``, with the channel's ``m``, ``c`` and ``s``."""
@@ -64,14 +70,16 @@ class Output:
             f"const int8_t result = (int8_t)tinyml_bound(value, {self.low}, {self.high});\n"
         )
 
-    def _clamp(self, register: str) -> list[str]:
-        lines = []
-        if self.high < 127:
-            lines += [f"cmp {register}, #{self.high}", "it gt", f"movgt {register}, #{self.high}"]
-        if self.low > -128:
-            move = f"movlt {register}, #{self.low}" if self.low >= 0 else f"mvnlt {register}, #{~self.low}"
-            lines += [f"cmp {register}, #{self.low}", "it lt", move]
-        return lines
+
+def clamp(register: str, low: int, high: int) -> list[str]:
+    """Return the instructions that clamp an int8 value; none for a bound that it has anyway."""
+    lines = []
+    if high < 127:
+        lines += [f"cmp {register}, #{high}", "it gt", f"movgt {register}, #{high}"]
+    if low > -128:
+        move = f"movlt {register}, #{low}" if low >= 0 else f"mvnlt {register}, #{~low}"
+        lines += [f"cmp {register}, #{low}", "it lt", move]
+    return lines
 
 
 def choose_output(zero_point: int, low: int, high: int) -> Output:
