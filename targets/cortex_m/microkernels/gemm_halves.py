@@ -1,14 +1,19 @@
-"""Matrix product of int16 for cores that issue two instructions at a time: four pixels times two channels.
+"""Matrix product of int16: four pixels times two channels, an activation or a weight in each half of a word.
 
-Activations and weights take a half of a word each, so nothing is widened in the loop, and a load goes with every other
-SMLAD. An operand is loaded into its register as soon as the last SMLAD has read it. Weights are stored doubled, so that
-the sums come out doubled, as the epilogue wants them; there is no bound on them but the epilogue's.
+Nothing is widened in the loop. Weights are stored doubled, so that the sums come out doubled, as the epilogue wants
+them; there is no bound on them but the epilogue's. The instructions of a step come in one of two orders:
 
-Layout of activations, four pixels at a time: for each two k a word of each pixel. Source of the order of instructions:
-experiments with LLVM's model of the Cortex-M7. On a core that issues one at a time the order costs a fifth.
+- mixed, for cores that issue two instructions at a time: a load goes with every other SMLAD, and an operand is loaded
+  as soon as the last SMLAD has read its register. Source: experiments with LLVM's model of the Cortex-M7.
+- grouped, for cores that issue one: loads that follow each other take a cycle each. There the other way, of `gemm`,
+  needs fewer loads; this one has the shorter epilogue, and wins where a sum has few products.
+
+Layout of activations, four pixels at a time: for each two k a word of each pixel.
 """
 
 from __future__ import annotations
+
+from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,7 +31,7 @@ BEYOND_WORDS = 2
 _SUMS = ("r6", "r7", "r8", "r9", "r10", "r11", "r12", "lr")
 
 
-def gemm_halves(steps: int, channels: int, output: Output, width: int) -> Microkernel:
+def gemm_halves(steps: int, channels: int, output: Output, width: int, *, mixed: bool) -> Microkernel:
     """Return the kernel for ``width`` channels at a time, 1 or 2.
 
     Its arguments are those of `gemm.gemm_pairs`, its constants those of `pack_halves`; words are aligned to 4 bytes.
@@ -34,7 +39,10 @@ def gemm_halves(steps: int, channels: int, output: Output, width: int) -> Microk
     turns, rest = _runs(steps)
     sums = [_SUMS[width * pixel : width * (pixel + 1)] for pixel in range(PIXELS)]
     tile = [f"vmov {register}, s{channel}" for pixel in sums for channel, register in enumerate(pixel)]
-    tile += _pairs(turns, rest) if width == 2 else _singles(turns, rest)
+    if width == 2 and mixed:
+        tile += _mixed_pairs(turns, rest)
+    else:
+        tile += _in_groups(_grouped_pair if width == 2 else _grouped_single, turns, rest)
     for channel in range(width):
         tile += [f"vmov r{2 + i}, s{width + 3 * channel + i}" for i in range(3)]
         tile += ["vmov r5, s11"] if channel == 0 else []
@@ -44,8 +52,9 @@ def gemm_halves(steps: int, channels: int, output: Output, width: int) -> Microk
         stages = zip(*epilogues, strict=True) if len(epilogues[0]) == 3 else epilogues
         tile += [line for stage in stages for line in stage]
         tile += [f"strb {register}, [r5, #{i * channels + channel}]" for i, register in enumerate(registers)]
+    order, runs = "mixed" if mixed else "grouped", f"{'l' if turns else ''}{rest}"
     return Microkernel(
-        name=f"tinyml_gemm_halves_{width}_{'l' if turns else ''}{rest}_{channels}_{output.name}",
+        name=f"tinyml_gemm_halves_{order}_{width}_{runs}_{channels}_{output.name}",
         parameters=(
             *("const int32_t *constants", "const int8_t *x", "int8_t *y", "const int8_t *x_end", "int32_t count"),
         ),
@@ -76,7 +85,7 @@ def _runs(steps: int) -> tuple[int, int]:
     return (turns, rest) if turns > 1 else (0, steps)
 
 
-def _pairs(turns: int, rest: int) -> list[str]:
+def _mixed_pairs(turns: int, rest: int) -> list[str]:
     lines = ["ldr r2, [r0, #4]", "ldr r3, [r0, #8]", "ldr r4, [r1, #4]", "ldr r5, [r1, #8]"]
     if turns:
         lines += [".p2align 2", "2:"]
@@ -109,19 +118,32 @@ def _turn() -> list[str]:
     return [*step, "cmp r0, r4", "ldr r4, [r1, #4]", "ldr r5, [r1, #8]", "bne 2b"]
 
 
-def _singles(turns: int, rest: int) -> list[str]:
+def _in_groups(step: Callable[[int, bool], list[str]], turns: int, rest: int) -> list[str]:
     lines: list[str] = []
     if turns:
         lines += [".p2align 2", "2:"]
         for i in range(UNROLL):
-            lines += _single_step(i, i == UNROLL - 1)
+            lines += step(i, i == UNROLL - 1)
         lines += ["vmov r2, s12", "cmp r0, r2", "bne 2b"]
     for i in range(rest):
-        lines += _single_step(i, i == rest - 1)
+        lines += step(i, i == rest - 1)
     return lines
 
 
-def _single_step(i: int, last: bool) -> list[str]:
+def _grouped_pair(i: int, last: bool) -> list[str]:
+    """16 cycles for 16 products: four loads, four SMLAD, two loads, four SMLAD."""
+    advance, lines = "!" if last else "", []
+    lines += [f"ldr r2, [r0, #{8 * i + 4}]", f"ldr r3, [r0, #{8 * i + 8}]{advance}"]
+    for half in range(2):
+        lines += [f"ldr r4, [r1, #{16 * i + 8 * half + 4}]"]
+        lines += [f"ldr r5, [r1, #{16 * i + 8 * half + 8}]{advance if half else ''}"]
+        a = _SUMS[4 * half :]
+        lines += [f"smlad {a[0]}, r2, r4, {a[0]}", f"smlad {a[1]}, r3, r4, {a[1]}"]
+        lines += [f"smlad {a[2]}, r2, r5, {a[2]}", f"smlad {a[3]}, r3, r5, {a[3]}"]
+    return lines
+
+
+def _grouped_single(i: int, last: bool) -> list[str]:
     advance = "!" if last else ""
     return [
         *(f"ldr r2, [r0, #{4 * i + 4}]{advance}", f"ldr r3, [r1, #{16 * i + 4}]", f"ldr r4, [r1, #{16 * i + 8}]"),

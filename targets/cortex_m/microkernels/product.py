@@ -71,9 +71,17 @@ class RawHalves:
 
 
 class WholeHalves:
-    """One int16 value in each half: see `gemm_halves`. For cores that issue two instructions at a time."""
+    """One int16 value in each half: see `gemm_halves`.
+
+    Parameters
+    ----------
+    mixed : order of instructions for cores that issue two at a time.
+    """
 
     value_bytes, beyond_words, copies = 2, gemm_halves.BEYOND_WORDS, False
+
+    def __init__(self, *, mixed: bool) -> None:
+        self._mixed = mixed
 
     def pack(self, window: Window) -> Microkernel:
         """See ``Product.pack``."""
@@ -82,7 +90,7 @@ class WholeHalves:
     def multiply(self, steps: int, channels: int, output: Output, width: int, copies: bool) -> Microkernel:
         """See ``Product.multiply``."""
         assert not copies
-        return gemm_halves.gemm_halves(steps, channels, output, width)
+        return gemm_halves.gemm_halves(steps, channels, output, width, mixed=self._mixed)
 
     def constants(
         self, weight: Ints, bias: Ints, multiplier: Ints, shift: Ints, zero_point: Ints, width: int

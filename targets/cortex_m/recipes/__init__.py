@@ -1,22 +1,30 @@
 """Recipes: kernels that are built from microkernels, each for the operators whose conditions it meets."""
 
+from collections.abc import Callable
+
 from tvm_tinyml.passes.apply_recipes import Recipes
 from tvm_tinyml.targets.cortex_m.microkernels.product import Product, RawHalves, WholeHalves
 from tvm_tinyml.targets.cortex_m.recipes.conv_gemm import ConvGemm
 from tvm_tinyml.targets.cortex_m.recipes.dense import DenseGemm, DenseRows
+from tvm_tinyml.targets.cortex_m.recipes.elementwise import Sum
+
+SHORT_SUM = 24
+"""Products up to which the epilogue of whole halves makes up for their loads."""
 
 
 def single_issue_recipes(goal: str) -> Recipes:
     """Return the recipes of a build's goal, for cores that issue one instruction at a time: see `_dsp`."""
-    return _dsp(goal, RawHalves())
+    raw, whole = RawHalves(), WholeHalves(mixed=False)
+    return _dsp(goal, lambda products: raw if products > SHORT_SUM else whole)
 
 
 def dual_issue_recipes(goal: str) -> Recipes:
     """Return the recipes of a build's goal, for cores that issue two instructions at a time: see `_dsp`."""
-    return _dsp(goal, WholeHalves())
+    whole = WholeHalves(mixed=True)
+    return _dsp(goal, lambda _products: whole)
 
 
-def _dsp(goal: str, product: Product) -> Recipes:
+def _dsp(goal: str, products: Callable[[int], Product]) -> Recipes:
     """Return recipes for the DSP extension and floating-point registers, which hold what does not change in a loop.
 
     A build for small flash has none: the schedules make less code.
@@ -24,8 +32,13 @@ def _dsp(goal: str, product: Product) -> Recipes:
     if goal == "flash":
         return {}
     scratch_bytes = 1024 if goal == "ram" else 6144
-    convolution, rows = ConvGemm(product, scratch_bytes), DenseRows()
-    return {"tinyml.conv2d": (convolution, rows), "tinyml.dense": (DenseGemm(convolution), rows)}
+    convolution, rows = ConvGemm(products, scratch_bytes), DenseRows()
+    return {
+        "tinyml.conv2d": (convolution, rows),
+        "tinyml.dense": (DenseGemm(convolution), rows),
+        "tinyml.add": (Sum("add"),),
+        "tinyml.subtract": (Sum("subtract"),),
+    }
 
 
 def no_recipes(_goal: str) -> Recipes:

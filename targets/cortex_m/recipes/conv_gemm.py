@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -66,13 +66,13 @@ class ConvGemm:
 
     Parameters
     ----------
-    product : how to multiply.
+    products : from the products of a sum to how they are multiplied.
     scratch_bytes : packed windows that lie there at once, if four tiles do not take more. The more, the less often the
         weights are read from flash.
     """
 
-    def __init__(self, product: Product, scratch_bytes: int = 6144) -> None:
-        self._product = product
+    def __init__(self, products: Callable[[int], Product], scratch_bytes: int = 6144) -> None:
+        self._products = products
         self._scratch_bytes = scratch_bytes
 
     def lower(self, arguments: Sequence[relax.Expr], attributes: Attributes) -> Kernel | None:
@@ -86,14 +86,15 @@ class ConvGemm:
         if source.pixels < gemm.PIXELS:
             return None
         output = choose_output(*(attributes[k] for k in ("output_zero_point", "clamp_min", "clamp_max")))
+        product = self._products(window.products)
         layer = Channels.of(arguments, attributes, window.order_of_all(), output)
-        parts = split(layer, output, channels // groups, self._product)
+        parts = split(layer, output, channels // groups, product)
         if parts is None:
             return None
-        return _build(arguments, source, window, output, layer, parts, self._product, self._tiles(window, source))
+        return _build(arguments, source, window, output, layer, parts, product, self._tiles(window, source, product))
 
-    def _tiles(self, window: Window, source: Source) -> int:
-        tiles = max(4, min(self._scratch_bytes // (gemm.PIXELS * window.products * self._product.value_bytes), 16))
+    def _tiles(self, window: Window, source: Source, product: Product) -> int:
+        tiles = max(4, min(self._scratch_bytes // (gemm.PIXELS * window.products * product.value_bytes), 16))
         return min(tiles, -(-source.pixels // gemm.PIXELS))
 
 
