@@ -1,0 +1,94 @@
+"""Sums of two tensors of one shape."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+from tvm import relax
+from tvm.script.ir_builder import IRBuilder
+from tvm.script.ir_builder import tirx as T
+
+from tvm_tinyml import reference
+from tvm_tinyml.passes.integer_ops import Attributes, shape_of
+from tvm_tinyml.passes.kernels.kernel import Kernel
+from tvm_tinyml.targets.cortex_m.microkernels import add
+from tvm_tinyml.targets.cortex_m.microkernels.affine import Affine, fit
+from tvm_tinyml.targets.cortex_m.microkernels.microkernel import texts
+
+INT8 = np.arange(-128, 128, dtype=np.int8)
+
+
+class Sum:
+    """``tinyml.add`` or ``tinyml.subtract`` without broadcasting.
+
+    Parameters
+    ----------
+    kind : "add" or "subtract".
+    """
+
+    def __init__(self, kind: str) -> None:
+        self._kind = kind
+
+    def lower(self, arguments: Sequence[relax.Expr], attributes: Attributes) -> Kernel | None:
+        """Return the kernel, or None where its conditions are not met."""
+        if shape_of(arguments[0]) != shape_of(arguments[1]):
+            return None
+        affine = self._affine(attributes)
+        return None if affine is None else self._build(arguments, affine)
+
+    def _affine(self, attributes: Attributes) -> Affine | None:
+        """Return what gives the result of all 65,536 pairs of elements."""
+        sides = ("input1", "input2")
+        zero_points = [attributes[f"{side}_zero_point"] for side in sides]
+        signs = (1, -1 if self._kind == "subtract" else 1)
+        output = _scale(attributes, "output") * 2.0 ** attributes["left_shift"]
+        slopes = [sign * output * _scale(attributes, side) for sign, side in zip(signs, sides, strict=True)]
+        offset = -sum(slope * zero_point for slope, zero_point in zip(slopes, zero_points, strict=True))
+        clamped = attributes["clamp_min"], attributes["clamp_max"]
+        operator = reference.sub if self._kind == "subtract" else reference.add
+        expected = operator(
+            INT8[:, None],
+            INT8[None, :],
+            a_zero_point=zero_points[0],
+            b_zero_point=zero_points[1],
+            a_multiplier=attributes["input1_multiplier"],
+            a_shift=attributes["input1_shift"],
+            b_multiplier=attributes["input2_multiplier"],
+            b_shift=attributes["input2_shift"],
+            left_shift=attributes["left_shift"],
+            output_multiplier=attributes["output_multiplier"],
+            output_shift=attributes["output_shift"],
+            output_zero_point=attributes["output_zero_point"],
+            clamp_min=clamped[0],
+            clamp_max=clamped[1],
+        )
+        halves = add.BYTE_SCALE * INT8.astype(np.int64)
+        per_half = [slope / add.BYTE_SCALE for slope in slopes]
+        zero_point = attributes["output_zero_point"]
+        return fit([halves, halves], per_half, offset, zero_point, expected.astype(np.int64), clamped)
+
+    def _build(self, arguments: Sequence[relax.Expr], affine: Affine) -> Kernel:
+        size = math.prod(shape_of(arguments[0]))
+        kernel = add.add(affine.rounding)
+        with IRBuilder() as builder, T.prim_func(s_tir=True):
+            T.func_name("main")
+            T.func_attr({"tirx.noalias": True})
+            a, b = (T.arg(name, T.Buffer((size,), "int8")) for name in "ab")
+            words = T.arg("constants", T.Buffer((len(affine.words),), "int32"))
+            y = T.arg("output", T.Buffer((size,), "int8"))
+            with T.sblock("root"):
+                T.reads()
+                T.writes()
+                inputs = (buffer.access_ptr("r") for buffer in (words, a, b))
+                T.evaluate(T.call_extern("int32", kernel.name, *inputs, y.access_ptr("w"), size))
+        func = builder.get().with_attr({**texts([kernel]), "tinyml.schedule": Sum.__name__})
+        flat = [relax.op.reshape(argument, (size,)) for argument in arguments]
+        return Kernel(self._kind, func, [*flat, relax.const(affine.words)])
+
+
+def _scale(attributes: Attributes, name: str) -> float:
+    multiplier: int = attributes[f"{name}_multiplier"]
+    shift: int = attributes[f"{name}_shift"]
+    return multiplier * float(2.0 ** (shift - 31))
