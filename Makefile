@@ -8,7 +8,7 @@ JOBS   ?= $(shell $(PYTHON) -c 'import os; print(os.cpu_count() or 1)')
 
 BIN     := $(VENV)/bin
 VERSION := $(shell $(PYTHON) -c 'import platform; print(platform.python_version())')
-NATIVE  := $(wildcard tvm_tinyml/device/*.c)
+NATIVE  := $(wildcard tvm_tinyml/device/native/*.[ch])
 
 .PHONY: demo test lint clean
 
@@ -24,7 +24,7 @@ lint: $(VENV)/.dev
 
 clean:
 	rm -rf $(VENV) build demo-out dist *.egg-info .mypy_cache .pytest_cache .ruff_cache
-	rm -f tvm_tinyml/device/_counter*.so
+	rm -f tvm_tinyml/device/_machine*.so
 
 # Named after the Python it was made with, so that another PYTHON makes a new environment.
 $(VENV)/.python-$(VERSION):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -33,6 +34,13 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 def rng() -> np.random.Generator:
     """Return a generator of random numbers, the same for every test and every run."""
     return np.random.default_rng(0)
+
+
+@pytest.fixture
+def without_engine(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leave this test without anything that runs Cortex-M code: neither the extension nor Unicorn."""
+    for module in ("tvm_tinyml.device._machine", "unicorn"):
+        monkeypatch.setitem(sys.modules, module, None)  # importing it raises
 
 
 @pytest.fixture(scope="session")

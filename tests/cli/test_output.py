@@ -310,28 +310,28 @@ def test_a_terminal_that_lacks_a_letter_gets_its_number(monkeypatch: pytest.Monk
 @pytest.mark.parametrize(
     "arguments", [("run", "out", "--input", "x.npz"), ("bench", "out"), (*COMPILE, "new", "--verify")]
 )
-def test_without_unicorn_the_device_is_in_trouble_and_says_what_to_install(
-    arguments: tuple[str, ...], refused: Refused, monkeypatch: pytest.MonkeyPatch
+def test_without_an_engine_the_device_is_in_trouble_and_says_what_to_install(
+    arguments: tuple[str, ...], refused: Refused, without_engine: None
 ) -> None:
-    monkeypatch.setitem(sys.modules, "unicorn", None)
     message = refused(*arguments, code=3)
     assert "the simulator needs Unicorn, which is not installed" in message
     assert message.endswith("pip install tvm_tinyml[sim]\n")
 
 
-@pytest.mark.usefixtures("here")
-def test_compile_needs_no_unicorn(cli: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "unicorn", None)
+@pytest.mark.usefixtures("here", "without_engine")
+def test_compile_needs_no_engine(cli: Run) -> None:
     assert cli(*COMPILE, "new", "-q") == (0, "", "")
 
 
-def test_the_demo_without_unicorn_writes_nothing(here: Path, cli: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_demo_without_an_engine_writes_nothing(
+    here: Path, cli: Run, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
+) -> None:
     pictures = np.zeros((1, 1, 8, 8), np.float32), np.zeros(1, np.int64)
     content = resources.files(demo).joinpath(demo.MODEL).read_bytes()
     monkeypatch.setattr(demo, "digits", lambda: (content, *pictures))
     assert cli("demo", "-o", "new").code == 0
     assert (here / "new" / "include" / "tvmgen_digits.h").is_file()
-    monkeypatch.setitem(sys.modules, "unicorn", None)
+    request.getfixturevalue("without_engine")
     outcome = cli("demo")
     assert (outcome.code, outcome.err.count("\n")) == (3, 1)
     assert not (here / "demo-out").exists()

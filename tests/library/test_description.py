@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 import subprocess
-import sys
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -213,7 +212,7 @@ def test_the_report_shows_instructions_by_layer_and_the_sizes_of_the_files() -> 
     assert f"{len(kws.archive):,}" in words
 
 
-def test_without_a_simulator_the_report_has_no_instructions(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_simulator_the_report_has_no_instructions(request: pytest.FixtureRequest) -> None:
     instructions = f"{library('kws').profile().instructions:,}"
-    monkeypatch.setitem(sys.modules, "unicorn", None)
+    request.getfixturevalue("without_engine")
     assert instructions not in Text(library("kws").report()).words

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from tvm_tinyml.errors import DeviceError
+
 
 @dataclass(frozen=True)
 class Region:
@@ -41,3 +43,10 @@ class MemoryMap:
     def exit_address(self) -> int:
         """The return address of a call from the host; no code of a program lies there."""
         return self.flash.origin
+
+    def region_of(self, address: int, size_bytes: int) -> Region:
+        """Return the region that holds all these bytes; DeviceError if there is none."""
+        for region in (self.flash, self.ram, self.stack):
+            if region.contains(address, size_bytes):
+                return region
+        raise DeviceError(f"{size_bytes} bytes at {address:#010x} are not inside one region of the device's memory")

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import importlib
 import struct
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from types import TracebackType
 
 import numpy as np
@@ -13,6 +16,7 @@ from tvm_tinyml.device import runtime
 from tvm_tinyml.device.elf import ElfObject
 from tvm_tinyml.device.engine import EdgeProfile, Engine, FaultError, instruction_offsets
 from tvm_tinyml.device.loader import Image, link
+from tvm_tinyml.device.native_engine import NativeEngine, native_engine_missing
 from tvm_tinyml.device.timing import Cycles, MemoryTiming, count_cycles, load_core, load_memory
 from tvm_tinyml.errors import DeviceError
 
@@ -51,12 +55,37 @@ class Allocation:
 
 
 def simulator_installed() -> bool:
-    """Return whether the optional engine is there."""
+    """Return whether there is an engine, and what cycles are counted with."""
+    return _importable("capstone") and (not native_engine_missing() or _importable("unicorn"))
+
+
+def _importable(name: str) -> bool:
     try:
-        import unicorn  # noqa: F401
+        importlib.import_module(name)
     except ImportError:
         return False
     return True
+
+
+def _default_engine(core: str, *, check_alignment: bool) -> Engine:
+    missing = native_engine_missing()
+    if not missing:
+        return NativeEngine(core, check_alignment=check_alignment)
+    from tvm_tinyml.device.unicorn_engine import UnicornEngine  # optional dependency
+
+    engine = UnicornEngine(core, check_alignment=check_alignment)
+    _warn_slow(missing)
+    return engine
+
+
+@cache  # once per process and reason
+def _warn_slow(reason: str) -> None:
+    warnings.warn(
+        f"simulation is about 50 times slower than it could be, since the native simulator is missing ({reason}); "
+        "reinstall tvm_tinyml from a wheel or with a C compiler",
+        RuntimeWarning,
+        stacklevel=4,
+    )
 
 
 class Simulator:
@@ -67,13 +96,14 @@ class Simulator:
     Parameters
     ----------
     core : cortex-m0plus, cortex-m3, cortex-m4, cortex-m7 or cortex-m33.
-    check_alignment : fault at misaligned LDM, LDRD, VLDR and the like as hardware does. Off by default since it costs
-        speed; loads and stores of one word may be misaligned from the Cortex-M3 on, and never on the M0+.
-    engine : what executes the code; default is a new ``UnicornEngine``. If given, ``core`` is the engine's.
+    check_alignment : fault at misaligned LDM, LDRD, VLDR and the like as hardware does; loads and stores of one word
+        may be misaligned from the Cortex-M3 on, and never on the M0+.
+    engine : what executes the code; default is a new ``NativeEngine``, or with a RuntimeWarning a ``UnicornEngine``
+        where the extension is not built. If given, ``core`` is the engine's.
 
     Raises
     ------
-    DeviceError : the core is unknown, or Unicorn is not installed.
+    DeviceError : the core is unknown, or neither engine is installed.
 
     For example, with an object that defines ``sum(const uint8_t *, int)``::
 
@@ -86,9 +116,7 @@ class Simulator:
 
     def __init__(self, core: str = "cortex-m4", *, check_alignment: bool = False, engine: Engine | None = None) -> None:
         if engine is None:
-            from tvm_tinyml.device.unicorn_engine import UnicornEngine  # optional dependency
-
-            engine = UnicornEngine(core, check_alignment=check_alignment)
+            engine = _default_engine(core, check_alignment=check_alignment)
         self._engine = engine
         self._memory = engine.memory
         rng = np.random.default_rng(0)

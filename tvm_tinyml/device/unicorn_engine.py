@@ -6,10 +6,12 @@ from collections.abc import Sequence
 from types import ModuleType
 from typing import Any
 
-from tvm_tinyml.device.counter import BUDGET_SPENT, MISALIGNED, RUNNING, Counter, make_counter
-from tvm_tinyml.device.engine import BudgetError, EdgeProfile, FaultError, Run
+from tvm_tinyml.device import faults
+from tvm_tinyml.device.counter import BUDGET_SPENT, MISALIGNED, Counter
+from tvm_tinyml.device.engine import EdgeProfile, FaultError, Run
+from tvm_tinyml.device.faults import Faults, code_text
 from tvm_tinyml.device.loader import Image
-from tvm_tinyml.device.memory import MemoryMap, Region
+from tvm_tinyml.device.memory import MemoryMap
 from tvm_tinyml.device.v7m import find_dsp_instruction
 from tvm_tinyml.device.watch import Watch
 from tvm_tinyml.errors import DeviceError
@@ -23,9 +25,9 @@ CPU_MODELS = {
 }
 
 _EXCEPTIONS = {
-    2: "it asks an operating system for a service (SVC)",
-    4: "the access is misaligned",
-    7: "it meets a breakpoint (BKPT)",
+    2: faults.SERVICE,
+    4: faults.MISALIGNED,
+    7: faults.BREAKPOINT,
     17: "the core has no unit for this instruction (such as floating point)",
 }
 """QEMU's numbers of the exceptions that a program can raise."""
@@ -36,27 +38,21 @@ _PREFETCH_ABORT = 3
 class UnicornEngine:
     """One Cortex-M on Unicorn; see ``Engine`` for the methods.
 
+    It counts in Python, about 50 times slower than the native engine, which it stands in for and is a check on.
+
     Parameters
     ----------
     core : one of ``CPU_MODELS``.
     memory : the regions to map. Flash is readable and executable, RAM and stack are readable and writable.
     check_alignment : stop at misaligned LDM, LDRD, VLDR and the like, which Unicorn performs and a Cortex-M3 or
         later refuses. Costs speed. (Unicorn's own model of the M0+ refuses every misaligned access.)
-    counter : for tests; default is the native one.
 
     Raises
     ------
     DeviceError : Unicorn is not installed, or the core is not one of those it can run.
     """
 
-    def __init__(
-        self,
-        core: str,
-        memory: MemoryMap | None = None,
-        *,
-        check_alignment: bool = False,
-        counter: Counter | None = None,
-    ) -> None:
+    def __init__(self, core: str, memory: MemoryMap | None = None, *, check_alignment: bool = False) -> None:
         if core not in CPU_MODELS:
             raise DeviceError(f"the simulator cannot run '{core}'; it runs {', '.join(CPU_MODELS)}")
         self._uc, self._arm, constants = _import_unicorn()
@@ -77,10 +73,10 @@ class UnicornEngine:
         self._exception: int | None = None
         self._machine.hook_add(constants.UC_HOOK_MEM_INVALID, self._on_invalid_access)
         self._machine.hook_add(constants.UC_HOOK_INTR, self._on_exception)
-        self._counter = counter or make_counter()
+        self._counter = Counter()
         self._counter.attach(self._machine, check_alignment=check_alignment and core != "cortex-m0plus")
         self._fresh = self._machine.context_save()
-        self._image: Image | None = None
+        self._faults = Faults(core)
         self._watch: Watch | None = None
 
     def load(self, image: Image) -> None:
@@ -90,19 +86,21 @@ class UnicornEngine:
         # Writing does not invalidate what was translated before: without this the previous program would run again.
         # ctl_remove_cache would do as well, but the translations' memory grows with each program then.
         self._machine.ctl_flush_tb()
-        self._image = image
+        self._faults.image = image
 
     def write(self, address: int, data: bytes) -> None:
         """See ``Engine.write``."""
-        region = self._region(address, len(data))
-        self._machine.mem_write(address, data)
+        machine = self._machine
+        region = self.memory.region_of(address, len(data))
+        machine.mem_write(address, data)
         if region is self.memory.flash:
-            self._machine.ctl_flush_tb()
+            machine.ctl_flush_tb()
 
     def read(self, address: int, size_bytes: int) -> bytes:
         """See ``Engine.read``."""
-        self._region(address, size_bytes)
-        return bytes(self._machine.mem_read(address, size_bytes))
+        machine = self._machine
+        self.memory.region_of(address, size_bytes)
+        return bytes(machine.mem_read(address, size_bytes))
 
     def run(
         self, entry: int, registers: Sequence[int], stack_pointer: int, budget: int, watch: Watch | None = None
@@ -138,19 +136,12 @@ class UnicornEngine:
         """See ``Engine.close``."""
         if self._open_machine is not None:
             self._open_machine = self._fresh = None  # Unicorn frees the machine with the objects
-            self._counter.close()
 
     @property
     def _machine(self) -> Any:
         if self._open_machine is None:
             raise DeviceError(f"the simulator of {self.core} is closed; make a new one")
         return self._open_machine
-
-    def _region(self, address: int, size_bytes: int) -> Region:
-        for region in (self.memory.flash, self.memory.ram, self.memory.stack):
-            if region.contains(address, size_bytes):
-                return region
-        raise DeviceError(f"{size_bytes} bytes at {address:#010x} are not inside one region of the device's memory")
 
     def _on_invalid_access(self, _machine: Any, kind: int, address: int, size: int, _value: int, _user: object) -> bool:
         self._access = (kind, address, size)
@@ -161,42 +152,31 @@ class UnicornEngine:
         machine.emu_stop()
 
     def _raise_fault(self, entry: int, pc: int, budget: int, error: Exception | None) -> None:
-        state = self._counter.state
-        if state == BUDGET_SPENT:
-            raise BudgetError(
-                f"{self._describe(entry)} did not return within its budget of {budget} instructions; it was at "
-                f"{self._describe(pc)}. Raise the budget, unless the program loops for ever",
-                pc,
-                budget,
-            )
-        if state == MISALIGNED:
-            address = self._counter.misaligned_address
-            raise self._fault(pc, f"it accesses several words at {address:#010x}, not a multiple of 4", address)
+        if self._counter.state == BUDGET_SPENT:
+            raise self._faults.budget(entry, pc, budget)
+        if self._counter.state == MISALIGNED:
+            raise self._faults.misaligned_words(pc, self._counter.misaligned_address)
         if self._access is not None:
             raise self._access_fault(pc, *self._access)
         if self._exception is not None:
             if self._exception == _PREFETCH_ABORT:
                 raise self._jump_fault(pc)
-            raise self._fault(pc, _EXCEPTIONS.get(self._exception, f"it raises exception {self._exception}"))
+            raise self._faults.fault(pc, _EXCEPTIONS.get(self._exception, f"it raises exception {self._exception}"))
         if error is not None:
-            code = self._code_at(pc)
-            raise self._fault(pc, f"{error}; the code there is {code}" if code else str(error))
-        if state != RUNNING:
-            raise DeviceError(f"the instruction counter failed (state {state}) at {self._describe(pc)}")
+            code = code_text(self.read(pc, 4)) if self.memory.flash.contains(pc, 4) else ""
+            raise self._faults.fault(pc, f"{error}; the code there is {code}" if code else str(error))
         if pc != self.memory.exit_address:
-            raise self._fault(pc, "it waits for an event that no device will send (WFI or WFE)")
+            raise self._faults.fault(pc, faults.WAITING)
 
     def _access_fault(self, pc: int, kind: int, address: int, size: int) -> FaultError:
         constants = self._constants
         if kind in (constants.UC_MEM_FETCH_UNMAPPED, constants.UC_MEM_FETCH_PROT):
             return self._jump_fault(pc)
         verb = "reads" if kind in (constants.UC_MEM_READ_UNMAPPED, constants.UC_MEM_READ_PROT) else "writes"
-        where = "which is read-only" if kind == constants.UC_MEM_WRITE_PROT else "where no memory is"
-        return self._fault(pc, f"it {verb} {size} bytes at {address:#010x}, {where}", address)
+        return self._faults.access(pc, verb, address, size, read_only=kind == constants.UC_MEM_WRITE_PROT)
 
     def _jump_fault(self, pc: int) -> FaultError:
-        caller = self._describe(int(self._machine.reg_read(self._arm.UC_ARM_REG_LR)) & ~1)
-        return self._fault(pc, f"it jumps to a place where no code is; the last return address is {caller}", pc)
+        return self._faults.jump(pc, int(self._machine.reg_read(self._arm.UC_ARM_REG_LR)))
 
     def _check_instructions(self, profile: EdgeProfile) -> None:
         if self.core != "cortex-m3":
@@ -204,19 +184,8 @@ class UnicornEngine:
         for start, size in zip(profile.block_start.tolist(), profile.block_size_bytes.tolist(), strict=True):
             offset = find_dsp_instruction(self.read(start, size))
             if offset is not None:
-                raise self._fault(start + offset, "it executes a DSP instruction, which this core does not have")
-
-    def _fault(self, pc: int, reason: str, address: int | None = None) -> FaultError:
-        return FaultError(f"{self.core}: the program faults at {self._describe(pc)}: {reason}", pc, address)
-
-    def _describe(self, address: int) -> str:
-        return self._image.describe(address) if self._image else f"{address:#010x}"
-
-    def _code_at(self, pc: int) -> str:
-        if not self.memory.flash.contains(pc, 4):
-            return ""
-        code = self.read(pc, 4)
-        return " ".join(f"{int.from_bytes(code[i : i + 2], 'little'):04x}" for i in (0, 2))
+                reason = "it executes a DSP instruction, which this core does not have"
+                raise self._faults.fault(start + offset, reason)
 
 
 def _argument_registers(arm: ModuleType) -> tuple[int, ...]:

@@ -1,34 +1,19 @@
-"""What a watched run counts: the same natively and in Python, and no word of it in a plain run."""
+"""What a watched run counts: the same by every engine, and no word of it in a plain run."""
 
 from __future__ import annotations
 
-import importlib
 import time
-from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
 import pytest
+from device.conftest import MakeEngine
 from device.thumb import function
 
 from tvm_tinyml.device import FaultError, Simulator, assemble
-from tvm_tinyml.device.counter import NativeCounter, PythonCounter
 from tvm_tinyml.device.engine import Run
-from tvm_tinyml.device.unicorn_engine import UnicornEngine
+from tvm_tinyml.device.memory import MemoryMap
 from tvm_tinyml.device.watch import Event, LineBuffer, RecentLines, Watch
-
-pytest.importorskip("unicorn", reason="needs unicorn: pip install tvm_tinyml[sim]")
-
-try:
-    native = importlib.import_module("tvm_tinyml.device._counter")
-except ImportError:
-    native = None
-needs_native = pytest.mark.skipif(
-    native is None, reason="the C extension is not built: pip install -e . with a C compiler"
-)
-
-Counters = list[Callable[[], NativeCounter | PythonCounter]]
-COUNTERS: Counters = [lambda: NativeCounter(native), PythonCounter] if native else [PythonCounter]
 
 # Reads words all over a table in flash and writes them to RAM, at addresses that are not aligned; calls functions.
 WANDER = "\n".join(
@@ -48,9 +33,9 @@ WANDER = "\n".join(
 )
 
 
-def simulate(counter: NativeCounter | PythonCounter, watches: list[Watch | None], source: str = WANDER) -> list[Run]:
+def simulate(make_engine: MakeEngine, watches: list[Watch | None], source: str = WANDER) -> list[Run]:
     """One run of ``wander`` for each watch, in one engine."""
-    engine = UnicornEngine("cortex-m4", counter=counter)
+    engine = make_engine("cortex-m4")
     with Simulator(engine=engine) as simulator:
         simulator.load([assemble(source, "cortex-m4")])
         entry, stack = simulator.symbols["wander"], engine.memory.stack.end
@@ -58,8 +43,6 @@ def simulate(counter: NativeCounter | PythonCounter, watches: list[Watch | None]
 
 
 def flash(data: LineBuffer | None = None, code: LineBuffer | None = None) -> Watch:
-    from tvm_tinyml.device.memory import MemoryMap
-
     return Watch(MemoryMap().flash, data, code)
 
 
@@ -74,11 +57,12 @@ WATCHES = [
 ]
 
 
-@needs_native
-def test_native_and_python_counters_see_the_same() -> None:
-    fast, slow = (simulate(make(), [*WATCHES]) for make in COUNTERS)
+def test_engines_see_the_same(native: MakeEngine, unicorn_engine: MakeEngine) -> None:
+    fast, slow = (simulate(make, [*WATCHES]) for make in (native, unicorn_engine))
     for watch, a, b in zip(WATCHES, fast, slow, strict=True):
         assert a.events is not None
+        assert b.events is not None
+        assert a.profile.block_size_bytes.tolist() == b.profile.block_size_bytes.tolist()
         assert np.array_equal(a.events, b.events), watch
         assert len(a.events) == len(a.profile.block_start)
         totals = a.events.sum(0)
@@ -88,12 +72,39 @@ def test_native_and_python_counters_see_the_same() -> None:
         assert bool(totals[Event.CODE_MISS]) is bool(watch.code)
 
 
-@pytest.mark.parametrize("make", COUNTERS)
+ACCESSES = [
+    "ldrd r2, r3, [r0]", "strd r2, r3, [r0, #8]!", "ldmia r0!, {r2-r5}", "stmia r0!, {r2-r5}", "vldr s0, [r0]",
+    "vldr d0, [r0]", "vstr d0, [r0]", "vldmia r0, {s0-s2}", "vstmia r0, {d0-d1}", "ldr r2, [r0], #2", "ldrb r2, [r0]",
+    "ldrsh r2, [r0, #1]", "str r2, [r0, r1]", "ldr r2, [r0, #-6]", "push {r0-r3};pop {r0-r3}",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("offset", range(4))
+@pytest.mark.parametrize("access", ACCESSES)
+def test_engines_see_the_same_of_every_access(
+    native: MakeEngine, unicorn_engine: MakeEngine, access: str, offset: int
+) -> None:
+    loads = access.startswith(("ld", "vld"))  # what is written goes past the buffer
+    watch = Watch(MemoryMap().ram, LineBuffer(8, 3) if loads else None)
+    body = f"push {{r4-r6}};mov r6, r0;ldr r2, [r6];{access};{access};ldr r2, [r6, #32];pop {{r4-r6}};bx lr"
+    seen = []
+    for make in (native, unicorn_engine):
+        engine = make("cortex-m4")
+        with Simulator(engine=engine) as simulator:
+            simulator.load([assemble(function("f", body), "cortex-m4")])
+            address = engine.memory.ram.origin + 64 + offset
+            run = engine.run(simulator.symbols["f"], [address, 16], engine.memory.stack.end, 1000, watch)
+            assert run.events is not None
+            seen.append(run.events.tolist())
+    assert seen[0] == seen[1]
+    assert sum(seen[0][0]) > 0 or not loads
+
+
 def test_two_watched_runs_see_the_same_and_a_plain_one_between_them_nothing(
-    make: Callable[[], NativeCounter | PythonCounter],
+    make_engine: MakeEngine,
 ) -> None:
     watch = WATCHES[1]
-    first, plain, second, third = simulate(make(), [watch, None, watch, watch])
+    first, plain, second, third = simulate(make_engine, [watch, None, watch, watch])
     assert plain.events is None
     assert first.events is not None
     assert np.array_equal(first.events, second.events)
@@ -101,9 +112,8 @@ def test_two_watched_runs_see_the_same_and_a_plain_one_between_them_nothing(
     assert plain.profile.edge_count.tolist() == first.profile.edge_count.tolist()
 
 
-@pytest.mark.parametrize("make", COUNTERS)
-def test_each_access_is_seen_once_even_across_pages(make: Callable[[], NativeCounter | PythonCounter]) -> None:
-    engine = UnicornEngine("cortex-m4", counter=make())
+def test_each_access_is_seen_once_even_across_pages(make_engine: MakeEngine) -> None:
+    engine = make_engine("cortex-m4")
     with Simulator(engine=engine) as simulator:
         simulator.load([assemble(function("f", "ldr r2, [r0];str r2, [r0];ldrh r3, [r1];bx lr"), "cortex-m4")])
         page = engine.memory.ram.origin + 4096
@@ -119,11 +129,10 @@ def test_each_access_is_seen_once_even_across_pages(make: Callable[[], NativeCou
             }
 
 
-@pytest.mark.parametrize("make", COUNTERS)
-def test_a_word_across_two_lines_needs_both(make: Callable[[], NativeCounter | PythonCounter]) -> None:
+def test_a_word_across_two_lines_needs_both(make_engine: MakeEngine) -> None:
     source = function("wander", "ldr r0, =table;ldr r1, [r0, #6];ldr r1, [r0, #10];ldr r1, [r0];bx lr;.ltorg")
     source += '\n.section .rodata.table,"a",%progbits\n.balign 64\ntable: .space 16'
-    (run,) = simulate(make(), [flash(LineBuffer(8, 8))], source)
+    (run,) = simulate(make_engine, [flash(LineBuffer(8, 8))], source)
     assert run.events is not None
     assert run.events[:, Event.DATA_MISS].tolist() == [1 + 2]  # the address, two lines of the table
 
@@ -143,9 +152,8 @@ def test_the_line_used_longest_ago_gives_way() -> None:
     assert list(buffer.lines(30, 4)) == [0, 1]
 
 
-@pytest.mark.parametrize("make", COUNTERS)
-def test_a_fault_in_a_watched_run_leaves_the_engine_usable(make: Callable[[], NativeCounter | PythonCounter]) -> None:
-    engine = UnicornEngine("cortex-m4", counter=make())
+def test_a_fault_in_a_watched_run_leaves_the_engine_usable(make_engine: MakeEngine) -> None:
+    engine = make_engine("cortex-m4")
     with Simulator(engine=engine) as simulator:
         simulator.load([assemble(function("f", "ldr r0, [r0];bx lr"), "cortex-m4")])
         arguments = ([0], engine.memory.stack.end, 100, WATCHES[1])
@@ -155,9 +163,8 @@ def test_a_fault_in_a_watched_run_leaves_the_engine_usable(make: Callable[[], Na
         assert good.profile.instructions == 2
 
 
-@needs_native
-def test_a_plain_run_is_as_fast_after_a_watched_one_as_before() -> None:
-    engine = UnicornEngine("cortex-m4", counter=NativeCounter(native))
+def test_a_plain_run_is_as_fast_after_a_watched_one_as_before(native: MakeEngine) -> None:
+    engine = native("cortex-m4")
     with Simulator(engine=engine) as simulator:
         simulator.load([assemble(function("f", "1: ldr r2, [r1];ldr r2, [r1];subs r0, #1;bne 1b;bx lr"))])
 

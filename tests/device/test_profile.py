@@ -1,31 +1,18 @@
+"""What a run counts, the same by every engine."""
+
 from __future__ import annotations
 
-import ctypes
-import importlib
-import sys
 import time
-import warnings
 from collections.abc import Iterator
 
 import numpy as np
 import pytest
+from device.conftest import MakeEngine
 from device.thumb import function
 
-from tvm_tinyml.device import BudgetError, EdgeProfile, ElfObject, FaultError, Simulator, assemble
-from tvm_tinyml.device import counter as counter_module
-from tvm_tinyml.device.counter import NativeCounter, PythonCounter, make_counter, may_be_misaligned
+from tvm_tinyml.device import BudgetError, EdgeProfile, ElfObject, Simulator, assemble
+from tvm_tinyml.device.counter import may_be_misaligned
 from tvm_tinyml.device.engine import instruction_offsets
-from tvm_tinyml.device.unicorn_engine import UnicornEngine
-
-pytest.importorskip("unicorn", reason="needs unicorn: pip install tvm_tinyml[sim]")
-
-try:
-    native = importlib.import_module("tvm_tinyml.device._counter")
-except ImportError:
-    native = None
-needs_native = pytest.mark.skipif(
-    native is None, reason="the C extension is not built: pip install -e . with a C compiler"
-)
 
 # Sorts words by insertion: loops in loops, data-dependent branches.
 SORT = """push {r4-r6, lr}
@@ -68,15 +55,9 @@ DISPATCH = "\n".join(
 )
 
 
-def simulator_with(counter: NativeCounter | PythonCounter, *, check_alignment: bool = False) -> Simulator:
-    return Simulator(engine=UnicornEngine("cortex-m4", counter=counter, check_alignment=check_alignment))
-
-
-@pytest.fixture(params=["native", "python"])
-def simulator(request: pytest.FixtureRequest) -> Iterator[Simulator]:
-    if request.param == "native" and native is None:
-        pytest.skip("the C extension is not built: pip install -e . with a C compiler")
-    with simulator_with(NativeCounter(native) if request.param == "native" else PythonCounter()) as simulator:
+@pytest.fixture
+def simulator(make_engine: MakeEngine) -> Iterator[Simulator]:
+    with Simulator(engine=make_engine("cortex-m4")) as simulator:
         yield simulator
 
 
@@ -94,21 +75,21 @@ def fields(profile: EdgeProfile) -> list[list[int]]:
     return [getattr(profile, name).tolist() for name in EdgeProfile.__dataclass_fields__]
 
 
-@needs_native
-def test_native_and_python_counters_give_the_same_profile() -> None:
-    with simulator_with(NativeCounter(native)) as fast, simulator_with(PythonCounter()) as slow:
+def test_engines_count_the_same(native: MakeEngine, unicorn_engine: MakeEngine) -> None:
+    with Simulator(engine=native("cortex-m4")) as fast, Simulator(engine=unicorn_engine("cortex-m4")) as slow:
         assert fields(sort(fast, 60)) == fields(sort(slow, 60))
         for simulator in (fast, slow):
             simulator.load([assemble(DISPATCH)])
-        assert fields(fast.call("dispatch").profile) == fields(slow.call("dispatch").profile)
+        a, b = fast.call("dispatch"), slow.call("dispatch")
+        assert a.instructions_by_symbol == b.instructions_by_symbol
+        assert a.instructions == b.instructions
 
 
-@needs_native
 @pytest.mark.parametrize("budget", [1, 2, 7, 50, 1000, 12345])
-def test_native_and_python_counters_stop_at_the_same_place(budget: int) -> None:
+def test_engines_stop_at_the_same_place(native: MakeEngine, unicorn_engine: MakeEngine, budget: int) -> None:
     messages = []
-    for counter in (NativeCounter(native), PythonCounter()):
-        with simulator_with(counter) as simulator, pytest.raises(BudgetError) as error:
+    for make in (native, unicorn_engine):
+        with Simulator(engine=make("cortex-m4")) as simulator, pytest.raises(BudgetError) as error:
             sort(simulator, 300, budget)
         messages.append((str(error.value), error.value.pc, error.value.budget))
     assert messages[0] == messages[1]
@@ -147,37 +128,15 @@ def test_edges_into_and_out_of_a_block_balance(simulator: Simulator) -> None:
     assert profile.edge_count[profile.edge_source < 0].tolist() == [1]
 
 
-@needs_native
-def test_both_counters_stop_at_the_same_misaligned_access() -> None:
-    found = []
-    for counter in (NativeCounter(native), PythonCounter()):
-        with simulator_with(counter, check_alignment=True) as simulator:
-            simulator.load([assemble(function("f", "ldr r2, [r0];ldrd r2, r3, [r0];bx lr"), "cortex-m4")])
-            x = simulator.allocate(16, offset=2)
-            with pytest.raises(FaultError) as error:
-                simulator.call("f", x)
-            found.append((error.value.pc, error.value.address, str(error.value)))
-            assert error.value.address == x
-    assert found[0] == found[1]
-
-
-@needs_native
-def test_the_native_counter_keeps_blocks_of_one_start_and_two_sizes_apart() -> None:
-    """No program is known to cause this, but the emulator does not promise the opposite."""
-    counter = NativeCounter(native)
-    engine = UnicornEngine("cortex-m4", counter=counter)
-    engine.write(0x0800_0100, bytes.fromhex("00bf 00bf aff3 0080"))  # nop; nop; nop.w
-    counter.start(100)
-    machine = ctypes.cast(engine._machine._uch, ctypes.c_void_p)
-    for size in (4, 8, 4):
-        counter._library.tinyml_counter_on_block(
-            machine, ctypes.c_uint64(0x0800_0100), ctypes.c_uint32(size), ctypes.c_void_p(counter._handle)
-        )
-    profile = counter.profile()
-    assert profile.block_size_bytes.tolist() == [4, 8]
-    assert profile.block_instructions.tolist() == [2, 3]
-    assert profile.block_executions.tolist() == [2, 1]
-    engine.close()
+def test_an_edge_with_more_targets_than_a_block_remembers_is_counted(simulator: Simulator) -> None:
+    """A return goes back to five callers in turn."""
+    calls = ";".join(["bl leaf;adds r0, #1"] * 5)
+    source = function("f", f"push {{r4, lr}};movs r0, #0;{calls};pop {{r4, pc}}") + "\n" + function("leaf", "bx lr")
+    simulator.load([assemble(source)])
+    profile = simulator.call("f").profile
+    leaf = profile.block_start.tolist().index(simulator.symbols["leaf"])
+    assert profile.edge_count[profile.edge_source == leaf].tolist() == [1] * 5
+    assert profile.edge_count[profile.edge_target == leaf].tolist() == [1] * 5
 
 
 def test_instructions_are_told_by_the_top_five_bits() -> None:
@@ -199,41 +158,11 @@ def test_only_single_loads_and_stores_may_be_misaligned() -> None:
         assert may_be_misaligned(int.from_bytes(section.data[:2], "little")) is expected, text
 
 
-def test_a_missing_extension_is_told_once_and_the_simulation_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "tvm_tinyml.device._counter", None)  # importing it raises
-    counter_module._warn_slow.cache_clear()
-    with pytest.warns(RuntimeWarning, match=r"50 times slower .* missing \(import of tvm_tinyml\.device\._counter"):
-        assert isinstance(make_counter(), PythonCounter)
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        assert isinstance(make_counter(), PythonCounter)
-        with Simulator("cortex-m4") as simulator:
-            sort(simulator, 10)
-    counter_module._warn_slow.cache_clear()
-
-
-@needs_native
-def test_the_native_counter_is_used_where_it_is_built() -> None:
-    counter = make_counter()
-    assert isinstance(counter, NativeCounter)
-    counter.close()
-
-
-@needs_native
-def test_the_native_counter_is_fast() -> None:
-    """A Python callback for each block reaches 5 million instructions a second; native code a hundred and more."""
-    with simulator_with(NativeCounter(native)) as simulator:
+def test_the_native_engine_is_fast(native: MakeEngine) -> None:
+    """Unicorn with a Python callback for each block reaches 5 million instructions a second, this one some hundreds."""
+    with Simulator(engine=native("cortex-m4")) as simulator:
         simulator.load([assemble(function("f", "1: adds r1, #1;adds r1, #1;adds r1, #1;subs r0, #1;bne 1b;bx lr"))])
         simulator.call("f", 1000)
         start = time.process_time()  # other processes do not count
         result = simulator.call("f", 4_000_000)
-        assert result.instructions / (time.process_time() - start) > 30e6
-
-
-def test_bindings_that_this_layer_needs_are_there() -> None:
-    """Two private names of Unicorn's bindings are used; another version may lack them."""
-    from unicorn.unicorn_py3.unicorn import uclib
-
-    for name in ("uc_hook_add", "uc_hook_del", "uc_mem_read", "uc_reg_read", "uc_emu_stop"):
-        assert callable(getattr(uclib, name))
-    assert UnicornEngine("cortex-m4")._machine._uch
+        assert result.instructions / (time.process_time() - start) > 50e6
