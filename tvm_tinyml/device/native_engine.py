@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import ctypes
 import importlib
+import mmap
+import sys
 from collections.abc import Sequence
 from functools import cache
 from typing import Any
@@ -14,7 +16,7 @@ from tvm_tinyml.device import faults
 from tvm_tinyml.device.engine import EdgeProfile, Run
 from tvm_tinyml.device.faults import Faults, code_text
 from tvm_tinyml.device.loader import Image
-from tvm_tinyml.device.memory import MemoryMap
+from tvm_tinyml.device.memory import MemoryMap, Region
 from tvm_tinyml.device.watch import Event, LineBuffer, Watch
 from tvm_tinyml.errors import DeviceError
 
@@ -73,6 +75,22 @@ SP, LR, APSR, FPSCR, STATE_WORDS = 13, 14, 48, 49, 50
 """Places in the state of the processor; s0 to s31 are in between."""
 
 
+class _Region(ctypes.Structure):
+    _fields_ = (("origin", ctypes.c_uint32), ("size", ctypes.c_uint32), ("bytes", ctypes.c_void_p))
+
+    @classmethod
+    def of(cls, region: Region, memory: mmap.mmap) -> _Region:
+        """Describe a region to the extension."""
+        return cls(region.origin, region.size_bytes, ctypes.addressof(ctypes.c_char.from_buffer(memory)))
+
+
+def _zeros(size_bytes: int) -> mmap.mmap:
+    """Reserve pages that take no memory until they are touched, and that a forked process does not share."""
+    if sys.platform == "win32":
+        return mmap.mmap(-1, size_bytes)
+    return mmap.mmap(-1, size_bytes, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+
+
 def native_engine_missing() -> str:
     """Why the extension cannot be used; empty if it can."""
     try:
@@ -119,10 +137,11 @@ class NativeEngine:
         self.core = core
         self.memory = memory or MemoryMap()
         self._faults = Faults(core)
-        regions = [self.memory.flash, self.memory.ram, self.memory.stack]
-        numbers = [number for region in regions for number in (region.origin, region.size_bytes)]
+        regions = (self.memory.flash, self.memory.ram, self.memory.stack)
+        self._bytes = {region: _zeros(region.size_bytes) for region in regions}
+        places = (_Region * 3)(*(_Region.of(region, self._bytes[region]) for region in regions))
         self._open_machine: int | None = self._library.tinyml_machine_new(
-            has, check_alignment, self.memory.exit_address, (ctypes.c_uint32 * 6)(*numbers)
+            has, check_alignment, self.memory.exit_address, places
         )
         if not self._open_machine:
             raise DeviceError("no memory for the simulator")
@@ -136,17 +155,15 @@ class NativeEngine:
 
     def write(self, address: int, data: bytes) -> None:
         """See ``Engine.write``."""
-        machine = self._machine
-        self.memory.region_of(address, len(data))
-        self._library.tinyml_machine_write(machine, address, data, len(data))
+        memory, place = self._place(address, len(data))
+        memory[place] = data
+        if self.memory.flash.contains(address):
+            self._library.tinyml_machine_forget_code(self._machine)
 
     def read(self, address: int, size_bytes: int) -> bytes:
         """See ``Engine.read``."""
-        machine = self._machine
-        self.memory.region_of(address, size_bytes)
-        data = ctypes.create_string_buffer(size_bytes)
-        self._library.tinyml_machine_read(machine, address, data, size_bytes)
-        return data.raw
+        memory, place = self._place(address, size_bytes)
+        return memory[place]
 
     def run(
         self, entry: int, registers: Sequence[int], stack_pointer: int, budget: int, watch: Watch | None = None
@@ -168,6 +185,7 @@ class NativeEngine:
         if self._open_machine is not None:
             self._library.tinyml_machine_free(self._open_machine)
             self._open_machine = None
+            self._bytes.clear()
 
     def __del__(self) -> None:
         """Give the memory back also when nobody called ``close``."""
@@ -177,12 +195,23 @@ class NativeEngine:
     @property
     def _machine(self) -> int:
         if self._open_machine is None:
-            raise DeviceError(f"the simulator of {self.core} is closed; make a new one")
+            raise self._closed()
         return self._open_machine
+
+    def _closed(self) -> DeviceError:
+        return DeviceError(f"the simulator of {self.core} is closed; make a new one")
+
+    def _place(self, address: int, size_bytes: int) -> tuple[mmap.mmap, slice]:
+        if self._open_machine is None:
+            raise self._closed()
+        region = self.memory.region_of(address, size_bytes)
+        start = address - region.origin
+        return self._bytes[region], slice(start, start + size_bytes)
 
     def _set_watch(self, watch: Watch | None) -> None:
         start, size = (watch.region.origin, watch.region.size_bytes) if watch else (0, 0)
-        shapes = [n for b in (watch and watch.data, watch and watch.code) for n in _shape(b)]
+        buffers = (watch.data, watch.code) if watch else (None, None)
+        shapes = [number for buffer in buffers for number in _shape(buffer)]
         self._watch = None
         if not self._library.tinyml_machine_watch(self._machine, start, size, *shapes):
             raise DeviceError("no memory to watch the run")
@@ -253,8 +282,7 @@ def _open(path: str) -> Any:
     signatures: dict[str, tuple[Any, list[Any]]] = {
         "new": (pointer, [u32, integer, u32, pointer]),
         "free": (None, [pointer]),
-        "write": (integer, [pointer, u32, pointer, u32]),
-        "read": (integer, [pointer, u32, pointer, u32]),
+        "forget_code": (None, [pointer]),
         "watch": (integer, [pointer, *[u32] * 6]),
         "run": (integer, [pointer, u32, pointer, u64]),
         "fault": (ctypes.c_char_p, [pointer, pointer]),

@@ -21,51 +21,29 @@ EXPORT void tinyml_machine_free(machine_t *m) {
     lines_free(&m->data);
     lines_free(&m->code);
     decoder_free(m->decoder);
-    free(m->flash.bytes);
-    free(m->ram.bytes);
-    free(m->stack.bytes);
     free(m);
 }
 
-/* Regions: origin and size of flash, RAM and stack. NULL when there is no memory. */
-EXPORT machine_t *tinyml_machine_new(uint32_t features, int check_alignment, uint32_t exit_address, const uint32_t *regions) {
+/* Regions: flash, RAM and stack, of 4096 bytes at least; their bytes belong to the caller and outlive the machine. NULL
+ * when there is no memory. */
+EXPORT machine_t *tinyml_machine_new(
+    uint32_t features, int check_alignment, uint32_t exit_address, const region_t *regions) {
     machine_t *m = calloc(1, sizeof *m);
     if (!m) return NULL;
     m->features = features;
     m->check_alignment = check_alignment;
     m->exit_address = exit_address;
-    region_t *all[] = {&m->flash, &m->ram, &m->stack};
-    int complete = profile_init(&m->profile);
-    for (int i = 0; i < 3; i++) {
-        *all[i] = (region_t){regions[2 * i], regions[2 * i + 1], calloc(regions[2 * i + 1], 1)};
-        complete = complete && all[i]->bytes;
-    }
+    m->flash = regions[0];
+    m->ram = regions[1];
+    m->stack = regions[2];
     m->decoder = decoder_new(features);
-    if (complete && m->decoder) return m;
+    if (profile_init(&m->profile) && m->decoder) return m;
     tinyml_machine_free(m);
     return NULL;
 }
 
-static uint8_t *place(machine_t *m, uint32_t address, uint32_t size) {
-    uint8_t *p = within(&m->flash, address, size);
-    if (!p) p = within(&m->ram, address, size);
-    return p ? p : within(&m->stack, address, size);
-}
-
-/* Both return 0 when a byte lies outside. */
-EXPORT int tinyml_machine_write(machine_t *m, uint32_t address, const uint8_t *data, uint32_t size) {
-    uint8_t *p = place(m, address, size);
-    if (!p) return 0;
-    if (within(&m->flash, address, size)) profile_forget_code(&m->profile);
-    memcpy(p, data, size);
-    return 1;
-}
-
-EXPORT int tinyml_machine_read(machine_t *m, uint32_t address, uint8_t *data, uint32_t size) {
-    const uint8_t *p = place(m, address, size);
-    if (p) memcpy(data, p, size);
-    return p != NULL;
-}
+/* The caller has written into flash. */
+EXPORT void tinyml_machine_forget_code(machine_t *m) { profile_forget_code(&m->profile); }
 
 /* Watch a memory behind buffers of so many lines (0: not watched) of 1 << shift bytes. 0 when there is no memory. */
 EXPORT int tinyml_machine_watch(machine_t *m, uint32_t start, uint32_t size, uint32_t data_shift, uint32_t data_lines,
