@@ -275,7 +275,7 @@ def test_a_library_without_objects_does_not_run(here: Path, refused: Refused) ->
 
 @pytest.mark.parametrize("command", [("run", "out", "--input", "x.npz"), ("bench", "out")])
 def test_an_unknown_device(command: tuple[str, ...], refused: Refused) -> None:
-    assert "There is no device named 'smi'. Did you mean 'sim'? Known: sim." in refused(*command, "--on", "smi")
+    assert "There is no device named 'smi'. Did you mean 'sim'? Known: sim, qemu." in refused(*command, "--on", "smi")
     with pytest.raises(tinyml.InputError, match="There is no device named 'smi'"):
         library("small").run(np.zeros((1, 4, 5, 2), np.int8), on="smi")
 
