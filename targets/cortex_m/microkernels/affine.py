@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -78,51 +78,76 @@ class Affine:
         """What a microkernel reads: factors, offset, constant."""
         return np.array([*self.factors, self.offset, self.constant], np.int32)
 
-    def is_exact(self, values: Sequence[Ints], expected: Ints) -> bool:
-        """Return whether all combinations of values have the expected results, without an overflow."""
-        total = self.offset + _products(self.factors, values)
-        if self.rounding.corrected:
-            total = total + (total >> 31) + self.constant
-        results = np.clip(total >> self.rounding.shift, self.rounding.low, self.rounding.high)
-        return bool((results == expected).all() and (np.abs(total) < WORD).all() and abs(self.offset) < WORD)
 
+@dataclass(frozen=True)
+class Function:
+    """A function of a few values and all its results.
 
-def fit(
-    values: Sequence[Ints],
-    slopes: Sequence[float],
-    offset: float,
-    zero_point: int,
-    expected: Ints,
-    clamped: tuple[int, int],
-) -> Affine | None:
-    """Return an affine function that has exactly the expected results, or None if none was found.
-
-    Parameters
+    Attributes
     ----------
     values : what each argument can be: halves.
     slopes, offset : of the function before rounding, in units of the result.
     zero_point : added after rounding.
+    low, high : clamp, int8.
     expected : int64, a result for each combination of values, one axis for each argument.
-    clamped : bounds of the result, int8.
     """
-    reach = (
-        abs(offset) + abs(zero_point) + 1 + sum(abs(s) * np.abs(v).max() for s, v in zip(slopes, values, strict=True))
-    )
-    shift = min(MOST_SHIFT, _room(reach), *(_room(slope) - FRACTION_BITS for slope in slopes))
+
+    values: Sequence[Ints]
+    slopes: Sequence[float]
+    offset: float
+    zero_point: int
+    low: int
+    high: int
+    expected: Ints
+
+    @property
+    def reach(self) -> float:
+        """A bound of the magnitude of all sums, in units of the result."""
+        terms = (abs(slope) * np.abs(value).max() for slope, value in zip(self.slopes, self.values, strict=True))
+        return float(abs(self.offset) + abs(self.zero_point) + 1 + sum(terms))
+
+
+def fit(function: Function) -> Affine | None:
+    """Return an affine function that has exactly the expected results, or None if none was found."""
+    room = (_room(function.reach), *(_room(slope) - FRACTION_BITS for slope in function.slopes))
+    shift = min(MOST_SHIFT, *room)
     if shift < 1:
         return None
-    factors = tuple(int(slope * 2.0 ** (shift + FRACTION_BITS)) for slope in slopes)
-    one, half, (low, high) = 1 << shift, 1 << (shift - 1), clamped
-    # Every offset from the least to the most has the expected results, whatever is clamped left out.
-    products = _products(factors, values)
-    least = np.where(expected > low, (expected << shift) - products, -WORD).max()
-    most = np.where(expected < high, ((expected + 1) << shift) - 1 - products, WORD).min()
-    middle = round((offset + zero_point) * one) + half
-    candidates = [Affine(Rounding(shift, False, low, high), factors, int(np.clip(middle, least, most)), 0)]
-    for more in (0, 1, 2, -1):
-        rounding, start = Rounding(shift, True, low, high), round(offset * one) + more
-        candidates.append(Affine(rounding, factors, start, (zero_point << shift) + half))
-    return next((affine for affine in candidates if affine.is_exact(values, expected)), None)
+    for more in (1, 0):
+        # A factor that is a little too large takes halves away from zero, on both sides.
+        exact = [slope * 2.0 ** (shift + FRACTION_BITS) for slope in function.slopes]
+        factors = tuple(int(factor) + int(math.copysign(more, factor)) for factor in exact)
+        if max(map(abs, factors)) < WORD:
+            for affine in (_plain(function, factors, shift), *_corrected(function, factors, shift)):
+                if _is_exact(affine, function):
+                    return affine
+    return None
+
+
+def _plain(function: Function, factors: tuple[int, ...], shift: int) -> Affine:
+    """Return the function with the offset nearest to the given one that has the expected results, if there is any."""
+    products, expected = _products(factors, function.values), function.expected
+    least = np.where(expected > function.low, (expected << shift) - products, -WORD).max()
+    most = np.where(expected < function.high, ((expected + 1) << shift) - 1 - products, WORD).min()
+    middle = round((function.offset + function.zero_point + 0.5) * (1 << shift))
+    rounding = Rounding(shift, False, function.low, function.high)
+    return Affine(rounding, factors, int(np.clip(middle, least, most)), 0)
+
+
+def _corrected(function: Function, factors: tuple[int, ...], shift: int) -> Iterator[Affine]:
+    rounding = Rounding(shift, True, function.low, function.high)
+    offset, constant = round(function.offset * (1 << shift)), (2 * function.zero_point + 1) << (shift - 1)
+    for near in (0, 1, 2, -1):
+        yield Affine(rounding, factors, offset + near, constant)
+
+
+def _is_exact(affine: Affine, function: Function) -> bool:
+    total = affine.offset + _products(affine.factors, function.values)
+    if affine.rounding.corrected:
+        total = total + (total >> 31) + affine.constant
+    inside = abs(affine.offset) < WORD and (np.abs(total) < WORD).all()
+    results = np.clip(total >> affine.rounding.shift, function.low, function.high)
+    return bool(inside and (results == function.expected).all())
 
 
 def _room(magnitude: float) -> int:

@@ -7,6 +7,7 @@ from tvm_tinyml.targets.cortex_m.microkernels.product import Product, RawHalves,
 from tvm_tinyml.targets.cortex_m.recipes.conv_gemm import ConvGemm
 from tvm_tinyml.targets.cortex_m.recipes.dense import DenseGemm, DenseRows
 from tvm_tinyml.targets.cortex_m.recipes.elementwise import Sum
+from tvm_tinyml.targets.cortex_m.recipes.pool import AveragePool, LargestPool, Mean
 
 SHORT_SUM = 24
 """Products up to which the epilogue of whole halves makes up for their loads."""
@@ -38,6 +39,10 @@ def _dsp(goal: str, products: Callable[[int], Product]) -> Recipes:
         "tinyml.dense": (DenseGemm(convolution), rows),
         "tinyml.add": (Sum("add"),),
         "tinyml.subtract": (Sum("subtract"),),
+        "tinyml.avg_pool2d": (AveragePool("avg_pool2d"),),
+        "tinyml.mean_pool2d": (AveragePool("mean_pool2d"),),
+        "tinyml.max_pool2d": (LargestPool(),),
+        "tinyml.mean": (Mean(),),
     }
 
 

@@ -14,10 +14,13 @@ from tvm_tinyml import reference
 from tvm_tinyml.passes.integer_ops import Attributes, shape_of
 from tvm_tinyml.passes.kernels.kernel import Kernel
 from tvm_tinyml.targets.cortex_m.microkernels import add
-from tvm_tinyml.targets.cortex_m.microkernels.affine import Affine, fit
+from tvm_tinyml.targets.cortex_m.microkernels.affine import Affine, Function, fit
 from tvm_tinyml.targets.cortex_m.microkernels.microkernel import texts
 
 INT8 = np.arange(-128, 128, dtype=np.int8)
+
+_SHARED = ("left_shift", "output_multiplier", "output_shift", "output_zero_point", "clamp_min", "clamp_max")
+"""Parameters of the reference that have the attributes' names."""
 
 
 class Sum:
@@ -46,7 +49,6 @@ class Sum:
         output = _scale(attributes, "output") * 2.0 ** attributes["left_shift"]
         slopes = [sign * output * _scale(attributes, side) for sign, side in zip(signs, sides, strict=True)]
         offset = -sum(slope * zero_point for slope, zero_point in zip(slopes, zero_points, strict=True))
-        clamped = attributes["clamp_min"], attributes["clamp_max"]
         operator = reference.sub if self._kind == "subtract" else reference.add
         expected = operator(
             INT8[:, None],
@@ -57,17 +59,19 @@ class Sum:
             a_shift=attributes["input1_shift"],
             b_multiplier=attributes["input2_multiplier"],
             b_shift=attributes["input2_shift"],
-            left_shift=attributes["left_shift"],
-            output_multiplier=attributes["output_multiplier"],
-            output_shift=attributes["output_shift"],
-            output_zero_point=attributes["output_zero_point"],
-            clamp_min=clamped[0],
-            clamp_max=clamped[1],
+            **{key: attributes[key] for key in _SHARED},
         )
         halves = add.BYTE_SCALE * INT8.astype(np.int64)
-        per_half = [slope / add.BYTE_SCALE for slope in slopes]
-        zero_point = attributes["output_zero_point"]
-        return fit([halves, halves], per_half, offset, zero_point, expected.astype(np.int64), clamped)
+        function = Function(
+            values=[halves, halves],
+            slopes=[slope / add.BYTE_SCALE for slope in slopes],
+            offset=offset,
+            zero_point=attributes["output_zero_point"],
+            low=attributes["clamp_min"],
+            high=attributes["clamp_max"],
+            expected=expected.astype(np.int64),
+        )
+        return fit(function)
 
     def _build(self, arguments: Sequence[relax.Expr], affine: Affine) -> Kernel:
         size = math.prod(shape_of(arguments[0]))
