@@ -15,6 +15,8 @@ from contextlib import closing
 from functools import cache
 from pathlib import Path
 
+import numpy as np
+
 import tvm_tinyml as tinyml
 from benchmarks.int8_graph import Int8Graph
 from benchmarks.networks import image_classification
@@ -49,6 +51,8 @@ def candidate() -> tuple[bytes, KernelCall]:
     arrays = {Place.INPUT: (Role.INPUT, inputs), Place.OUTPUT: (Role.OUTPUT, [output])}
     arrays[Place.CONSTANT] = (Role.CONSTANT, list(program.constants))
     operands = [Operand(arrays[b.place][0], arrays[b.place][1][b.index]) for b in step.operands]
+    if step.scratch:
+        operands.append(Operand(Role.SCRATCH, np.empty(step.scratch.size_bytes, np.int8)))
     assert step.kernel is not None
     return strip(compile_kernels(program.functions, target)), KernelCall(step.kernel, operands)
 

@@ -10,6 +10,7 @@ import tvm
 from numpy.typing import NDArray
 
 from tvm_tinyml.program import Buffer, Place, Program, Step
+from tvm_tinyml.targets.assembly import c_of
 from tvm_tinyml.targets.lowering import finish
 
 C_TYPES = {"int8": "int8_t", "uint8": "uint8_t", "int16": "int16_t", "int32": "int32_t", "float32": "float"}
@@ -63,7 +64,7 @@ def _microkernels(program: Program) -> list[str]:
     """Return the definitions of the microkernels that the kernels call, each once."""
     used: dict[str, str] = {}
     for func in program.functions.functions.values():
-        used |= {str(name): str(text) for name, text in (func.attrs.get("tinyml.c") or {}).items()}
+        used |= c_of(func)
     return [used[name] for name in sorted(used)]
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import tvm
 from tvm import IRModule, tirx
 
+from tvm_tinyml.targets.assembly import assembly_of
 from tvm_tinyml.targets.lowering import finish
 from tvm_tinyml.targets.target import Target
 
@@ -58,7 +59,7 @@ def _assembly(kernels: IRModule) -> str:
     """Return the microkernels that functions call, as IR text; their symbols are local to the object."""
     used: dict[str, str] = {}
     for func in kernels.functions.values():
-        used |= {str(name): str(text) for name, text in (func.attrs.get("tinyml.assembly") or {}).items()}
+        used |= assembly_of(func)
     lines = [line for name in sorted(used) for line in used[name].splitlines()]
     return "".join(f'module asm "{line.replace(chr(34), chr(92) + "22")}"\n' for line in [".syntax unified", *lines])
 

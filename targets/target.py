@@ -20,8 +20,8 @@ class Target:
     name : as the user writes it, features included: ``cortex-m4+nofp``.
     core : name of the core alone.
     features : extensions the generated code may use, of ``dsp`` and ``fp``.
-    float_abi : ``hard``, ``softfp`` or ``soft``: how a caller passes floats. The library itself uses no FPU register,
-        but a linker refuses objects that disagree.
+    float_abi : ``hard``, ``softfp`` or ``soft``: how a caller passes floats. The library passes none, but a linker
+        refuses objects that disagree.
     llvm : TVM's description of the target for LLVM objects.
     data_layout : LLVM's data layout of the target, for IR text.
     gcc_flags : what a user passes to gcc or clang to build the C form alike.

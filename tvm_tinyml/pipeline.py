@@ -19,6 +19,7 @@ from tvm_tinyml.model import Model
 from tvm_tinyml.options import BuildOptions
 from tvm_tinyml.program import Program
 from tvm_tinyml.schedules.rule import ApplySchedules
+from tvm_tinyml.targets.assembly import callees
 from tvm_tinyml.targets.c_source import sources
 from tvm_tinyml.targets.llvm_main import main_ir
 from tvm_tinyml.targets.llvm_object import compile_ir, compile_kernels
@@ -68,7 +69,8 @@ def package(program: Program, target: Target, options: BuildOptions) -> Library:
     in_ram = options.weights == "ram"
     kernels = strip(compile_kernels(program.functions, target))
     main = strip(compile_ir(main_ir(program, weights_in_ram=in_ram), target))
-    stack_bytes = worst_stack_bytes({**frames(kernels), **frames(main)}, f"{program.prefix}_run")
+    own = {**frames(kernels), **frames(main)}
+    stack_bytes = worst_stack_bytes(own, f"{program.prefix}_run", callees(program.functions))
     tool = version("tvm_tinyml")
     description = metadata(
         program, target, [kernels, main], stack_bytes=stack_bytes, options=options.as_dict(), version=tool

@@ -27,7 +27,7 @@ def test_a_network_has_exactly_these_macros_structs_and_functions() -> None:
     assert {name: values[name] for name in values if not name.endswith(("_SCALE", "_ZERO_POINT"))} == {
         "TVMGEN_KWS_VERSION": f'"{tinyml.__version__}"',
         "TVMGEN_KWS_TARGET": '"cortex-m4"',
-        "TVMGEN_KWS_USES_FPU": "0",
+        "TVMGEN_KWS_USES_FPU": "1",
         "TVMGEN_KWS_WORKSPACE_SIZE": f"{metadata['ram_bytes']['workspace']}u",
         "TVMGEN_KWS_SRAM_SIZE": "TVMGEN_KWS_WORKSPACE_SIZE",
         "TVMGEN_KWS_SRAM_ALIGN": "16u",
@@ -97,7 +97,13 @@ def test_no_name_of_a_tensor_and_no_name_of_a_model_harms_the_header(language: s
 
 def test_the_header_says_how_floats_are_passed() -> None:
     for target, abi in (("cortex-m4", "hard"), ("cortex-m4+nofp", "soft"), ("cortex-m0plus", "soft")):
-        assert f"floats are passed as {abi}; run touches no FPU register" in library("small", target).header
+        assert f"floats are passed as {abi} */" in library("small", target).header
+
+
+def test_the_header_says_whether_the_fpu_must_be_on() -> None:
+    assert "USES_FPU 1 /* run uses s0 to s15: turn the FPU on before it; " in library("kws", "cortex-m4").header
+    for target in ("cortex-m4+nofp", "cortex-m4+nodsp", "cortex-m3"):
+        assert "USES_FPU 0 /* run touches no FPU register; " in library("kws", target).header
 
 
 def test_model_and_header_name_the_tensors_alike() -> None:

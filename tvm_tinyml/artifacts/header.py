@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from tvm_tinyml.model import TensorSpec
 from tvm_tinyml.program import ALIGNMENT_BYTES, Buffer, Place, Program
 from tvm_tinyml.targets.llvm_main import ERROR_ALIGNMENT, ERROR_NULL
+from tvm_tinyml.targets.assembly import uses_fpu
 from tvm_tinyml.targets.target import Target
 
 
@@ -31,7 +32,7 @@ def header(program: Program, target: Target, *, stack_bytes: int, version: str) 
         "",
         f'#define {upper}_VERSION "{version}"',
         f'#define {upper}_TARGET "{target.name}"',
-        f"#define {upper}_USES_FPU 0 /* floats are passed as {target.float_abi}; run touches no FPU register */",
+        f"#define {upper}_USES_FPU {_fpu(program)}; floats are passed as {target.float_abi} */",
         "",
         "/* The pool 'sram': activations and scratch. Bytes, and the alignment of its start. */",
         f"#define {upper}_WORKSPACE_SIZE {program.workspace_bytes}u",
@@ -59,6 +60,12 @@ def header(program: Program, target: Target, *, stack_bytes: int, version: str) 
         "",
     ]
     return "\n".join(lines)
+
+
+def _fpu(program: Program) -> str:
+    if uses_fpu(program.functions):
+        return "1 /* run uses s0 to s15: turn the FPU on before it"
+    return "0 /* run touches no FPU register"
 
 
 def _tensors(program: Program, role: str, specs: Sequence[TensorSpec]) -> list[str]:

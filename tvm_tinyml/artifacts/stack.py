@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple
 
 from tvm_tinyml.device.elf import STT_FUNC, ElfObject, Symbol
@@ -19,10 +19,16 @@ class Instruction(NamedTuple):
     second: int
 
 
-def worst_stack_bytes(frames: Mapping[str, int], entry: str) -> int:
-    """Return the stack of `entry` when every other function is a leaf that it calls, library calls included."""
-    leaves = [frame for name, frame in frames.items() if name != entry]
-    return frames[entry] + max(leaves, default=0) + LIBRARY_CALL_BYTES
+def worst_stack_bytes(frames: Mapping[str, int], entry: str, callees: Mapping[str, Iterable[str]]) -> int:
+    """Return the stack of `entry`, which calls kernels, which call leaves; library calls included.
+
+    Parameters
+    ----------
+    frames : bytes of each function's own.
+    callees : of each kernel.
+    """
+    depths = (frames[kernel] + max((frames[c] for c in called), default=0) for kernel, called in callees.items())
+    return frames[entry] + max(depths, default=0) + LIBRARY_CALL_BYTES
 
 
 def frames(data: bytes) -> dict[str, int]:
