@@ -6,45 +6,19 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
+from device.qemu.compare import MakeEngine, Pair, jumps_to, pair
 from device.thumb import CORES, TABLE_LOOKUP, compile_ir, function, program
 
-import tvm_tinyml as tinyml
-from benchmarks.networks import keyword_spotting
-from tvm_tinyml.device import EdgeProfile, Engine, FaultError, Simulator, assemble
+from tvm_tinyml.device import EdgeProfile, FaultError, Simulator, assemble
 from tvm_tinyml.device.qemu import QemuEngine
 from tvm_tinyml.device.watch import Event, LineBuffer, Watch
 from tvm_tinyml.errors import DeviceError
-
-MakeEngine = Callable[..., Engine]
-Pair = Callable[[str], list[Simulator]]
-
-
-def pair(make_engine: MakeEngine, engine: Callable[[str], QemuEngine]) -> Pair:
-    """Return a function that gives two simulators of a core: of another engine, and of QEMU."""
-    return lambda core: [
-        Simulator(engine=make_engine(core, engine(core).memory, check_alignment=True)),
-        Simulator(engine=engine(core)),
-    ]
 
 
 @pytest.fixture
 def both(make_engine: MakeEngine, engine: Callable[[str], QemuEngine]) -> Pair:
     """Return `pair` for each of the other engines in turn."""
     return pair(make_engine, engine)
-
-
-def by_address(profile: EdgeProfile) -> dict[int, int]:
-    """Address of an instruction's block, split where branches are not: how often it ran. Splits do not matter here."""
-    starts = (
-        profile.block_start[np.maximum(profile.edge_source, 0)]
-        + profile.block_size_bytes[np.maximum(profile.edge_source, 0)]
-    )
-    counts: dict[int, int] = {}
-    entered = profile.block_start[profile.edge_target]
-    jumps = (profile.edge_source < 0) | (entered != starts)
-    for address, count in zip(entered[jumps].tolist(), profile.edge_count[jumps].tolist(), strict=True):
-        counts[address] = counts.get(address, 0) + count
-    return counts
 
 
 # --- programs that return -------------------------------------------------------------------------------------------
@@ -105,7 +79,7 @@ def test_a_program_that_returns_gives_the_same_numbers(both: Pair, core: str, na
         simulator.load([assemble(source, core)])
         result = simulator.call("f", *arguments)
         counts = dict(result.instructions_by_symbol)
-        results.append((result.value, result.instructions, counts, result.stack_bytes, by_address(result.profile)))
+        results.append((result.value, result.instructions, counts, result.stack_bytes, jumps_to(result.profile)))
     assert results[0] == results[1]
     assert results[0][1] > 1
 
@@ -136,33 +110,6 @@ def test_the_order_of_blocks_and_edges_is_the_same(both: Pair, core: str) -> Non
         first, second = (getattr(profile, name) for profile in profiles)
         assert first.dtype == second.dtype
         np.testing.assert_array_equal(first, second)
-
-
-@pytest.mark.parametrize("core", CORES)
-def test_a_compiled_network_gives_the_same_bytes_instructions_and_stack(
-    native: MakeEngine, engine: Callable[[str], QemuEngine], core: str
-) -> None:
-    network = keyword_spotting()
-    library = tinyml.build(tinyml.load(network.data, name="kws"), core, emit="lib")
-    (x,) = network.random_inputs(3)[0:1]
-    (expected,) = network.run([x])
-    results = []
-    for simulator in pair(native, engine)(core):
-        simulator.load(library.objects)
-        pool = library.metadata["pools"]["sram"]
-        source, sink = simulator.allocate(x.nbytes, offset=1), simulator.allocate(expected.nbytes, offset=3)
-        simulator.write(source, x.tobytes())
-        structs = []
-        for address in (source, sink, simulator.allocate(pool["size_bytes"], alignment=pool["align_bytes"])):
-            structs.append(simulator.allocate(4))
-            simulator.write(structs[-1], address.to_bytes(4, "little"))
-        result = simulator.call("tvmgen_kws_run", *structs)
-        simulator.check_guards()
-        assert simulator.read(sink, expected.nbytes) == expected.tobytes()
-        counts = dict(result.instructions_by_symbol)
-        results.append((result.value, result.instructions, counts, result.stack_bytes, by_address(result.profile)))
-    assert results[0] == results[1]
-    assert results[0][0] == 0
 
 
 # --- watched runs ---------------------------------------------------------------------------------------------------
