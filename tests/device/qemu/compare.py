@@ -20,7 +20,7 @@ def pair(make_engine: MakeEngine, engine: Callable[[str], QemuEngine]) -> Pair:
 
 
 def jumps_to(profile: EdgeProfile) -> dict[int, int]:
-    """How often each address was jumped to. Engines may split long blocks differently; that makes no difference here."""
+    """How often each address was jumped to. Engines may split long blocks differently; that makes no difference."""
     ends = (profile.block_start + profile.block_size_bytes)[profile.edge_source]  # of no meaning for the first edge
     entered = profile.block_start[profile.edge_target]
     jumps = (profile.edge_source < 0) | (entered != ends)
