@@ -335,11 +335,11 @@ class Simulator:
         changed = np.flatnonzero(now != self._paint[:words])
         return int(words - changed[0]) * 4 if len(changed) else 0
 
-    def _function_at(self, address: int) -> str:
+    def _function_at(self, address: int) -> tuple[str, int]:
         found = self._loaded().range_at(address)
         if found is None:
             raise DeviceError(f"code ran at {address:#010x}, outside of every loaded section")
-        return found.name
+        return found.name, found.end
 
     def _by_symbol(self, profile: EdgeProfile) -> dict[str, int]:
         image = self._loaded()

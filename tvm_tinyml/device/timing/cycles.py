@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -51,7 +51,7 @@ def count_cycles(
     core: CoreTiming,
     memory: MemoryTiming,
     read: Callable[[int, int], bytes],
-    function_at: Callable[[int], str],
+    function_at: Callable[[int], tuple[str, int]],
 ) -> Cycles:
     """Count the cycles of a run.
 
@@ -63,7 +63,7 @@ def count_cycles(
     ----------
     profile, events : of the run.
     read : reads code: address, size in bytes.
-    function_at : names the function that an address lies in.
+    function_at : names the function that an address lies in, and where it ends.
 
     Raises
     ------
@@ -71,6 +71,7 @@ def count_cycles(
     """
     count = _Count(profile, core, read, function_at)
     count.add_edges()
+    count.add_instructions()
     count.add_events(events, memory)
     count.add_mispredictions()
     return Cycles(
@@ -78,11 +79,15 @@ def count_cycles(
         core=core.pipeline.core,
         memory=memory.name,
         model=MODEL_VERSION,
-        by_function=dict(sorted(count.functions.items())),
-        by_class=dict(sorted(count.classes.items())),
-        instructions=dict(sorted(count.executed().items())),
-        stalls={name: cycles for name, cycles in sorted(count.stalls.items()) if cycles},
+        by_function=_sorted(count.functions),
+        by_class=_sorted(count.classes),
+        instructions=_sorted(count.instructions),
+        stalls=_sorted(count.stalls),
     )
+
+
+def _sorted(counts: Mapping[str, int]) -> dict[str, int]:
+    return {name: count for name, count in sorted(counts.items()) if count}
 
 
 class _Count:
@@ -91,52 +96,57 @@ class _Count:
         profile: EdgeProfile,
         core: CoreTiming,
         read: Callable[[int, int], bytes],
-        function_at: Callable[[int], str],
+        function_at: Callable[[int], tuple[str, int]],
     ) -> None:
         self.core = core
         self.starts: list[int] = profile.block_start.tolist()
-        self.ends: list[int] = [
-            start + size for start, size in zip(self.starts, profile.block_size_bytes.tolist(), strict=True)
-        ]
-        self.code = [core.decode(read(start, end - start), start) for start, end in zip(self.starts, self.ends, strict=True)]
-        self.owners = [_owners(code, start, function_at) for code, start in zip(self.code, self.starts, strict=True)]
+        sizes: list[int] = profile.block_size_bytes.tolist()
+        self.ends = [start + size for start, size in zip(self.starts, sizes, strict=True)]
+        self.code = [core.decode(read(start, size), start) for start, size in zip(self.starts, sizes, strict=True)]
+        self.owners = [_owners(*block, function_at) for block in zip(self.code, self.starts, self.ends, strict=True)]
         self.edges: list[tuple[int, int, int]] = list(
             zip(profile.edge_source.tolist(), profile.edge_target.tolist(), profile.edge_count.tolist(), strict=True)
         )
         self.executions: list[int] = profile.block_executions.tolist()
-        self.functions: dict[str, int] = {}
-        self.classes: dict[str, int] = {}
-        self.stalls: dict[str, int] = {}
-
-    def executed(self) -> Counter[str]:
-        """How many instructions of each class were executed."""
-        executed: Counter[str] = Counter()
-        for code, count in zip(self.code, self.executions, strict=True):
-            for instruction in code:
-                executed[instruction.kind] += count
-        return executed
+        self.cycles = [np.zeros(len(code), np.int64) for code in self.code]
+        """Of each instruction of each block, all its executions together."""
+        self.functions: Counter[str] = Counter()
+        self.classes: Counter[str] = Counter()
+        self.instructions: Counter[str] = Counter()
+        self.stalls: Counter[str] = Counter()
 
     def add_edges(self) -> None:
-        cycles = self.core.pipeline.cycles
-        alone = [cycles(code) for code in self.code]
+        """Charge each block alone, and on each edge what its two blocks change of each other."""
+        alone = [self._time(code) for code in self.code]
         left = list(self.executions)
         for source, target, count in self.edges:
+            self.cycles[target] += alone[target] * count
             if source == OUTSIDE:
-                self._add(target, alone[target], count)
                 continue
             left[source] -= count
-            first, second = self.code[source], self.code[target]
+            first, second = self.code[source][-self._context :], self.code[target][: self._context]
             jump = len(first) - 1 if self._jumps(source, target) else None
             wide_target = second[0].size_bytes == 4 and self.starts[target] % 4 != 0
-            both = cycles(first + second, jump, wide_target=wide_target)
-            self._add(source, [b - a for a, b in zip(alone[source], both, strict=False)], count)
-            self._add(target, both[len(first) :], count)
+            both = self._time(first + second, jump, wide_target=wide_target)
+            apart = np.concatenate([self._time(first), self._time(second)])
+            before, after = np.split((both - apart) * count, [len(first)])
+            self.cycles[source][-len(first) :] += before
+            self.cycles[target][: len(second)] += after
         for last, count in enumerate(left):
             if count:
-                ending = cycles(self.code[last], len(self.code[last]) - 1)
-                self._add(last, [b - a for a, b in zip(alone[last], ending, strict=True)], count)
+                code = self.code[last][-self._context :]
+                self.cycles[last][-len(code) :] += (self._time(code, len(code) - 1) - self._time(code)) * count
+
+    def add_instructions(self) -> None:
+        """Sum up the cycles of all instructions by function and by class."""
+        for code, owners, cycles, count in zip(self.code, self.owners, self.cycles, self.executions, strict=True):
+            for instruction, owner, each in zip(code, owners, cycles.tolist(), strict=True):
+                self.functions[owner] += each
+                self.classes[instruction.kind] += each
+                self.instructions[instruction.kind] += count
 
     def add_events(self, events: NDArray[np.uint64], memory: MemoryTiming) -> None:
+        """Charge what memory adds."""
         charges = {Event[name.upper()]: ("unaligned", cycles) for name, cycles in self.core.unaligned.items()}
         if memory.data:
             charges[Event.DATA_MISS] = ("constants", memory.data.miss_cycles)
@@ -159,24 +169,31 @@ class _Count:
         for block, counts in ways.values():
             self._stall(block, "branches", self.core.mispredicted * min(counts))
 
+    @property
+    def _context(self) -> int:
+        return self.core.pipeline.context
+
+    def _time(
+        self, code: Sequence[Instruction], jump: int | None = None, *, wide_target: bool = False
+    ) -> NDArray[np.int64]:
+        return np.array(self.core.pipeline.cycles(code, jump, wide_target=wide_target), np.int64)
+
     def _jumps(self, source: int, target: int) -> bool:
         return self.starts[target] != self.ends[source]
 
-    def _add(self, block: int, cycles: list[int], count: int) -> None:
-        for instruction, owner, each in zip(self.code[block], self.owners[block], cycles, strict=True):
-            if each:
-                self.functions[owner] = self.functions.get(owner, 0) + each * count
-                self.classes[instruction.kind] = self.classes.get(instruction.kind, 0) + each * count
-
     def _stall(self, block: int, reason: str, cycles: int) -> None:
-        owner = self.owners[block][-1]
-        self.functions[owner] = self.functions.get(owner, 0) + cycles
-        self.stalls[reason] = self.stalls.get(reason, 0) + cycles
+        self.functions[self.owners[block][-1]] += cycles
+        self.stalls[reason] += cycles
 
 
-def _owners(code: tuple[Instruction, ...], start: int, function_at: Callable[[int], str]) -> list[str]:
+def _owners(
+    code: tuple[Instruction, ...], start: int, end: int, function_at: Callable[[int], tuple[str, int]]
+) -> list[str]:
+    name, function_end = function_at(start)
+    if end <= function_end:
+        return [name] * len(code)
     owners, address = [], start
-    for instruction in code:
-        owners.append(function_at(address))
+    for instruction in code:  # a function without a return runs into the next one
+        owners.append(function_at(address)[0])
         address += instruction.size_bytes
     return owners

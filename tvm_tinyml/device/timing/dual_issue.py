@@ -61,6 +61,9 @@ class DualIssue:
     narrow: bool = False
     partners: tuple[str, ...] = ()
 
+    context = 1 << 30
+    """See ``SingleIssue.context``: all of them, through operands that are not ready."""
+
     def cycles(self, code: Sequence[Instruction], jump: int | None = None, *, wide_target: bool = False) -> list[int]:
         """Return what each instruction adds to the time of the sequence; see ``SingleIssue.cycles``."""
         board = _Scoreboard(self)

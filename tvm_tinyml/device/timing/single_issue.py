@@ -36,6 +36,9 @@ class SingleIssue:
     costs: Mapping[str, Cost]
     rules: Mapping[str, int]
 
+    context = 1
+    """How many instructions in front of a border between blocks, and behind it, know of each other."""
+
     def cycles(self, code: Sequence[Instruction], jump: int | None = None, *, wide_target: bool = False) -> list[int]:
         """Return what each instruction adds to the time of the sequence.
 
