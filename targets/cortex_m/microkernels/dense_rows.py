@@ -33,7 +33,7 @@ UNROLL = 8
 """Words of activations in the body of the loop: the weights' offsets just fit the short form of LDR."""
 
 _SUMS = ("r6", "r7", "r8", "r9", "r10", "r11", "r12", "lr")
-_PARAMETERS = ("const int32_t *constants", "const int16_t *x", "int8_t *y", "const int8_t *y_end", "int32_t words")
+_PARAMETERS = ("const int32_t *constants", "const int32_t *x", "int8_t *y", "const int8_t *y_end", "int32_t words")
 
 
 def widen() -> Microkernel:
@@ -52,12 +52,13 @@ def widen() -> Microkernel:
         lines += [f"{label}:", f"tst r2, #{size}", f"beq {label + 1}f", *rest]
     return Microkernel(
         name="tinyml_widen",
-        parameters=("int16_t *to", "const int8_t *from", "int32_t bytes"),
+        parameters=("int32_t *to", "const int8_t *from", "int32_t bytes"),
         assembly=[*lines, "5:", "pop {r4, r5}", "bx lr"],
-        portable="""  const int32_t whole = bytes / 4 * 4;
-  for (int32_t k = 0; k < whole; ++k) to[k] = from[k / 4 * 4 + k % 2 * 2 + k / 2 % 2];
-  for (int32_t k = whole; k < bytes; ++k) to[k] = from[k];
-  if (bytes % 2) to[bytes] = 0;
+        portable="""  int16_t *const halves = (int16_t *)(void *)to;
+  const int32_t whole = bytes / 4 * 4;
+  for (int32_t k = 0; k < whole; ++k) halves[k] = from[k / 4 * 4 + k % 2 * 2 + k / 2 % 2];
+  for (int32_t k = whole; k < bytes; ++k) halves[k] = from[k];
+  if (bytes % 2) halves[bytes] = 0;
 """,
     )
 
@@ -84,7 +85,7 @@ def dense_pairs(channels: int, output: Output, *, shared: bool) -> Microkernel:
       int32_t sum = i % 2 ? (int32_t)((uint32_t)raw[0] - (uint32_t)raw[1]) / 256 : raw[1];
       for (int32_t k = 0; k < 2 * words; ++k) {{
         const int16_t half = ((const int16_t *)(const void *)(weights + k / 2 * {pairs} + i / 2))[k % 2];
-        sum += (i % 2 ? (half - (int8_t)half) / 256 : (int8_t)half) * x[k];
+        sum += (i % 2 ? (half - (int8_t)half) / 256 : (int8_t)half) * halves[k];
       }}
 """
     return Microkernel(
@@ -104,7 +105,7 @@ def dense_single(channels: int, output: Output, *, shared: bool) -> Microkernel:
     epilogue = [*(f"lsl {total}, {total}, #1" for total in sums), *_store(sums, output, shared)]
     portable = f"""      int32_t sum = sums[i];
       for (int32_t k = 0; k < 2 * words; ++k)
-        sum += ((const int8_t *)(weights + k / 4 * {channels} + i))[k % 2 * 2 + k / 2 % 2] * x[k];
+        sum += ((const int8_t *)(weights + k / 4 * {channels} + i))[k % 2 * 2 + k / 2 % 2] * halves[k];
 """
     return Microkernel(
         name=_name("single", channels, output, shared),
@@ -223,7 +224,8 @@ def _portable(channels: int, output: Output, shared: bool, sums: int, weights: s
     head = "  const int32_t *const scale = constants;\n  constants += 3;\n" if shared else ""
     scale = "" if shared else f"      const int32_t *const scale = weights + {weights} + 3 * i;\n"
     epilogue = "".join(f"      {line}\n" for line in output.portable().splitlines())
-    return f"""{head}  for (; y != y_end; y += {channels}, constants += {sums + own} + {weights}) {{
+    return f"""{head}  const int16_t *const halves = (const int16_t *)(const void *)x;
+  for (; y != y_end; y += {channels}, constants += {sums + own} + {weights}) {{
     const int32_t *const sums = constants, *const weights = constants + {sums};
     for (int32_t i = 0; i < {channels}; ++i) {{
 {scale}      const int32_t m = scale[0], c = scale[1], s = scale[2];

@@ -205,6 +205,12 @@ def test_one_scale_for_all_channels_is_stored_once() -> None:
     assert sizes[1] - sizes[0] == 64 * 12 - 12
 
 
+@pytest.mark.parametrize(("channels", "form"), [(1, "single"), (2, "pairs"), (3, "single"), (4, "pairs"), (5, "pairs")])
+def test_a_lone_channel_among_few_has_no_zeros_for_a_partner(channels: int, form: str) -> None:
+    _, functions = built(layer(1, 32, channels))
+    assert f"tinyml_dense_{form}_{channels}_c_shared" in functions
+
+
 def test_outputs_in_dozens_take_one_kernel() -> None:
     _, functions = built(layer(1, 32, 12))
     assert len([name for name in functions if name.startswith("tinyml_dense")]) == 1
