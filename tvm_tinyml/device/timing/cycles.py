@@ -15,7 +15,7 @@ from tvm_tinyml.device.timing.memory import MemoryTiming
 from tvm_tinyml.device.timing.tables import CoreTiming
 from tvm_tinyml.device.watch import Event
 
-MODEL_VERSION = "1-draft"
+MODEL_VERSION = "1"
 """Changes whenever the same program may get other cycles."""
 
 
