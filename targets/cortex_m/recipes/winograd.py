@@ -216,12 +216,15 @@ def _build(
             places = T.sblock_alloc_buffer((2 * stripe,), "int32")
             scratch = T.sblock_alloc_buffer((scratch_bytes(shape.channels_in) // 4,), "int32")
 
+            # With an extent of its own a pointer leaves behind no variable that nothing uses.
+            def at(buffer: tirx.Buffer, offset: tirx.Expr | int = 0) -> tirx.Expr:
+                return buffer.access_ptr("rw", offset=offset, extent=1)
+
             def call(kernel: Microkernel, *args: object) -> None:
                 T.evaluate(T.call_extern("int32", kernel.name, *args))
 
             def transform_filters(pair: tirx.Expr, to: tirx.Expr | int) -> None:
-                source = packed.access_ptr("r", offset=pair * pair_words)
-                call(filters, source, u.access_ptr("w", offset=to), steps, winograd.CHANNELS)
+                call(filters, at(packed, pair * pair_words), at(u, to), steps, winograd.CHANNELS)
 
             def transform_input(first: tirx.Expr, tile: tirx.Expr) -> None:
                 image, row, column = shape.place(first + tile)
@@ -229,23 +232,21 @@ def _build(
                 T.buffer_store(places, (quad * m_size + lane * winograd.CHANNELS) * 4, [2 * tile])
                 place = ((image * shape.out_h + row) * shape.out_w + column) * channels
                 T.buffer_store(places, place, [2 * tile + 1])
-                at = T.address_of(x[image * image_size]), v.access_ptr("w", offset=quad * v_size + lane * 2)
-                words = packed.access_ptr("r", offset=constants.size)
-                call(inputs, *at, row - shape.top, column - shape.left, scratch.access_ptr("w"), words)
+                where = at(x, image * image_size), at(v, quad * v_size + lane * 2)
+                call(inputs, *where, row - shape.top, column - shape.left, at(scratch), at(packed, constants.size))
 
             def compute_pair(count: tirx.Expr, pair: tirx.Expr) -> None:
                 with T.serial((count + _QUAD - 1) // _QUAD) as quad:
-                    sides = (
-                        u.access_ptr("r", offset=pair * u_size if plan.all_filters else 0),
-                        v.access_ptr("r", offset=quad * v_size),
+                    call(
+                        products,
+                        at(u, pair * u_size if plan.all_filters else 0),
+                        at(v, quad * v_size),
+                        at(m, quad * m_size),
                     )
-                    call(products, *sides, m.access_ptr("w", offset=quad * m_size))
-                words = packed.access_ptr("r", offset=pair * pair_words + filter_words)
                 there = tirx.min(winograd.CHANNELS, channels - pair * winograd.CHANNELS)
-                which = places.access_ptr("r"), words, count, there
-                call(columns, m.access_ptr("rw"), *which)
-                to = T.address_of(y[pair * winograd.CHANNELS])
-                call(rows, m.access_ptr("r"), to, *which, channels, shape.out_w * channels)
+                which = at(places), at(packed, pair * pair_words + filter_words), count, there
+                call(columns, at(m), *which)
+                call(rows, at(m), at(y, pair * winograd.CHANNELS), *which, channels, shape.out_w * channels)
 
             if plan.all_filters:
                 with T.serial(pairs) as pair:
