@@ -66,8 +66,8 @@ def widen() -> Microkernel:
 def dense_pairs(channels: int, output: Output, *, shared: bool) -> Microkernel:
     """Return the kernel in the form of pairs.
 
-    Its arguments: constants (`pack_pairs`), activations from `widen`, the first output, the end of the outputs (a multiple of
-    ``channels`` away), words of the activations. Activations are aligned to 4 bytes, outputs to nothing.
+    Its arguments: constants (`pack_pairs`), activations from `widen`, the first output, the end of the outputs (a
+    multiple of ``channels`` away), words of the activations. Activations are aligned to 4 bytes, outputs to nothing.
 
     Parameters
     ----------
