@@ -7,6 +7,7 @@ import importlib
 import mmap
 import sys
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
@@ -261,6 +262,28 @@ class NativeEngine:
             code = self.read(pc, 4) if self.memory.flash.contains(pc, 4) else self.read(pc, 2)
             return f"{_INSTRUCTIONS[status]}; the code there is {code_text(code)}"
         return _REASONS[status]
+
+
+@dataclass(frozen=True)
+class Encoding:
+    """An instruction that the simulator knows.
+
+    pattern : 16 or 32 signs from the top bit on; 0 and 1 are themselves, all others stand for either.
+    features : bits of those that a core must have.
+    """
+
+    pattern: str
+    name: str
+    features: int
+
+
+def encodings() -> list[Encoding]:
+    """Return all encodings, in the order in which they are looked for. ImportError or OSError without the extension."""
+    library, found = _library(), []
+    name, features = ctypes.c_char_p(), ctypes.c_uint32()
+    while pattern := library.tinyml_machine_pattern(len(found), ctypes.byref(name), ctypes.byref(features)):
+        found.append(Encoding(pattern.decode().replace(" ", ""), (name.value or b"").decode(), features.value))
+    return found
 
 
 def _shape(buffer: LineBuffer | None) -> tuple[int, int]:

@@ -90,8 +90,9 @@ static int form_multiple(const instruction_t *i, operation_t *o) {
     o->immediate = list;
     o->kind = (uint8_t)bits(i->code, 21, 21);
     o->width = (uint8_t)bits(i->code, 24, 24);
-    int single = !(list & (list - 1));
-    return single || list >> SP & 1 || (o->kind && list >> o->n & 1) ? UNPREDICTABLE : form_list(i, o);
+    int load = bits(i->code, 20, 20) != 0, single = !(list & (list - 1));
+    int pc = list >> PC & 1 && (!load || list >> LR & 1);
+    return single || pc || list >> SP & 1 || (o->kind && list >> o->n & 1) ? UNPREDICTABLE : form_list(i, o);
 }
 
 /* --- two words, exclusive accesses --------------------------------------------------------------------------------- */
@@ -591,12 +592,12 @@ const encoding_t armv7m[] = {
     STORES("01", strh, "dddd"),
     STORES("10", str, "DDDD"),
 
-    {"1110100 01 0 - 0 NNNN 0 - - -------------", RUN(stm), form_multiple},
-    {"1110100 10 0 - 0 NNNN 0 - - -------------", RUN(stm), form_multiple},
-    {"1110100 01 0 - 1 NNNN 1 0 - -------------", RUN(ldm_pc), form_multiple, LOADS_PC},
-    {"1110100 10 0 - 1 NNNN 1 0 - -------------", RUN(ldm_pc), form_multiple, LOADS_PC},
-    {"1110100 01 0 - 1 NNNN 0 - - -------------", RUN(ldm), form_multiple},
-    {"1110100 10 0 - 1 NNNN 0 - - -------------", RUN(ldm), form_multiple},
+    {"1110100 01 0 - 0 NNNN ----------------", RUN(stm), form_multiple},
+    {"1110100 10 0 - 0 NNNN ----------------", RUN(stm), form_multiple},
+    {"1110100 01 0 - 1 NNNN 1---------------", RUN(ldm_pc), form_multiple, LOADS_PC},
+    {"1110100 10 0 - 1 NNNN 1---------------", RUN(ldm_pc), form_multiple, LOADS_PC},
+    {"1110100 01 0 - 1 NNNN 0---------------", RUN(ldm), form_multiple},
+    {"1110100 10 0 - 1 NNNN 0---------------", RUN(ldm), form_multiple},
 
     {"1110100 1 - 1 0 1 1111 dddd aaaa iiiiiiii", RUN(ldrd_literal), form_dual_literal, .scale = 2},
     {"1110100 1 - 1 - 1 NNNN dddd aaaa iiiiiiii", RUN(ldrd), form_dual, .scale = 2},

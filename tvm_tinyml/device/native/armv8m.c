@@ -51,7 +51,7 @@ const encoding_t armv8m[] = {
     {"1110100 0110 0 NNNN aaaa 1111 1101 dddd", RUN(strex), form_half},
     {"1110100 0110 0 NNNN aaaa 1111 1110 dddd", RUN(strex), form_word},
     {"1110100 0010 0 NNNN 1111 dddd -- 000000", RUN(tt)},
-    {"1110100 1011 1 1111 1110 1001 0111 1111", RUN(nop)}, /* SG */
+    {"1110100 1011 1 1111 1110 1001 0111 1111", RUN(nop), .it = NOT_IN_IT}, /* SG */
     {"010001 11 - zzzz 100", RUN(bxns)},
     {"1110110 0001 - ---- 0000 1010 0000 0000", RUN(vlstm)},
     {.pattern = ""},
