@@ -46,7 +46,7 @@ class Watch:
 
     region : the memory that lies behind the buffers.
     data, code : None is not counted.
-    alignment : count accesses that are not aligned, which takes five times longer than the rest.
+    alignment : count accesses that are not aligned.
     """
 
     region: Region
@@ -56,7 +56,7 @@ class Watch:
 
 
 class RecentLines:
-    """The state of a buffer, as in ``_counter.c``."""
+    """The state of a buffer, as in ``native/lines.c``."""
 
     def __init__(self, buffer: LineBuffer) -> None:
         self._shift = buffer.line_shift
