@@ -30,10 +30,12 @@ def compile_kernels(kernels: IRModule, target: Target) -> bytes:
     """Compile lowered kernels to one relocatable object; each keeps its ``global_symbol``."""
     machine = tvm.target.Target(dict(target.llvm))
     finished = finish(kernels, machine)
-    texts = [_assembly(finished) + helper_ir(target), *[helper_ir(target)] * (len(finished.functions) - 1)]
-    with_helpers = IRModule(
-        {v: _import_ir(f, tvm.ir.StringImm(t)) for (v, f), t in zip(finished.functions.items(), texts, strict=True)}
-    )
+    helpers, first = helper_ir(target), _assembly(finished)
+    imported = {}
+    for var, func in finished.functions.items():
+        imported[var] = _import_ir(func, tvm.ir.StringImm(first + helpers))
+        first = ""  # helpers are merged, assembly would be defined twice
+    with_helpers = IRModule(imported)
     return _object_bytes(tvm.get_global_func("target.build.llvm")(with_helpers, machine))
 
 

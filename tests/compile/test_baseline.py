@@ -1,4 +1,4 @@
-"""The gate: no change may alter an output, or cost more than 1 % of instructions, RAM or flash."""
+"""The gate: no change may alter an output, or cost more than 1 % of cycles, instructions, RAM or flash."""
 
 from __future__ import annotations
 

@@ -49,7 +49,9 @@ _ROW_SUMS = ("r6", "r7", "r8", "r9", "r10", "r11", "r12", "lr")
 COPIED_WORDS = 8
 """Weights that are copied to RAM are copied in groups of so many words, the last of which may reach beyond the end."""
 
-_PARAMETERS = ("const int32_t *constants", "const int8_t *x", "int8_t *y", "const int8_t *x_end", "int32_t count")
+PARAMETERS = ("const int32_t *constants", "const int32_t *x", "int8_t *y", "const int32_t *x_end", "int32_t count")
+"""In C, of a product. Packed activations are words, so that their alignment holds in C, too."""
+
 _COPY = "int32_t *copy"
 
 
@@ -117,7 +119,7 @@ def gemm_pairs(steps: int, channels: int, output: Output, *, copies: bool = Fals
         tile += [f"strb {register}, [r5, #{pixel * channels}]"]
     return Microkernel(
         name=f"tinyml_gemm_pairs_{runs.name}_{channels}_{output.name}{'_copy' if copies else ''}",
-        parameters=(*_PARAMETERS, *([_COPY] if copies else [])),
+        parameters=(*PARAMETERS, *([_COPY] if copies else [])),
         assembly=_loops(runs, tile, channels, words=11, advance=2, copies=copies),
         portable=_portable(runs, channels, output, words=11, width=2, copies=copies),
     )
@@ -135,7 +137,7 @@ def gemm_single(steps: int, channels: int, output: Output, *, copies: bool = Fal
         tile += [f"strb {register}, [r5, #{pixel * channels}]"]
     return Microkernel(
         name=f"tinyml_gemm_single_{runs.name}_{channels}_{output.name}{'_copy' if copies else ''}",
-        parameters=(*_PARAMETERS, *([_COPY] if copies else [])),
+        parameters=(*PARAMETERS, *([_COPY] if copies else [])),
         assembly=_loops(runs, tile, channels, words=6, advance=1, copies=copies),
         portable=_portable(runs, channels, output, words=6, width=1, copies=copies),
     )
@@ -257,8 +259,9 @@ def _portable(runs: _Steps, channels: int, output: Output, *, words: int, width:
   for (; count > 0; --count, constants += {words} + steps, y += {width}) {{
     const int16_t *const weights = (const int16_t *)(const void *)(constants + {words});
     int8_t *to = y;
-    for (const int8_t *tile = x; tile != x_end; tile += {PIXELS * K_STEP} * steps, to += {PIXELS * channels})
+    for (const int32_t *words = x; words != x_end; words += {K_STEP} * steps, to += {PIXELS * channels})
       for (int32_t i = 0; i < {width}; ++i) {{
+        const int8_t *const tile = (const int8_t *)words;
         const int32_t *const scale = {scale};
         const int32_t m = scale[0], c = scale[1], s = scale[2];
         for (int32_t p = 0; p < {PIXELS}; ++p) {{

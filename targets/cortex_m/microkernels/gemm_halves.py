@@ -18,7 +18,7 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from tvm_tinyml.targets.cortex_m.microkernels.gemm import K_STEP, PIXELS, as_halves, as_words
+from tvm_tinyml.targets.cortex_m.microkernels.gemm import K_STEP, PARAMETERS, PIXELS, as_halves, as_words
 from tvm_tinyml.targets.cortex_m.microkernels.microkernel import Microkernel, add
 from tvm_tinyml.targets.cortex_m.microkernels.output import Ints, Output, rounding_constant
 
@@ -55,9 +55,7 @@ def gemm_halves(steps: int, channels: int, output: Output, width: int, *, mixed:
     order, runs = "mixed" if mixed else "grouped", f"{'l' if turns else ''}{rest}"
     return Microkernel(
         name=f"tinyml_gemm_halves_{order}_{width}_{runs}_{channels}_{output.name}",
-        parameters=(
-            *("const int32_t *constants", "const int8_t *x", "int8_t *y", "const int8_t *x_end", "int32_t count"),
-        ),
+        parameters=PARAMETERS,
         assembly=_loops(tile, channels, looped=turns > 0, width=width),
         portable=_portable(rest, channels, output, width),
     )
@@ -172,7 +170,7 @@ def _portable(rest: int, channels: int, output: Output, width: int) -> str:
   for (; count > 0; --count, constants += {words} + {width} * steps, y += {width}) {{
     const int16_t *const weights = (const int16_t *)(const void *)(constants + {words});
     int8_t *to = y;
-    for (const int8_t *tile = x; tile != x_end; tile += {4 * PIXELS} * steps, to += {PIXELS * channels})
+    for (const int32_t *tile = x; tile != x_end; tile += {PIXELS} * steps, to += {PIXELS * channels})
       for (int32_t i = 0; i < {width}; ++i) {{
         const int16_t *const halves = (const int16_t *)(const void *)tile;
         const int32_t *const scale = constants + {width} + 3 * i;

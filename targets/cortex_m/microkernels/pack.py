@@ -98,7 +98,7 @@ def pack_window(window: Window, *, halves: bool = False) -> Microkernel:
     numbers = (window.rows, window.columns, window.run_bytes, window.row_stride, window.column_stride)
     return Microkernel(
         name=f"tinyml_pack_{'halves_' if halves else ''}{'_'.join(map(str, numbers))}",
-        parameters=("int8_t *to", *(f"const int8_t *x{i}" for i in range(4))),
+        parameters=("int32_t *words", *(f"const int8_t *x{i}" for i in range(4))),
         assembly=[*lines, *rows, "pop {r4-r11, pc}"],
         portable=_portable(window, _HALF if halves else _BYTE),
     )
@@ -194,6 +194,7 @@ def _portable(window: Window, store: str) -> str:
     order = ", ".join(map(str, window.order()))
     return f"""  static const int32_t order[{window.products_of_run}] = {{{order}}};
   const int8_t *const pixels[4] = {{x0, x1, x2, x3}};
+  int8_t *to = (int8_t *)words;
   for (int32_t row = 0; row < {window.rows}; ++row)
     for (int32_t column = 0; column < {window.columns}; ++column)
       for (int32_t k = 0; k < {window.products_of_run}; k += 2) {{

@@ -139,7 +139,7 @@ def _build(
     kernels = {width: product.multiply(steps, channels, output, width, copies) for width in (1, 2)}
     reach = gemm.COPIED_WORDS * -(-steps // gemm.COPIED_WORDS)
     beyond = np.zeros(reach - steps if copies else product.beyond_words, np.int32)
-    tile_bytes = gemm.PIXELS * window.products * product.value_bytes
+    tile_words = window.products * product.value_bytes  # four pixels
     group_in = shape_of(arguments[1])[3]
     groups = sorted({part.group for part in parts})
     blocks, rest = divmod(pixels, gemm.PIXELS * tiles)
@@ -156,14 +156,14 @@ def _build(
         with T.sblock("root"):
             T.reads()
             T.writes()
-            stream = T.sblock_alloc_buffer((tiles * tile_bytes + 4 * product.beyond_words,), "int8")
+            stream = T.sblock_alloc_buffer((tiles * tile_words + product.beyond_words,), "int32")
             copy = [T.sblock_alloc_buffer((reach,), "int32").access_ptr("w")] if copies else []
 
             def block(first: tirx.Expr | int, count: int) -> None:
                 for group in groups:
                     with T.serial(count) as tile:
                         pixel = first + tile * gemm.PIXELS
-                        to = stream.access_ptr("w", offset=tile * tile_bytes)
+                        to = stream.access_ptr("w", offset=tile * tile_words)
                         windows = (source.offset(pixel + i) + group * group_in for i in range(gemm.PIXELS))
                         T.evaluate(T.call_extern("int32", pack.name, to, *(T.address_of(x[w]) for w in windows)))
                     for part, offset in zip(parts, offsets, strict=False):
@@ -172,7 +172,7 @@ def _build(
                                 packed.access_ptr("r", offset=offset),
                                 stream.access_ptr("r"),
                                 T.address_of(y[first * channels + part.start]),
-                                stream.access_ptr("r", offset=count * tile_bytes),
+                                stream.access_ptr("r", offset=count * tile_words),
                                 part.count,
                                 *copy,
                             )
