@@ -1,8 +1,13 @@
-"""Winograd F(4x4, 3x3): the products of all frequencies, of four tiles with two output channels, in int16.
+"""Winograd F(4x4, 3x3): the products of all frequencies, of up to four tiles with two output channels, in int16.
 
 For each word of two input channels the frequencies follow each other, each with the words of four tiles and of two
-filters: the transforms write them so, whatever the number of channels. A step, 16 products of int16, is six loads in
-two groups and eight SMLAD: 16 cycles. A frequency's sums are stored as they lie in the registers, tile by tile.
+filters: the transforms write them so, whatever the number of channels. A step of four tiles is six loads and eight
+SMLAD, 16 products. A frequency's sums are stored as they lie in the registers, tile by tile. One tile or two that are
+left over are multiplied without the others' share.
+
+Two orders, as in `gemm_halves`. Grouped, for cores that issue one instruction at a time: loads in two groups, of which
+only the first of each costs more than a cycle: 16 cycles. Mixed, for cores that issue two: each load goes with a SMLAD,
+into a register that was read for the last time just before: 8 cycles.
 """
 
 from __future__ import annotations
@@ -23,10 +28,28 @@ FILTER_STEP, INPUT_STEP = FILTER_BYTES * winograd.FREQUENCIES, INPUT_BYTES * win
 LONGEST, LONGEST_LOOP = 16, 8
 """Steps in a row, and in the body of a loop, at most: more would not fit a flash cache of 1 KiB."""
 
-_REACH = 7
-"""Steps that loads reach from one address, less one."""
+_REACH = 8
+"""Steps whose loads reach from one address."""
 
 _SUMS = ("r6", "r7", "r8", "r9", "r10", "r11", "r12", "lr")
+_FILTERS, _INPUTS = ("r2", "r3"), ("r4", "r5", "r4", "r5")
+"""Of each channel and tile."""
+
+_Order = dict[int, tuple[str, ...]]
+"""Position of a SMLAD in a step -> what is loaded in front of it."""
+
+_START = {4: ("w0", "x0", "w1", "x1"), 2: ("w0", "x0", "w1", "x1"), 1: ("w0", "x0", "w1")}
+"""Number of tiles -> operands of the first SMLAD of a step. Loads from the two addresses take turns, so that none waits
+for the address that the one in front has moved."""
+
+_GROUPED: dict[int, _Order] = {tiles: {0: start} for tiles, start in _START.items()}
+_GROUPED[4][4] = ("x2", "x3")
+
+_MIXED: dict[int, _Order] = {
+    4: {2: ("x2",), 4: ("x3",), 6: ("next x0",), 7: ("next w0",), 8: ("next w1", "next x1")},
+    2: {2: ("next x0",), 3: ("next w0",), 4: ("next w1", "next x1")},
+    1: {1: ("next w0",), 2: ("next w1", "next x0")},
+}
 
 
 @dataclass(frozen=True)
@@ -46,92 +69,114 @@ class Steps:
         return min((loop for loop in loops if loop.rest <= LONGEST_LOOP // 2), key=lambda loop: loop.turns)
 
 
-def winograd_products(steps: int) -> Microkernel:
+def winograd_products(steps: int, tiles: int = winograd.TILES, *, mixed: bool) -> Microkernel:
     """Return the kernel. Its arguments: filters, inputs, and the sums, all aligned to 4 bytes.
 
     Parameters
     ----------
     steps : words of two input channels.
+    tiles : the first of four that are multiplied: 1, 2 or 4; the sums of the others stay.
+    mixed : order of instructions for cores that issue two at a time.
     """
+    order = (_MIXED if mixed else _GROUPED)[tiles]
+    sums = _SUMS[: winograd.CHANNELS * tiles]
     runs = Steps.of(steps)
     lines = ["push {r4-r11, lr}", "vmov s0, r2", f"add r3, r2, #{SUM_BYTES * winograd.FREQUENCIES}", "vmov s1, r3"]
-    lines += [".p2align 2", "1:", *_frequency(runs)]
-    lines += ["vmov r2, s0", "vmov r3, s1", "stm r2!, {r6-r12, lr}", "cmp r2, r3", "vmov s0, r2", "bne 1b"]
+    lines += [".p2align 2", "1:", *_frequency(runs, order, tiles)]
+    stored = ["stm r4!, {r6-r12, lr}"] if tiles == winograd.TILES else [f"stm r4, {{{', '.join(sums)}}}"]
+    lines += [*stored, *([] if tiles == winograd.TILES else [f"adds r4, #{SUM_BYTES}"])]
+    lines += ["cmp r4, r2", "vmov s0, r4", "bne 1b"]
     return Microkernel(
-        name=f"tinyml_winograd_products_{steps}",
+        name=f"tinyml_winograd_products_{'mixed' if mixed else 'grouped'}_{tiles}_{steps}",
         parameters=("const int16_t *u", "const int16_t *v", "int32_t *m"),
         assembly=[*lines, "pop {r4-r11, pc}"],
-        portable=_portable(steps),
+        portable=_portable(steps, tiles),
     )
 
 
-def _frequency(runs: Steps) -> list[str]:
-    if not runs.turns:
-        lines, rewind = _steps(runs.rest, first=True, last=True)
-        return [*lines, *_forward(-rewind)]
-    head = [f"mov {total}, #0" for total in _SUMS]
-    body, _ = _steps(runs.body, first=False, last=False)
-    rest, advance = _steps(runs.rest, first=False, last=True)
-    loop = [f"mov r2, #{runs.turns}", "vmov s2, r2", ".p2align 2", "2:", *body]
-    loop += ["vmov r2, s2", "subs r2, #1", "vmov s2, r2", "bne 2b"]
-    rewind = runs.turns * runs.body + advance
-    forward = add("r0", "r0", FILTER_BYTES - rewind * FILTER_STEP, "r2")
-    return [*head, *loop, *rest, *forward, *add("r1", "r1", INPUT_BYTES - rewind * INPUT_STEP, "r2")]
+def _frequency(runs: Steps, order: _Order, tiles: int) -> list[str]:
+    """Return the code for one frequency.
 
-
-def _steps(count: int, *, first: bool, last: bool) -> tuple[list[str], int]:
-    """Return the code of some steps, and by how many steps it moves the addresses.
-
-    Parameters
-    ----------
-    first : the sums begin here, and the addresses go on to the next frequency.
-    last : addresses may stay behind.
+    It moves the addresses on to the next one, and leaves where to store the sums in r4 and the end of all sums in r2.
     """
-    lines: list[str] = []
-    base = 0
-    moved = (FILTER_BYTES, INPUT_BYTES) if first else (0, 0)
-    for step in range(count):
-        if step - base > _REACH:
-            base = step
-            lines += _forward(_REACH + 1)
-        lines += _step(step - base, moved, begins=first and step == 0)
-    if not last:
-        lines += _forward(count - base)
-        base = count
-    return lines, base
+    if not runs.turns:
+        code = _Run(runs.rest, order, tiles, alone=True)
+        return [*code.lines, *_forward(-code.base)]
+    loop, rest = (_Run(steps, order, tiles, alone=False) for steps in (runs.body, runs.rest))
+    lines = [f"mov {total}, #0" for total in _SUMS[: winograd.CHANNELS * tiles]]
+    lines += [f"mov r2, #{runs.turns}", "vmov s2, r2", ".p2align 2", "2:", *loop.lines]
+    lines += ["vmov r2, s2", *_forward(runs.body - loop.base), "subs r2, #1", "vmov s2, r2", "bne 2b", *rest.lines]
+    behind = runs.turns * runs.body + rest.base
+    lines += add("r0", "r0", FILTER_BYTES - behind * FILTER_STEP, "r2")
+    return [*lines, *add("r1", "r1", INPUT_BYTES - behind * INPUT_STEP, "r2"), "vmov r4, s0", "vmov r2, s1"]
 
 
 def _forward(steps: int) -> list[str]:
-    """Both distances fit an instruction, 8 steps at most."""
+    """Both distances fit an instruction, up to 8 steps."""
     if not steps:
         return []
     name, steps = ("add", steps) if steps > 0 else ("sub", -steps)
     return [f"{name} r0, r0, #{steps * FILTER_STEP}", f"{name} r1, r1, #{steps * INPUT_STEP}"]
 
 
-def _step(step: int, moved: tuple[int, int], *, begins: bool) -> list[str]:
-    """Load two filters and four inputs, multiply each with each.
+class _Run:
+    """The code of some steps in a row.
 
-    In the first step of all, the first load from an address moves it to the next frequency; loads from the two
-    addresses take turns, so that no load waits for the address.
+    Attributes
+    ----------
+    base : how many steps the addresses are moved by.
+
+    Parameters
+    ----------
+    alone : they are all steps of the frequency: the sums begin here, and the first loads move the addresses on.
     """
-    u, v = FILTER_STEP * step - moved[0], INPUT_STEP * step - moved[1]
-    first_loads = [f"ldr r2, [r0, #{u}]", f"ldr r4, [r1, #{v}]"]
-    if begins:
-        first_loads = [f"ldr r2, [r0], #{moved[0]}", f"ldr r4, [r1], #{moved[1]}"]
-    multiply = "smuad {0}, {1}, {2}" if begins else "smlad {0}, {1}, {2}, {0}"
-    lines = [*first_loads, f"ldr r3, [r0, #{u + 4}]", f"ldr r5, [r1, #{v + 4}]"]
-    for half in range(2):
-        if half:
-            lines += [f"ldr r4, [r1, #{v + 8}]", f"ldr r5, [r1, #{v + 12}]"]
-        pairs = zip(_SUMS[4 * half : 4 * half + 4], ("r2", "r3", "r2", "r3"), ("r4", "r4", "r5", "r5"), strict=True)
-        lines += [multiply.format(*names) for names in pairs]
-    return lines
+
+    def __init__(self, steps: int, order: _Order, tiles: int, *, alone: bool) -> None:
+        self.lines: list[str] = []
+        self.base = 0
+        self._alone = alone
+        last = winograd.CHANNELS * tiles
+        # Moved before which SMLAD of the last step: the registers are free there, and the moves take their time.
+        end = {max(last - 2, 2): f"vmov {_INPUTS[2]}, s0", last - 1: f"vmov {_FILTERS[0]}, s1"} if alone else {}
+        if 0 not in order and steps:
+            self._load(0, _START[tiles])
+        for step in range(steps):
+            for position in range(last + 1):
+                for operand in order.get(position, ()):
+                    following = operand.startswith("next ")
+                    if not following or step + 1 < steps:
+                        self._load(step + following, (operand.removeprefix("next "),))
+                if step == steps - 1 and position in end:
+                    self.lines.append(end[position])
+                if position < last:
+                    self._multiply(step, position)
+
+    def _multiply(self, step: int, position: int) -> None:
+        total, filters, inputs = _SUMS[position], _FILTERS[position % 2], _INPUTS[position // 2]
+        first = self._alone and step == 0
+        self.lines.append(
+            f"smuad {total}, {filters}, {inputs}" if first else f"smlad {total}, {filters}, {inputs}, {total}"
+        )
+
+    def _load(self, step: int, operands: tuple[str, ...]) -> None:
+        if step - self.base >= _REACH:
+            self.lines += _forward(_REACH)
+            self.base += _REACH
+        for operand in operands:
+            number = int(operand[1])
+            filters = operand.startswith("w")
+            register, pointer = (_FILTERS[number], "r0") if filters else (_INPUTS[number], "r1")
+            moved = (FILTER_BYTES if filters else INPUT_BYTES) if self._alone else 0
+            offset = (FILTER_STEP if filters else INPUT_STEP) * (step - self.base) + 4 * number - moved
+            first = self._alone and step == 0 and number == 0
+            self.lines.append(
+                f"ldr {register}, [{pointer}], #{moved}" if first else f"ldr {register}, [{pointer}, #{offset}]"
+            )
 
 
-def _portable(steps: int) -> str:
+def _portable(steps: int, tiles: int) -> str:
     return f"""  for (int32_t f = 0; f < {winograd.FREQUENCIES}; ++f)
-    for (int32_t tile = 0; tile < {winograd.TILES}; ++tile)
+    for (int32_t tile = 0; tile < {tiles}; ++tile)
       for (int32_t channel = 0; channel < {winograd.CHANNELS}; ++channel) {{
         uint32_t sum = 0;
         for (int32_t step = 0; step < {steps}; ++step)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -24,6 +24,12 @@ from tvm_tinyml.targets.cortex_m.recipes.channels import Channels
 
 FEWEST_CHANNELS = 8
 """Of input and output, below which the transforms cost more than the products save."""
+
+TOLERANCE = 0.02
+"""A plan may take so much longer than the fastest if it needs less scratch."""
+
+STRIPE_CYCLES = 450
+"""For each stripe and pair of channels: calls, and code that a flash cache of 1 KiB reads again."""
 
 _QUAD = winograd.TILES
 _F = winograd.FREQUENCIES
@@ -66,6 +72,11 @@ class Shape:
     def quads(self) -> int:
         """Tiles are multiplied four at a time."""
         return -(-self.tiles // _QUAD)
+
+    @property
+    def last_tiles(self) -> int:
+        """Tiles that the products of the last quad take: 1, 2 or 4."""
+        return (_QUAD, 1, 2, _QUAD)[self.tiles % _QUAD]
 
     @property
     def steps(self) -> int:
@@ -115,9 +126,20 @@ class Plan:
         )
 
     def cycles(self, shape: Shape) -> int:
-        """Estimate the cycles of a Cortex-M4 that depend on the plan."""
+        """Estimate the cycles of a Cortex-M4, within a few percent."""
         stripes = -(-shape.quads // self.quads)
-        return 145 * 2 * shape.pairs * shape.steps * (1 if self.all_filters else stripes)
+        filters = 148 * winograd.CHANNELS * shape.pairs * shape.steps * (1 if self.all_filters else stripes)
+        inputs = shape.tiles * (375 * shape.steps + 200)
+        step_cycles = 16 * (shape.quads - 1) + {1: 6, 2: 9, _QUAD: 16}[shape.last_tiles]
+        products = shape.pairs * _F * (step_cycles * shape.steps + 18 * shape.quads)
+        outputs = shape.tiles * shape.channels * 345
+        return filters + inputs + products + outputs + STRIPE_CYCLES * shape.pairs * stripes
+
+
+def direct_cycles(shape: Shape) -> int:
+    """Estimate the cycles of `ConvGemm` on a Cortex-M4: products, epilogues and packing."""
+    pixels, length = -(-shape.batch * shape.out_h * shape.out_w // 4) * 4, winograd.TAPS * shape.channels_in
+    return int(pixels * (1.01 * length * shape.channels + 9.7 * shape.channels + 1.6 * length))
 
 
 class Winograd:
@@ -126,10 +148,14 @@ class Winograd:
     Parameters
     ----------
     scratch_bytes : at most.
+    least_gain : of the cycles of `ConvGemm`, by the estimates; less is not worth the scratch and the code.
+    mixed : order of instructions for cores that issue two at a time.
     """
 
-    def __init__(self, scratch_bytes: int = 48 * 1024) -> None:
+    def __init__(self, scratch_bytes: int = 48 * 1024, *, least_gain: float = 0.1, mixed: bool = False) -> None:
         self._scratch_bytes = scratch_bytes
+        self._least_gain = least_gain
+        self._mixed = mixed
 
     def lower(self, arguments: Sequence[relax.Expr], attributes: Attributes) -> Kernel | None:
         """Return the kernel, or None where its conditions are not met."""
@@ -148,12 +174,20 @@ class Winograd:
             return None
         zero_points = attributes["input_zero_point"] % 256 * 0x0101_0101
         geometry = np.array([shape.height, shape.width, shape.channels_in, zero_points]).astype(np.uint32)
-        return _build(arguments, shape, plan, output, _pack(layer, shape), geometry.view(np.int32))
+        products = {
+            tiles: winograd_products(shape.steps, tiles, mixed=self._mixed) for tiles in {_QUAD, shape.last_tiles}
+        }
+        return _build(arguments, shape, plan, products, output, _pack(layer, shape), geometry.view(np.int32))
 
     def _plan(self, shape: Shape) -> Plan | None:
+        """Return the plan with the least scratch among the fast ones, or None if none fits or is fast enough."""
         plans = [Plan(quads, all_filters) for quads in range(1, shape.quads + 1) for all_filters in (False, True)]
         fitting = [plan for plan in plans if plan.scratch_bytes(shape) <= self._scratch_bytes]
-        return min(fitting, key=lambda plan: (plan.cycles(shape), plan.scratch_bytes(shape)), default=None)
+        fastest = min((plan.cycles(shape) for plan in fitting), default=0)
+        if not fitting or fastest > (1 - self._least_gain) * direct_cycles(shape):
+            return None
+        fast = [plan for plan in fitting if plan.cycles(shape) <= (1 + TOLERANCE) * fastest]
+        return min(fast, key=lambda plan: (plan.scratch_bytes(shape), plan.cycles(shape)))
 
 
 def _shape(arguments: Sequence[relax.Expr], attributes: Attributes) -> Shape | None:
@@ -186,13 +220,13 @@ def _build(
     arguments: Sequence[relax.Expr],
     shape: Shape,
     plan: Plan,
+    products: Mapping[int, Microkernel],
     output: Output,
     constants: NDArray[np.int32],
     geometry: NDArray[np.int32],
 ) -> Kernel:
     """Return the function: inputs of a stripe of tiles; for each pair of channels products, columns and rows."""
-    filters, inputs, products = winograd_filter(), winograd_input(), winograd_products(shape.steps)
-    columns, rows = winograd_columns(), winograd_rows(output)
+    filters, inputs, columns, rows = winograd_filter(), winograd_input(), winograd_columns(), winograd_rows(output)
     channels, steps, pairs = shape.channels, shape.steps, shape.pairs
     image_size = shape.height * shape.width * shape.channels_in
     out_size = shape.batch * shape.out_h * shape.out_w * channels
@@ -236,13 +270,14 @@ def _build(
                 call(inputs, *where, row - shape.top, column - shape.left, at(scratch), at(packed, constants.size))
 
             def compute_pair(count: tirx.Expr, pair: tirx.Expr) -> None:
-                with T.serial((count + _QUAD - 1) // _QUAD) as quad:
-                    call(
-                        products,
-                        at(u, pair * u_size if plan.all_filters else 0),
-                        at(v, quad * v_size),
-                        at(m, quad * m_size),
-                    )
+                filters_at = at(u, pair * u_size if plan.all_filters else 0)
+                alone = shape.last_tiles < _QUAD
+                with T.serial(count // _QUAD if alone else (count + _QUAD - 1) // _QUAD) as quad:
+                    call(products[_QUAD], filters_at, at(v, quad * v_size), at(m, quad * m_size))
+                if alone:
+                    quad = count // _QUAD
+                    with T.If(count % _QUAD != 0), T.Then():
+                        call(products[shape.last_tiles], filters_at, at(v, quad * v_size), at(m, quad * m_size))
                 there = tirx.min(winograd.CHANNELS, channels - pair * winograd.CHANNELS)
                 which = at(places), at(packed, pair * pair_words + filter_words), count, there
                 call(columns, at(m), *which)
@@ -260,7 +295,7 @@ def _build(
                     if not plan.all_filters:
                         transform_filters(pair, 0)
                     compute_pair(count, pair)
-    used = [filters, inputs, products, columns, rows]
+    used = [filters, inputs, *products.values(), columns, rows]
     func = builder.get().with_attr({**texts(used), "tinyml.schedule": Winograd.__name__})
     flat = relax.op.reshape(arguments[0], (shape.batch * image_size,))
     macs = out_size * winograd.TAPS * shape.channels_in

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 import tvm_tinyml as tinyml
 from benchmarks.int8_graph import Int8Graph, Network
 from tests.compile.toolchains import HostLibrary
-from tests.targets.microkernels.alone import on_core, on_host
+from tests.targets.microkernels.alone import Argument, on_core, on_host
 from tvm_tinyml.library import Library
 from tvm_tinyml.options import BuildOptions
 from tvm_tinyml.pipeline import compile_model
@@ -20,6 +20,7 @@ from tvm_tinyml.reference import operators
 from tvm_tinyml.session import Session
 from tvm_tinyml.targets.cortex_m import cortex_m
 from tvm_tinyml.targets.cortex_m.microkernels import winograd
+from tvm_tinyml.targets.cortex_m.microkernels.microkernel import Microkernel
 from tvm_tinyml.targets.cortex_m.microkernels.output import Output, choose_output, rounding_constant
 from tvm_tinyml.targets.cortex_m.microkernels.winograd_filter import winograd_filter
 from tvm_tinyml.targets.cortex_m.microkernels.winograd_input import scratch_bytes, winograd_input
@@ -134,14 +135,29 @@ def test_inputs_are_transformed(core: str, where: str, rng: np.random.Generator,
 
 
 @pytest.mark.parametrize("core", CORES)
-@pytest.mark.parametrize("steps", [2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 32, 34, 50])
-def test_products_of_any_length_are_exact(core: str, steps: int, rng: np.random.Generator, tmp_path: Path) -> None:
+@pytest.mark.parametrize("tiles", [1, 2, 4])
+@pytest.mark.parametrize("mixed", [False, True])
+def test_products_of_any_length_are_exact(core: str, tiles: int, mixed: bool, rng: np.random.Generator) -> None:
+    for steps in (2, 4, 8, 10, 16, 18, 20, 24, 26, 34, 50):
+        kernel, arguments, expected = products(steps, tiles, mixed, rng)
+        np.testing.assert_array_equal(on_core(core, kernel, arguments)[2], expected)
+
+
+@pytest.mark.parametrize("tiles", [1, 2, 4])
+def test_the_products_in_c_are_the_same(tiles: int, rng: np.random.Generator, tmp_path: Path) -> None:
+    kernel, arguments, expected = products(6, tiles, False, rng)
+    np.testing.assert_array_equal(on_host(kernel, arguments, tmp_path)[2], expected)
+
+
+def products(
+    steps: int, tiles: int, mixed: bool, rng: np.random.Generator
+) -> tuple[Microkernel, list[Argument], NDArray[np.int32]]:
+    """Any int16, so that sums wrap; sums of tiles that are left out stay."""
     u = rng.integers(-(2**15), 2**15, (steps, winograd.FREQUENCIES, 2, 2)).astype(np.int16)
     v = rng.integers(-(2**15), 2**15, (steps, winograd.FREQUENCIES, 4, 2)).astype(np.int16)
     expected = wrapped(np.einsum("sfch,sfth->ftc", u.astype(np.int64), v.astype(np.int64)))
-    arguments = [u, v, np.zeros(expected.shape, np.int32)]
-    np.testing.assert_array_equal(on_core(core, winograd_products(steps), arguments)[2], expected)
-    np.testing.assert_array_equal(on_host(winograd_products(steps), arguments, tmp_path)[2], expected)
+    expected[:, tiles:] = 99
+    return winograd_products(steps, tiles, mixed=mixed), [u, v, np.full(expected.shape, 99, np.int32)], expected
 
 
 OUTPUTS = {
@@ -208,6 +224,10 @@ def test_equal_names_are_equal_code() -> None:
 # --- layers -----------------------------------------------------------------------------------------------------------
 
 
+ANY = -10.0
+"""A gain that every layer has."""
+
+
 def layer(seed: int, shape: tuple[int, ...], channels: int, **settings: object) -> Network:
     graph = Int8Graph(seed)
     zero_point = int(graph.rng.choice([-128, -7, 0, 127]))
@@ -241,7 +261,7 @@ def test_layers_of_any_shape_are_exact(core: str, seed: int) -> None:
     shape = (int(rng.choice([1, 1, 2])), *rng.integers(6, 20, 2).tolist(), int(rng.integers(8, 40)))
     settings = {"padding": rng.choice(["SAME", "VALID"]), "activation": rng.choice(["NONE", "RELU", "RELU6"])}
     network = layer(seed, shape, int(rng.integers(8, 20)), **settings)
-    recipe = Winograd(int(rng.choice([20, 32, 48, 200])) * 1024)
+    recipe = Winograd(int(rng.choice([20, 32, 48, 200])) * 1024, least_gain=ANY, mixed=core == "cortex-m7")
     library = build(network, core, recipe)
     assert schedules(library) == ["Winograd"]
     check(network, library, network.random_inputs(seed))
@@ -252,7 +272,7 @@ def test_layers_of_any_shape_are_exact(core: str, seed: int) -> None:
 def test_sides_that_are_no_multiple_of_a_tile_overlap(height: int, width: int, padding: str) -> None:
     grown = 2 if padding == "VALID" else 0
     network = layer(3, (1, height + grown, width + grown, 8), 9, padding=padding)
-    library = build(network)
+    library = build(network, recipe=Winograd(least_gain=ANY))
     assert schedules(library) == ["Winograd"]
     check(network, library, network.random_inputs(1))
 
@@ -314,6 +334,14 @@ def test_scales_that_the_epilogue_cannot_do_are_refused(scale: float) -> None:
 )
 def test_other_convolutions_are_refused(shape: tuple[int, ...], channels: int, settings: dict[str, object]) -> None:
     assert "Winograd" not in schedules(build(layer(0, shape, channels, **settings)))
+
+
+def test_a_layer_that_is_faster_as_a_matrix_product_is_refused() -> None:
+    """Too few tiles for as many filters."""
+    few, many = layer(0, (1, 5, 5, 64), 64), layer(0, (1, 8, 8, 64), 64)
+    assert "Winograd" not in schedules(build(few))
+    assert schedules(build(few, recipe=Winograd(least_gain=ANY))) == ["Winograd"]
+    assert schedules(build(many)) == ["Winograd"]
 
 
 def test_scratch_stays_within_its_bound() -> None:
