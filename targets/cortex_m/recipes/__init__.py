@@ -6,6 +6,7 @@ from tvm_tinyml.passes.apply_recipes import Recipes
 from tvm_tinyml.targets.cortex_m.microkernels.product import Product, RawHalves, WholeHalves
 from tvm_tinyml.targets.cortex_m.recipes.conv_gemm import ConvGemm
 from tvm_tinyml.targets.cortex_m.recipes.dense import DenseGemm, DenseRows
+from tvm_tinyml.targets.cortex_m.recipes.depthwise import Depthwise
 from tvm_tinyml.targets.cortex_m.recipes.elementwise import Sum
 from tvm_tinyml.targets.cortex_m.recipes.pool import AveragePool, LargestPool, Mean
 
@@ -35,7 +36,7 @@ def _dsp(goal: str, products: Callable[[int], Product]) -> Recipes:
     scratch_bytes = 1024 if goal == "ram" else 6144
     convolution, rows = ConvGemm(products, scratch_bytes), DenseRows()
     return {
-        "tinyml.conv2d": (convolution, rows),
+        "tinyml.conv2d": (Depthwise(2048 if goal == "ram" else 8192), convolution, rows),
         "tinyml.dense": (DenseGemm(convolution), rows),
         "tinyml.add": (Sum("add"),),
         "tinyml.subtract": (Sum("subtract"),),

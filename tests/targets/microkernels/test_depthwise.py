@@ -1,0 +1,525 @@
+"""Depthwise convolutions: each microkernel alone and in whole layers, for any shape and at the bounds of the tricks."""
+
+from __future__ import annotations
+
+import itertools
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+import tvm_tinyml as tinyml
+from benchmarks.int8_graph import Int8Graph, Network
+from tests.compile.toolchains import HostLibrary
+from tests.targets.microkernels.alone import Argument, on_core, on_host
+from tvm_tinyml.benchmark import bench
+from tvm_tinyml.device import Simulator, assemble
+from tvm_tinyml.device.memory import MemoryMap
+from tvm_tinyml.reference import operators
+from tvm_tinyml.targets.cortex_m.microkernels import depthwise, depthwise_rows, planes, scaled_output
+from tvm_tinyml.targets.cortex_m.microkernels.depthwise import Slide
+from tvm_tinyml.targets.cortex_m.microkernels.microkernel import Microkernel
+from tvm_tinyml.targets.cortex_m.microkernels.output import Output, choose_output
+from tvm_tinyml.targets.cortex_m.microkernels.planes_of_halves import fill_halves, pack_halves
+from tvm_tinyml.targets.cortex_m.microkernels.scaled_output import ScaledOutput, Scales
+
+pytest.importorskip("unicorn", reason="needs unicorn: pip install tvm_tinyml[sim]")
+
+Ints = NDArray[np.int64]
+CORES = ("cortex-m4", "cortex-m7", "cortex-m33")
+OUTPUTS = {
+    "plain": (-128, -128, 127),
+    "clamped": (-20, -20, 60),
+    "zero point above the clamp": (5, -128, 127),
+    "clamped below the zero point": (3, -100, 90),
+}
+FORMS = ("scaled", *OUTPUTS)
+"""How sums are rounded: with one shift for all channels, or with a shift of each."""
+
+SHARED_SHIFT = 10
+
+
+# --- packing ----------------------------------------------------------------------------------------------------------
+
+
+class Rows:
+    """Some rows of an image in NHWC, and the columns of their planes: "p" a pixel, "z" border."""
+
+    def __init__(self, rng: np.random.Generator, columns: str, channels: int, *, rows: int = 3, gap: int = 2) -> None:
+        self.columns, self.channels, self.rows = columns, channels, rows
+        self.read = min(channels, planes.CHANNELS)
+        self.pixels = columns.count("p")
+        self.row_step = self.pixels * channels + gap
+        self.x = rng.integers(-128, 128, rows * self.row_step).astype(np.int8)
+        self.border = rng.integers(-128, 128, planes.CHANNELS).astype(np.int8)
+
+    @property
+    def expected(self) -> NDArray[np.int8]:
+        """Planes of the channels that are read, [rows, channels, columns]."""
+        image = np.tile(self.border[: self.read, None], (self.rows, 1, len(self.columns)))
+        front = self.columns.index("p")
+        for row, column in itertools.product(range(self.rows), range(self.pixels)):
+            start = row * self.row_step + column * self.channels
+            image[row, :, front + column] = self.x[start : start + self.read]
+        return image
+
+    def arguments(self, to: NDArray[Any], units: int, step: int) -> list[Argument]:
+        """Return what every packing kernel is called with."""
+        sizes = (self.rows, units, self.channels, self.row_step, step)
+        return [to, self.x, self.border, *sizes]
+
+
+def strips(image: NDArray[np.int8], stride: int) -> NDArray[np.int8]:
+    """Cut planes [rows, channels, columns] into strips, [strip, row, channel, byte]."""
+    _, channels, columns = image.shape
+    starts = range(0, columns - 3, 2 if stride == 1 else 4)
+    order = [0, 1, 2, 3] if stride == 1 else [0, 2, 1, 3]
+    cut = np.stack([image[:, :, start : start + 4][:, :, order] for start in starts])
+    return np.pad(cut, ((0, 0), (0, 0), (0, planes.CHANNELS - channels), (0, 0)))
+
+
+STRIPS = (
+    *((1, first, last) for first in ("pp", "zp", "zz") for last in ((), ("pz",), ("zz",), ("pp", "zz"))),
+    *((2, first, last) for first in ((), ("zppp",), ("zzpp",)) for last in ((), ("pzzz",), ("pppz",))),
+)
+
+
+def strip_problem(
+    rng: np.random.Generator, stride: int, first: Any, last: tuple[str, ...], units: int, channels: int
+) -> tuple[Microkernel, Rows, list[Argument], NDArray[np.int8]]:
+    middle = "p" * (2 if stride == 1 else 4) * units
+    problem = Rows(rng, "".join((*first, middle, *last)), channels)
+    pack = planes.pack_overlapping if stride == 1 else planes.pack_side_by_side
+    expected = strips(problem.expected, stride)
+    arguments = problem.arguments(np.zeros_like(expected), units, expected[0].nbytes)
+    return pack(problem.read, first, last), problem, arguments, expected
+
+
+@pytest.mark.parametrize("core", CORES)
+@pytest.mark.parametrize(("stride", "first", "last"), STRIPS)
+def test_any_width_and_border_is_cut_into_strips(
+    core: str, stride: int, first: Any, last: tuple[str, ...], rng: np.random.Generator
+) -> None:
+    for units in (1, 2, 5):
+        kernel, problem, arguments, expected = strip_problem(rng, stride, first, last, units, 4 + units % 3)
+        found = on_core(core, kernel, arguments, misaligned=[1])[0]
+        np.testing.assert_array_equal(found[:, :, : problem.read], expected[:, :, : problem.read])
+
+
+@pytest.mark.parametrize("stride", depthwise.STRIDES)
+@pytest.mark.parametrize("channels", [1, 2, 3])
+def test_fewer_than_four_channels_are_cut_into_strips(stride: int, channels: int, rng: np.random.Generator) -> None:
+    for units in (0, 1, 4):
+        first, last = ("zp", ("pz",)) if stride == 1 else (("zppp",), ("ppzz",))
+        kernel, _, arguments, expected = strip_problem(rng, stride, first, last, units, channels)
+        found = on_core("cortex-m4", kernel, arguments, misaligned=[1])[0]
+        np.testing.assert_array_equal(found[:, :, :channels], expected[:, :, :channels])
+
+
+@pytest.mark.parametrize("stride", depthwise.STRIDES)
+@pytest.mark.parametrize("channels", [1, 2, 3, 5])
+def test_cutting_into_strips_in_c_does_the_same(
+    stride: int, channels: int, rng: np.random.Generator, tmp_path: Path
+) -> None:
+    first, last = ("zp", ("pp", "zz")) if stride == 1 else (("zzpp",), ("pppz",))
+    kernel, problem, arguments, expected = strip_problem(rng, stride, first, last, 3, channels)
+    found = on_host(kernel, arguments, tmp_path)[0]
+    np.testing.assert_array_equal(found[:, :, : problem.read], expected[:, :, : problem.read])
+
+
+def halves_problem(
+    rng: np.random.Generator, first: str, last: str, pairs: int, channels: int
+) -> tuple[Microkernel, Rows, list[Argument], NDArray[np.int16]]:
+    problem = Rows(rng, f"{first}{'pp' * pairs}{last}", channels)
+    expected = np.zeros((problem.rows, planes.CHANNELS, len(problem.columns)), np.int16)
+    expected[:, : problem.read] = problem.expected
+    arguments = problem.arguments(np.zeros_like(expected), pairs, expected[0, 0].nbytes)
+    return pack_halves(problem.read, first, last), problem, arguments, expected
+
+
+@pytest.mark.parametrize("core", CORES)
+@pytest.mark.parametrize(("first", "last"), list(itertools.product(("", "zp"), ("", "pz"))))
+def test_any_width_is_widened(core: str, first: str, last: str, rng: np.random.Generator) -> None:
+    for pairs, channels in itertools.product((0, 1, 2, 5), (4, 7)):
+        if first or last or pairs:
+            kernel, problem, arguments, expected = halves_problem(rng, first, last, pairs, channels)
+            found = on_core(core, kernel, arguments, misaligned=[1])[0]
+            np.testing.assert_array_equal(found[:, : problem.read], expected[:, : problem.read])
+
+
+@pytest.mark.parametrize("channels", [1, 2, 3, 6])
+def test_widening_in_c_and_of_few_channels_does_the_same(
+    channels: int, rng: np.random.Generator, tmp_path: Path
+) -> None:
+    kernel, problem, arguments, expected = halves_problem(rng, "zp", "pz", 3, channels)
+    for found in (on_host(kernel, arguments, tmp_path)[0], on_core("cortex-m4", kernel, arguments, misaligned=[1])[0]):
+        np.testing.assert_array_equal(found[:, : problem.read], expected[:, : problem.read])
+
+
+def test_border_is_filled_line_by_line(rng: np.random.Generator, tmp_path: Path) -> None:
+    start = rng.integers(-99, 99, (4, 10)).astype(np.int16)
+    expected = start.copy()
+    expected[:3, :4] = -7
+    arguments: list[Argument] = [start, np.array([-7], np.int8), 3, 2, 20]
+    for found in (on_core("cortex-m4", fill_halves(), arguments)[0], on_host(fill_halves(), arguments, tmp_path)[0]):
+        np.testing.assert_array_equal(found, expected)
+
+
+@pytest.mark.parametrize("channels", [1, 2, 3, 4])
+def test_packing_reads_nothing_behind_the_image(channels: int, rng: np.random.Generator) -> None:
+    """The image ends where memory does, so that one byte more is a fault."""
+    end = MemoryMap().ram.end
+    problems = [strip_problem(rng, 1, "zp", ("pz",), 2, channels), strip_problem(rng, 2, (), ("pppz",), 2, channels)]
+    for kernel, problem, _, expected in problems:
+        with Simulator("cortex-m4") as simulator:
+            simulator.load([assemble(f"{kernel.as_assembly()}\n.global {kernel.name}", "cortex-m4")])
+            to, border = simulator.allocate(expected.nbytes), simulator.allocate(planes.CHANNELS)
+            bytes_of_rows = problem.rows * problem.row_step - (problem.row_step - problem.pixels * channels)
+            sizes = (problem.rows, 2, channels, problem.row_step, expected[0].nbytes)
+            simulator.call(kernel.name, to, end - bytes_of_rows, border, *sizes)
+
+
+# --- products ---------------------------------------------------------------------------------------------------------
+
+
+class Problem:
+    """A depthwise convolution without padding: an image, weights, scales, and what comes out."""
+
+    def __init__(
+        self,
+        rng: np.random.Generator,
+        size: tuple[int, int],
+        kernel: tuple[int, int],
+        strides: tuple[int, int],
+        form: str,
+        *,
+        channels: int = 2,
+        multiplier: int = 1,
+        **extreme: int,
+    ) -> None:
+        zero_point, low, high = OUTPUTS["plain" if form == "scaled" else form]
+        self.channels, self.multiplier_of, self.strides, self.form = channels, multiplier, strides, form
+        self.rounding = choose_output(zero_point, low, high)
+        shape, count = (1, *size, channels), channels * multiplier
+        self.x = np.full(shape, extreme["x"]) if "x" in extreme else rng.integers(-128, 128, shape)
+        kernels = (count, *kernel)
+        self.w = np.full(kernels, extreme["w"]) if "w" in extreme else rng.integers(-127, 128, kernels)
+        self.bias = rng.integers(-20000, 20000, count)
+        self.multiplier = rng.integers(1 << 30, 1 << 31, count)
+        least = 3 if form == "scaled" else 1
+        self.shift = rng.integers(least, SHARED_SHIFT, count)
+        self.zero_point = np.full(count, zero_point)
+        self._clamp = {"output_zero_point": zero_point, "clamp_min": low, "clamp_max": high}
+
+    @property
+    def expected(self) -> NDArray[np.int8]:
+        """Rows, columns and channels of the output."""
+        scales = [values.astype(np.int32) for values in (self.bias, self.multiplier, -self.shift)]
+        x, w = self.x.astype(np.int8), self.w[..., None].astype(np.int8)
+        return operators.conv2d(x, w, *scales, strides=self.strides, groups=self.channels, **self._clamp)[0]
+
+    @property
+    def output(self) -> Output | ScaledOutput:
+        if self.form != "scaled":
+            return self.rounding
+        return ScaledOutput(SHARED_SHIFT, self.rounding.low, self.rounding.high)
+
+    @property
+    def scales(self) -> Scales:
+        weight = self.w.reshape(len(self.w), -1)
+        scale = (weight, self.bias, self.multiplier, self.shift, self.zero_point)
+        if self.form != "scaled":
+            return scaled_output.doubled(*scale)
+        largest = np.full(len(weight), 128 * 128 * weight.shape[1] + 20000)
+        found = scaled_output.scaled(SHARED_SHIFT, *scale, largest)
+        assert found is not None
+        return found
+
+    @property
+    def planes(self) -> NDArray[np.int8]:
+        """The image, [rows, channels, columns]."""
+        return np.ascontiguousarray(self.x[0].transpose(0, 2, 1)).astype(np.int8)
+
+    def slide(self, rows: int, columns: int, *, narrow: bool = False, early: bool = False) -> tuple[Microkernel, Any]:
+        """Return the kernel for strips and its arguments, the output last; ``early``: the first column is no output."""
+        stride = self.strides[0]
+        image = self.planes
+        needed = stride * 2 * -(-columns // 2) + 4  # columns that make whole strips, and one more with a stride
+        cut = strips(np.pad(image, ((0, 0), (0, 0), (0, max(0, needed - image.shape[2])))), stride)
+        count = -(-columns // 2)
+        y = np.full((rows, columns - early, len(self.w)), 99, np.int8)
+        slide = Slide.of(stride, 1 if narrow else 2, y[0].nbytes, rows, self.output)
+        constants = depthwise.pack_slide(self.scales, stride, self.multiplier_of, self.output)
+        column = len(self.w)
+        sizes = (len(self.w), count, cut[0].nbytes, 0 if early else column, column, slide.turns(rows))
+        return slide.microkernel(), [constants, cut, y, *sizes]
+
+
+def problem_for_slide(
+    rng: np.random.Generator, stride: int, rows: int, columns: int, form: str, **options: int
+) -> Problem:
+    size = (stride * (rows - 1) + 3, stride * (columns - 1) + 3)
+    return Problem(rng, size, (3, 3), (stride, stride), form, **options)
+
+
+@pytest.mark.parametrize("core", CORES)
+@pytest.mark.parametrize("stride", depthwise.STRIDES)
+@pytest.mark.parametrize("form", FORMS)
+def test_strips_of_any_height_are_exact(core: str, stride: int, form: str, rng: np.random.Generator) -> None:
+    """Every number of rows behind the unrolled loop, which runs never, once and several times."""
+    for rows in range(1, 10):
+        problem = problem_for_slide(rng, stride, rows, 2 * (1 + rows % 3), form, channels=1 + rows % 4)
+        kernel, arguments = problem.slide(rows, 2 * (1 + rows % 3))
+        np.testing.assert_array_equal(on_core(core, kernel, arguments, misaligned=[2])[2], problem.expected)
+
+
+@pytest.mark.parametrize("core", CORES)
+@pytest.mark.parametrize("stride", depthwise.STRIDES)
+@pytest.mark.parametrize("form", ["scaled", "clamped below the zero point"])
+def test_an_odd_column_is_computed_alone_or_in_front(
+    core: str, stride: int, form: str, rng: np.random.Generator
+) -> None:
+    for rows in (1, 2, 3, 4, 7):
+        problem = problem_for_slide(rng, stride, rows, 1, form)
+        kernel, arguments = problem.slide(rows, 1, narrow=True)
+        np.testing.assert_array_equal(on_core(core, kernel, arguments, misaligned=[2])[2], problem.expected)
+        problem = problem_for_slide(rng, stride, rows, 4, form)
+        kernel, arguments = problem.slide(rows, 4, early=True)
+        np.testing.assert_array_equal(on_core(core, kernel, arguments, misaligned=[2])[2], problem.expected[:, 1:])
+
+
+@pytest.mark.parametrize("stride", depthwise.STRIDES)
+def test_several_outputs_share_a_plane(stride: int, rng: np.random.Generator) -> None:
+    problem = problem_for_slide(rng, stride, 5, 4, "scaled", channels=4, multiplier=3)
+    kernel, arguments = problem.slide(5, 4)
+    np.testing.assert_array_equal(on_core("cortex-m4", kernel, arguments, misaligned=[2])[2], problem.expected)
+
+
+@pytest.mark.parametrize("stride", depthwise.STRIDES)
+@pytest.mark.parametrize("channels", [1500, 5000])
+def test_rows_of_outputs_may_be_far_apart(stride: int, channels: int, rng: np.random.Generator) -> None:
+    """Beyond the largest offset of a store within a turn, and of one instruction that adds."""
+    problem = problem_for_slide(rng, stride, 4, 2, "scaled", channels=4)
+    _, arguments = problem.slide(4, 2)
+    y = np.full((4, 2, channels), 99, np.int8)
+    slide = Slide.of(stride, 2, y[0].nbytes, 4, problem.output)
+    arguments = [*arguments[:2], y, *arguments[3:6], channels, channels, slide.turns(4)]
+    found = on_core("cortex-m4", slide.microkernel(), arguments)[2]
+    np.testing.assert_array_equal(found[:, :, :4], problem.expected)
+    assert (found[:, :, 4:] == 99).all()
+
+
+@pytest.mark.parametrize("stride", depthwise.STRIDES)
+@pytest.mark.parametrize(("x", "w"), list(itertools.product((-128, 127), (-128, 127))))
+@pytest.mark.parametrize("form", ["scaled", "zero point above the clamp"])
+def test_strips_of_the_largest_products_are_exact(
+    stride: int, x: int, w: int, form: str, rng: np.random.Generator
+) -> None:
+    problem = problem_for_slide(rng, stride, 4, 2, form, x=x, w=w)
+    kernel, arguments = problem.slide(4, 2)
+    np.testing.assert_array_equal(on_core("cortex-m4", kernel, arguments, misaligned=[2])[2], problem.expected)
+
+
+@pytest.mark.parametrize("stride", depthwise.STRIDES)
+@pytest.mark.parametrize("form", FORMS)
+def test_strips_in_c_do_the_same(stride: int, form: str, rng: np.random.Generator, tmp_path: Path) -> None:
+    for rows, columns, narrow, early in ((7, 6, False, False), (2, 4, False, True), (4, 1, True, False)):
+        problem = problem_for_slide(rng, stride, rows, columns, form, channels=3)
+        kernel, arguments = problem.slide(rows, columns, narrow=narrow, early=early)
+        folder = tmp_path / str(rows)
+        folder.mkdir()
+        np.testing.assert_array_equal(on_host(kernel, arguments, folder)[2], problem.expected[:, int(early) :])
+
+
+KERNELS = ((1, 1), (1, 5), (2, 2), (3, 3), (5, 4), (7, 7), (3, 11))
+
+
+def rows_problem(
+    rng: np.random.Generator,
+    kernel: tuple[int, int],
+    strides: tuple[int, int],
+    outputs: int,
+    columns: int,
+    form: str,
+    **options: int,
+) -> tuple[Problem, Microkernel, list[Argument]]:
+    rows = 3
+    size = (strides[0] * (rows - 1) + kernel[0], strides[1] * (columns - 1) + kernel[1])
+    problem = Problem(rng, size, kernel, strides, form, **options)
+    microkernel = depthwise_rows.Rows(outputs, *kernel, *strides, problem.output)
+    image = problem.planes.astype(np.int16)
+    slack = (columns - 1) * strides[1] + 2 * microkernel.row_words - image.shape[2]
+    image = np.pad(image, ((0, 0), (0, 0), (0, slack + image.shape[2] % 2)), constant_values=77)
+    image = image[..., : image.shape[2] // 2 * 2].copy()
+    count = len(problem.w)
+    y = np.full((rows, columns, count), 99, np.int8)
+    layer = depthwise_rows.Geometry(count, y[0].nbytes, columns, rows, image[0].nbytes, image[0, 0].nbytes)
+    constants = microkernel.pack(problem.scales, problem.multiplier_of)
+    geometry = np.array(microkernel.geometry(layer), np.int32)
+    return problem, microkernel.microkernel(), [constants, geometry, image, y, count]
+
+
+@pytest.mark.parametrize("core", CORES)
+@pytest.mark.parametrize("kernel", KERNELS)
+@pytest.mark.parametrize("stride", [1, 2, 3])
+def test_rows_of_any_kernel_and_stride_are_exact(
+    core: str, kernel: tuple[int, int], stride: int, rng: np.random.Generator
+) -> None:
+    for i, outputs in enumerate((1, 2, 3, 4)):
+        for columns in (outputs, outputs + 1, 2 * outputs + 1):
+            form = FORMS[(i + columns) % len(FORMS)]
+            problem, microkernel, arguments = rows_problem(
+                rng, kernel, (1 + columns % 3, stride), outputs, columns, form, channels=1 + columns % 4
+            )
+            np.testing.assert_array_equal(on_core(core, microkernel, arguments, misaligned=[3])[3], problem.expected)
+
+
+@pytest.mark.parametrize(("x", "w"), list(itertools.product((-128, 127), (-128, 127))))
+def test_rows_of_the_largest_products_are_exact(x: int, w: int, rng: np.random.Generator) -> None:
+    problem, microkernel, arguments = rows_problem(rng, (11, 11), (1, 1), 4, 6, "clamped", x=x, w=w, multiplier=2)
+    np.testing.assert_array_equal(on_core("cortex-m4", microkernel, arguments, misaligned=[3])[3], problem.expected)
+
+
+@pytest.mark.parametrize("kernel", [(2, 2), (3, 7)])
+@pytest.mark.parametrize("form", FORMS)
+def test_rows_in_c_do_the_same(kernel: tuple[int, int], form: str, rng: np.random.Generator, tmp_path: Path) -> None:
+    problem, microkernel, arguments = rows_problem(rng, kernel, (1, 2), 3, 7, form, channels=2, multiplier=2)
+    np.testing.assert_array_equal(on_host(microkernel, arguments, tmp_path)[3], problem.expected)
+
+
+# --- guards -----------------------------------------------------------------------------------------------------------
+
+
+def scaled_one(weight: int, shift: int, largest: int) -> Scales | None:
+    """Scale a channel of one weight to a shift of 10."""
+    values = ([[weight]], [0], [1 << 30], [shift], [-128], [largest])
+    return scaled_output.scaled(SHARED_SHIFT, *(np.array(value, np.int64) for value in values))
+
+
+@pytest.mark.parametrize(
+    ("weight", "shift", "largest", "fits"),
+    [
+        (127, 3, 1000, True),
+        (128, 3, 1000, False),  # 2**15 is no int16
+        (-128, 3, 1000, True),
+        (63, 2, 1000, True),
+        (64, 2, 1000, False),
+        (127, SHARED_SHIFT - 1, 1000, True),
+        (127, SHARED_SHIFT, 1000, False),  # nothing to scale by, so no room for half a unit
+        (1, 3, (1 << 23) - 1, True),
+        (1, 3, 1 << 23, False),  # a sum of 32 bits
+        (1, 0, 1000, True),
+        (1, -1, 1000, False),
+    ],
+)
+def test_a_channel_is_scaled_only_where_everything_fits(weight: int, shift: int, largest: int, fits: bool) -> None:
+    assert (scaled_one(weight, shift, largest) is not None) == fits
+
+
+def test_a_channel_that_is_dead_is_its_zero_point() -> None:
+    zero = np.zeros(1, np.int64)
+    scales = scaled_output.scaled(SHARED_SHIFT, zero[None], zero, zero, zero, np.array([-77]), zero)
+    assert scales is not None
+    assert scales.constant[0] >> SHARED_SHIFT == -77
+
+
+# --- layers -----------------------------------------------------------------------------------------------------------
+
+
+def layer(
+    size: tuple[int, int],
+    channels: int,
+    kernel: tuple[int, int] = (3, 3),
+    *,
+    seed: int = 0,
+    batch: int = 1,
+    zero_point: int = -4,
+    **settings: Any,
+) -> Network:
+    graph = Int8Graph(seed, samples=2)
+    x = graph.input((batch, *size, channels), (0.05, zero_point))
+    return graph.finish("layer", graph.depthwise(x, kernel, **settings))
+
+
+def built(network: Network, target: str = "cortex-m4") -> tuple[list[str], set[str]]:
+    """Schedules and kinds of microkernels that a layer is made of; its bytes are compared with the reference."""
+    model = tinyml.load(network.data, name="layer")
+    library = tinyml.build(model, target)
+    functions = {line.split("(")[0] for line in library.sources["tvmgen_layer.c"].split("static void ")[1:]}
+    assert bench(library, model)["reference"]["differing"] == 0
+    return [layer["schedule"] for layer in library.metadata["layers"]], {name.split("_")[1] for name in functions}
+
+
+@pytest.mark.parametrize("width", range(1, 10))
+@pytest.mark.parametrize("stride", [1, 2])
+def test_every_height_width_and_number_of_channels_is_covered(
+    width: int, stride: int, rng: np.random.Generator
+) -> None:
+    for i, target in enumerate(CORES):
+        height = int(rng.integers(1, 10))
+        activation = ("NONE", "RELU", "RELU6")[(i + width) % 3]
+        padding = "VALID" if min(height, width) > 2 and i == 0 else "SAME"
+        network = layer(
+            (height, width),
+            channels=2 + (3 * width + i) % 8,
+            strides=(stride, stride),
+            padding=padding,
+            activation=activation,
+            zero_point=(-128, 127, 3)[i],
+            seed=width,
+        )
+        assert built(network, target)[0] == ["Depthwise"]
+
+
+@pytest.mark.parametrize("kernel", [(1, 1), (1, 5), (3, 1), (2, 2), (5, 5), (10, 4), (3, 3), (11, 11)])
+@pytest.mark.parametrize("case", range(4))
+def test_every_kernel_stride_and_dilation_is_covered(
+    kernel: tuple[int, int], case: int, rng: np.random.Generator
+) -> None:
+    strides, dilation = (((1, 1), (1, 1)), ((2, 1), (1, 1)), ((3, 3), (1, 1)), ((1, 1), (2, 3)))[case]
+    settings = {"strides": strides, "dilation": dilation, "multiplier": 1 + case % 2, "batch": 1 + case % 3}
+    size = int(rng.integers(3, 14)), int(rng.integers(3, 14))
+    network = layer(size, int(rng.integers(2, 10)), kernel, seed=case, activation="RELU", **settings)
+    assert built(network)[0] == ["Depthwise"]
+
+
+def test_an_image_larger_than_the_scratch_is_computed_in_blocks() -> None:
+    network = layer((61, 96), 6, activation="RELU")
+    library = tinyml.build(tinyml.load(network.data, name="layer"), "cortex-m4")
+    assert library.metadata["ram_bytes"]["workspace"] < 10_000
+    assert built(network)[1] >= {"strips", "slide"}
+
+
+@pytest.mark.parametrize(("stride", "expected"), [(1, {"strips", "slide"}), (2, {"quads", "slide"})])
+def test_kernels_of_three_by_three_slide_down_strips(stride: int, expected: set[str]) -> None:
+    assert built(layer((12, 12), 8, strides=(stride, stride), activation="RELU"))[1] >= expected
+
+
+def test_a_scale_above_one_is_left_to_the_schedules() -> None:
+    network = layer((6, 6), 4, effective_scale=2.5, output=(0.1, -128), activation="RELU")
+    assert "Depthwise" not in built(network)[0]
+
+
+def test_layers_that_differ_in_size_alone_share_their_code() -> None:
+    """Half the width and twice the channels, as in a network that narrows."""
+    graph = Int8Graph(0, samples=2)
+    x = graph.input((1, 12, 12, 8), (0.05, -4))
+    for channels in (8, 16):
+        x = graph.depthwise(x, (3, 3), activation="RELU")
+        x = graph.conv(x, 2 * channels, (1, 1), strides=(2, 2), activation="RELU")
+    library = tinyml.build(tinyml.load(graph.finish("layer", x).data, name="layer"), "cortex-m4")
+    text = library.sources["tvmgen_layer.c"]
+    assert text.count("static void tinyml_slide_1_2_n0_") == 2  # assembly and C of one function
+
+
+@pytest.mark.parametrize(
+    "settings", [{"activation": "RELU"}, {"strides": (2, 2)}, {"dilation": (2, 2), "multiplier": 2}]
+)
+def test_layers_in_c_give_the_reference_bytes(settings: dict[str, Any], tmp_path: Path) -> None:
+    network = layer((9, 8), 7, batch=2, **settings)
+    library = tinyml.build(tinyml.load(network.data, name="layer"), "cortex-m4")
+    inputs = network.random_inputs(1)
+    found = HostLibrary(library, tmp_path, misalign=1).run(inputs)[0]
+    np.testing.assert_array_equal(found, network.run(inputs)[0].reshape(found.shape))
