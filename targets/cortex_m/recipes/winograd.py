@@ -173,11 +173,11 @@ class Winograd:
         ).all():
             return None
         zero_points = attributes["input_zero_point"] % 256 * 0x0101_0101
-        geometry = np.array([shape.height, shape.width, shape.channels_in, zero_points]).astype(np.uint32)
+        geometry = [shape.height, shape.width, shape.channels_in, zero_points]
         products = {
             tiles: winograd_products(shape.steps, tiles, mixed=self._mixed) for tiles in {_QUAD, shape.last_tiles}
         }
-        return _build(arguments, shape, plan, products, output, _pack(layer, shape), geometry.view(np.int32))
+        return _build(arguments, shape, plan, products, output, _pack(layer, shape), geometry)
 
     def _plan(self, shape: Shape) -> Plan | None:
         """Return the plan with the least scratch among the fast ones, or None if none fits or is fast enough."""
@@ -223,7 +223,7 @@ def _build(
     products: Mapping[int, Microkernel],
     output: Output,
     constants: NDArray[np.int32],
-    geometry: NDArray[np.int32],
+    geometry: Sequence[int],
 ) -> Kernel:
     """Return the function: inputs of a stripe of tiles; for each pair of channels products, columns and rows."""
     filters, inputs, columns, rows = winograd_filter(), winograd_input(), winograd_columns(), winograd_rows(output)
@@ -234,12 +234,14 @@ def _build(
     filter_words = pair_words - winograd.CHANNELS * winograd.PARAMETERS
     u_size, v_size, m_size = steps * _F * 4, steps * _F * 8, _F * 8  # of a pair and of a quad, in elements
     stripe = _QUAD * plan.quads
+    # A loop of calls gains nothing by being unrolled: the compiler does not know an extent that is read from memory.
+    numbers = np.array([*geometry, stripe, pairs]).astype(np.uint32).view(np.int32)
 
     with IRBuilder() as builder, T.prim_func(s_tir=True):
         T.func_name("main")
         T.func_attr({"tirx.noalias": True})
         x = T.arg("x", T.Buffer((shape.batch * image_size,), "int8"))
-        packed = T.arg("constants", T.Buffer((constants.size + len(geometry),), "int32"))
+        packed = T.arg("constants", T.Buffer((constants.size + len(numbers),), "int32"))
         y = T.arg("output", T.Buffer((out_size,), "int8"))
         with T.sblock("root"):
             T.reads()
@@ -278,20 +280,23 @@ def _build(
                     quad = count // _QUAD
                     with T.If(count % _QUAD != 0), T.Then():
                         call(products[shape.last_tiles], filters_at, at(v, quad * v_size), at(m, quad * m_size))
-                there = tirx.min(winograd.CHANNELS, channels - pair * winograd.CHANNELS)
+                there = winograd.CHANNELS
+                if channels % winograd.CHANNELS:
+                    there = tirx.min(there, channels - pair * winograd.CHANNELS)
                 which = at(places), at(packed, pair * pair_words + filter_words), count, there
                 call(columns, at(m), *which)
                 call(rows, at(m), at(y, pair * winograd.CHANNELS), *which, channels, shape.out_w * channels)
 
+            stripe_tiles, all_pairs = (packed[constants.size + len(geometry) + i] for i in range(2))
             if plan.all_filters:
-                with T.serial(pairs) as pair:
+                with T.serial(all_pairs) as pair:
                     transform_filters(pair, pair * u_size)
             with T.serial(-(-shape.tiles // stripe)) as number:
                 first = number * stripe
-                count = tirx.min(stripe, shape.tiles - first)
+                count = tirx.min(stripe_tiles, shape.tiles - first) if shape.tiles % stripe else stripe_tiles
                 with T.serial(count) as tile:
                     transform_input(first, tile)
-                with T.serial(pairs) as pair:
+                with T.serial(all_pairs) as pair:
                     if not plan.all_filters:
                         transform_filters(pair, 0)
                     compute_pair(count, pair)
@@ -299,4 +304,4 @@ def _build(
     func = builder.get().with_attr({**texts(used), "tinyml.schedule": Winograd.__name__})
     flat = relax.op.reshape(arguments[0], (shape.batch * image_size,))
     macs = out_size * winograd.TAPS * shape.channels_in
-    return Kernel("conv2d", func, [flat, relax.const(np.concatenate([constants.ravel(), geometry]))], macs)
+    return Kernel("conv2d", func, [flat, relax.const(np.concatenate([constants.ravel(), numbers]))], macs)
