@@ -104,6 +104,55 @@ def pack_window(window: Window, *, halves: bool = False) -> Microkernel:
     )
 
 
+PIXEL_MULTIPLE = 8
+"""Values of a pixel that `pack_pixels` packs in one turn."""
+
+
+def pack_pixels(*, halves: bool = False) -> Microkernel:
+    """Return the kernel that packs tiles of pixels that lie one behind the other, whatever their number of values.
+
+    Its arguments: where to (aligned to 4 bytes), the first pixel (aligned to nothing), bytes of a pixel (a multiple of
+    `PIXEL_MULTIPLE`), and how many tiles. The order is that of `pack_window`, and so is the parameter.
+    """
+    four = (_TO_HALVES if halves else _TO_BYTES)[0]
+    lines = ["push {r4-r11, lr}", "mov r12, r2", "mov r11, r3", "3:"]
+    lines += [
+        "add r2, r1, r12",
+        "add r3, r2, r12",
+        "add r4, r3, r12",
+        "lsr lr, r12, #3",
+        ".p2align 2",
+        "1:",
+        *four,
+        *four,
+    ]
+    lines += ["subs lr, #1", "bne 1b", "mov r1, r4", "subs r11, #1", "bne 3b", "pop {r4-r11, pc}"]
+    byte = "*to++ = (int8_t)(p % 2 ? value : value ^ -128);"
+    half = "*(int16_t *)(void *)to = value, to += 2;"
+    inner = (
+        "for (int32_t pair = 0; pair < 4; pair += 2)\n"
+        "          for (int32_t j = 0; j < 2; ++j)\n"
+        "            for (int32_t p = pair; p < pair + 2; ++p) {"
+        if not halves
+        else "for (int32_t p = 0; p < 4; ++p)\n          for (int32_t j = 0; j < 2; ++j) {"
+    )
+    close = "            }" if not halves else "          }"
+    return Microkernel(
+        name=f"tinyml_pack_pixels{'_halves' if halves else ''}",
+        parameters=("int32_t *words", "const int8_t *x", "int32_t pixel_bytes", "int32_t tiles"),
+        assembly=lines,
+        portable=f"""  int8_t *to = (int8_t *)words;
+  for (; tiles > 0; --tiles, x += 4 * pixel_bytes)
+    for (int32_t k = 0; k < pixel_bytes; k += 4)
+      for (int32_t step = 0; step < 2; ++step)
+        {inner}
+              const int8_t value = x[p * pixel_bytes + k + step + 2 * j];
+              {half if halves else byte}
+{close}
+""",
+    )
+
+
 def _run(run_bytes: int, parts: tuple[Sequence[str], Sequence[str], Sequence[str]]) -> list[str]:
     """Pack a run with code for four bytes, for two and for one."""
     four, two, one = parts

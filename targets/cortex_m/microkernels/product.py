@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from tvm_tinyml.targets.cortex_m.microkernels import gemm, gemm_halves
 from tvm_tinyml.targets.cortex_m.microkernels.microkernel import Microkernel
 from tvm_tinyml.targets.cortex_m.microkernels.output import Ints, Output
-from tvm_tinyml.targets.cortex_m.microkernels.pack import Window, pack_window
+from tvm_tinyml.targets.cortex_m.microkernels.pack import Window, pack_pixels, pack_window
 
 HALF = np.iinfo(np.int16)
 
@@ -32,6 +32,9 @@ class Product(Protocol):
     def pack(self, window: Window) -> Microkernel:
         """Return the kernel that packs a tile of four pixels."""
 
+    def pack_pixels(self) -> Microkernel:
+        """Return the kernel that packs many tiles of pixels that lie one behind the other."""
+
     def multiply(self, steps: int, channels: int, output: Output, width: int, copies: bool) -> Microkernel:
         """Return the kernel for ``width`` channels at a time, 1 or 2."""
 
@@ -52,6 +55,10 @@ class RawHalves:
     def pack(self, window: Window) -> Microkernel:
         """See ``Product.pack``."""
         return pack_window(window)
+
+    def pack_pixels(self) -> Microkernel:
+        """See ``Product.pack_pixels``."""
+        return pack_pixels()
 
     def multiply(self, steps: int, channels: int, output: Output, width: int, copies: bool) -> Microkernel:
         """See ``Product.multiply``."""
@@ -86,6 +93,10 @@ class WholeHalves:
     def pack(self, window: Window) -> Microkernel:
         """See ``Product.pack``."""
         return pack_window(window, halves=True)
+
+    def pack_pixels(self) -> Microkernel:
+        """See ``Product.pack_pixels``."""
+        return pack_pixels(halves=True)
 
     def multiply(self, steps: int, channels: int, output: Output, width: int, copies: bool) -> Microkernel:
         """See ``Product.multiply``."""

@@ -17,7 +17,7 @@ from tvm_tinyml.passes.kernels.kernel import Kernel
 from tvm_tinyml.targets.cortex_m.microkernels import gemm
 from tvm_tinyml.targets.cortex_m.microkernels.microkernel import texts
 from tvm_tinyml.targets.cortex_m.microkernels.output import Output, choose_output
-from tvm_tinyml.targets.cortex_m.microkernels.pack import Window
+from tvm_tinyml.targets.cortex_m.microkernels.pack import PIXEL_MULTIPLE, Window
 from tvm_tinyml.targets.cortex_m.microkernels.product import Product
 from tvm_tinyml.targets.cortex_m.recipes.channels import Channels, Part, split
 
@@ -50,6 +50,12 @@ class Source:
     def pixels(self) -> int:
         """Output pixels in all."""
         return self.batch * self.out_h * self.out_w
+
+    def in_order(self, window: Window) -> bool:
+        """Return whether the windows lie one behind the other, each a multiple of what is packed in one turn."""
+        whole = window.runs == 1 and window.run_bytes % PIXEL_MULTIPLE == 0
+        rows = self.column == window.run_bytes and self.column * self.out_w == self.row
+        return whole and rows and (self.batch == 1 or self.row * self.out_h == self.image)
 
     def offset(self, pixel: tirx.Expr | int) -> tirx.Expr | int:
         """Return the first byte of a pixel's window."""
@@ -134,7 +140,8 @@ def _build(
     steps = window.products // gemm.K_STEP
     constants = [_pack(part, layer, product) for part in parts]
     offsets = [0, *itertools.accumulate(packed.size for packed in constants)]
-    pack = product.pack(window)
+    in_order = source.in_order(window)
+    pack = product.pack_pixels() if in_order else product.pack(window)
     copies = product.copies and tiles >= WORTH_COPYING and 2 * window.products > HELD_BYTES
     kernels = {width: product.multiply(steps, channels, output, width, copies) for width in (1, 2)}
     reach = gemm.COPIED_WORDS * -(-steps // gemm.COPIED_WORDS)
@@ -161,11 +168,15 @@ def _build(
 
             def block(first: tirx.Expr | int, count: int) -> None:
                 for group in groups:
-                    with T.serial(count) as tile:
-                        pixel = first + tile * gemm.PIXELS
-                        to = stream.access_ptr("w", offset=tile * tile_words)
-                        windows = (source.offset(pixel + i) + group * group_in for i in range(gemm.PIXELS))
-                        T.evaluate(T.call_extern("int32", pack.name, to, *(T.address_of(x[w]) for w in windows)))
+                    if in_order:
+                        pixels_in = (T.address_of(x[source.offset(first)]), window.run_bytes, count)
+                        T.evaluate(T.call_extern("int32", pack.name, stream.access_ptr("w"), *pixels_in))
+                    else:
+                        with T.serial(count) as tile:
+                            pixel = first + tile * gemm.PIXELS
+                            to = stream.access_ptr("w", offset=tile * tile_words)
+                            windows = (source.offset(pixel + i) + group * group_in for i in range(gemm.PIXELS))
+                            T.evaluate(T.call_extern("int32", pack.name, to, *(T.address_of(x[w]) for w in windows)))
                     for part, offset in zip(parts, offsets, strict=False):
                         if part.group == group:
                             call = (

@@ -17,7 +17,7 @@ from tvm_tinyml.targets.cortex_m.microkernels import gemm
 from tvm_tinyml.targets.cortex_m.microkernels.gemm_halves import BEYOND_WORDS, gemm_halves, pack_halves
 from tvm_tinyml.targets.cortex_m.microkernels.microkernel import Microkernel
 from tvm_tinyml.targets.cortex_m.microkernels.output import Output, choose_output
-from tvm_tinyml.targets.cortex_m.microkernels.pack import Window, pack_window
+from tvm_tinyml.targets.cortex_m.microkernels.pack import Window, pack_pixels, pack_window
 
 pytest.importorskip("unicorn", reason="needs unicorn: pip install tvm_tinyml[sim]")
 
@@ -208,6 +208,18 @@ def test_windows_are_gathered_as_whole_halves(window: Window, rng: np.random.Gen
     arguments: list[Argument] = [to, image, *((image, start) for start in starts[1:])]
     expected = whole_halves(values(window, image, starts).reshape(4, -1))
     np.testing.assert_array_equal(on_core("cortex-m7", kernel, arguments, misaligned=[1])[0], expected)
+    np.testing.assert_array_equal(on_host(kernel, arguments, tmp_path)[0], expected)
+
+
+@pytest.mark.parametrize("halves", [False, True])
+@pytest.mark.parametrize("k", [8, 24, 64])
+def test_pixels_in_order_are_gathered(k: int, halves: bool, rng: np.random.Generator, tmp_path: Path) -> None:
+    x = rng.integers(-128, 128, (12, k)).astype(np.int8)
+    order = Window.of(1, 1, k, k, k).order()
+    expected = (whole_halves if halves else interleave)(x[:, order].astype(np.int64))
+    kernel, to = pack_pixels(halves=halves), np.zeros_like(expected)
+    arguments: list[Argument] = [to, x, k, 3]
+    np.testing.assert_array_equal(on_core("cortex-m4", kernel, arguments, misaligned=[1])[0], expected)
     np.testing.assert_array_equal(on_host(kernel, arguments, tmp_path)[0], expected)
 
 
