@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import difflib
+from collections.abc import Callable
 
 from tvm_tinyml.errors import TargetError
+from tvm_tinyml.passes.apply_recipes import Recipes
 from tvm_tinyml.passes.kernels import KernelTraits
 from tvm_tinyml.schedules.cortex_m import (
     DSP_RULES,
@@ -15,6 +17,7 @@ from tvm_tinyml.schedules.cortex_m import (
 )
 from tvm_tinyml.targets.cortex_m.cores import CORES, Core
 from tvm_tinyml.targets.cortex_m.recipes import dual_issue_recipes, no_recipes, single_issue_recipes
+from tvm_tinyml.targets.cortex_m.recipes.scalar_recipes import baseline_recipes, mainline_recipes
 from tvm_tinyml.targets.target import Target
 
 FLOAT_ABIS = ("hard", "softfp", "soft")
@@ -62,9 +65,7 @@ def cortex_m(name: str, float_abi: str | None = None) -> Target:
         llvm=_llvm(core, features, abi),
         data_layout=DATA_LAYOUT,
         gcc_flags=_gcc_flags(core, features, abi),
-        recipes=(dual_issue_recipes if core.dual_issue else single_issue_recipes)
-        if dsp and abi != "soft"
-        else no_recipes,
+        recipes=_recipes(core, dsp=dsp, fp=abi != "soft"),
         traits=KernelTraits(dot_length=4 if dsp else 1),
         rules=DSP_RULES if dsp else SCALAR_RULES if core.mainline else NARROW_RULES,
         small_rules=DSP_SMALL_RULES if dsp else SCALAR_SMALL_RULES,
@@ -74,6 +75,12 @@ def cortex_m(name: str, float_abi: str | None = None) -> Target:
             *(DSP_HELPERS if dsp else PLAIN_HELPERS),
         ),
     )
+
+
+def _recipes(core: Core, *, dsp: bool, fp: bool) -> Callable[[str], Recipes]:
+    if dsp:
+        return no_recipes if not fp else dual_issue_recipes if core.dual_issue else single_issue_recipes
+    return mainline_recipes if core.mainline else baseline_recipes
 
 
 def _nearest(name: str) -> str:

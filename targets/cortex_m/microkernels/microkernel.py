@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-CONDITION = "defined(__GNUC__) && defined(__ARM_FEATURE_DSP) && defined(__ARM_FP)"
-"""When the C form takes the assembly: the compiler's own word (ACLE) that the core has what the generators use."""
+DSP_AND_FP = "defined(__ARM_FEATURE_DSP) && defined(__ARM_FP)"
+THUMB2 = "defined(__thumb2__)"
+THUMB1 = "defined(__thumb__)"
+"""When the C form takes the assembly: the compiler's own word that the core has what a generator uses. Thumb-2 has all
+of Thumb-1."""
 
 
 @dataclass(frozen=True)
@@ -19,12 +22,14 @@ class Microkernel:
     parameters : in C; arguments beyond the fourth are on the stack.
     assembly : instructions in unified syntax, from the entry to the return.
     portable : the body of the function in C99, without its braces.
+    condition : of the preprocessor, for the assembly in the C form.
     """
 
     name: str
     parameters: Sequence[str]
     assembly: Sequence[str]
     portable: str
+    condition: str = DSP_AND_FP
 
     def as_assembly(self) -> str:
         """Return the function in a section of its own; its symbol is local."""
@@ -35,9 +40,11 @@ class Microkernel:
     def as_c(self) -> str:
         """Return the function as C: the same assembly where the compiler has the instructions, else the body in C."""
         unused = ", ".join(f"{parameter} __attribute__((unused))" for parameter in self.parameters)
-        text = "\n".join(f'    "{line}\\n"' for line in self.assembly)
+        # GCC would read Thumb-1 in the older syntax.
+        lines = [*([".syntax unified"] if self.condition == THUMB1 else []), *self.assembly]
+        text = "\n".join(f'    "{line}\\n"' for line in lines)
         return (
-            f"#if {CONDITION}\n"
+            f"#if defined(__GNUC__) && {self.condition}\n"
             f"__attribute__((naked, noinline)) static void {self.name}({unused}) {{\n"
             f"  __asm__ volatile(\n{text});\n}}\n"
             f"#else\n"

@@ -1,0 +1,182 @@
+"""Convolution on cores without SMLAD: pack some pixels' windows, multiply them with all channels, go on."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from tvm import relax
+from tvm.script.ir_builder import IRBuilder
+from tvm.script.ir_builder import tirx as T
+
+from tvm_tinyml.passes.integer_ops import Attributes, shape_of
+from tvm_tinyml.passes.kernels.kernel import Kernel
+from tvm_tinyml.targets.cortex_m.microkernels import scalar_gemm, scalar_pack
+from tvm_tinyml.targets.cortex_m.microkernels.microkernel import texts
+from tvm_tinyml.targets.cortex_m.microkernels.output import choose_output
+from tvm_tinyml.targets.cortex_m.microkernels.pack import Window
+from tvm_tinyml.targets.cortex_m.microkernels.scalar_pack import Walk
+from tvm_tinyml.targets.cortex_m.recipes.channels import Channels
+from tvm_tinyml.targets.cortex_m.recipes.conv_gemm import MOST_GROUPS, Source, geometry
+from tvm_tinyml.targets.cortex_m.recipes.depthwise_geometry import Index
+from tvm_tinyml.targets.cortex_m.recipes.scalar_product import Fitted, ScalarProduct
+
+LEAST_TILES, MOST_TILES = 4, 32
+"""Of a block, where the image has so many."""
+
+
+class ScalarConv:
+    """``tinyml.conv2d`` without padding, in one group or several, of a tile of output pixels at least.
+
+    Parameters
+    ----------
+    product : how to multiply.
+    scratch_bytes : packed windows that lie there at once, if a few tiles do not take more. The more, the less often the
+        weights are spread.
+    """
+
+    def __init__(self, product: ScalarProduct, scratch_bytes: int) -> None:
+        self._product = product
+        self._scratch_bytes = scratch_bytes
+
+    def lower(self, arguments: Sequence[relax.Expr], attributes: Attributes) -> Kernel | None:
+        """Return the kernel, or None where its conditions are not met."""
+        channels, groups = shape_of(arguments[1])[0], attributes["groups"]
+        if any(attributes["padding"]) or groups > MOST_GROUPS or not self._product.reaches(channels):
+            return None
+        if groups > 1 and shape_of(arguments[1])[3] == 1:
+            return None  # a depthwise convolution
+        source, window = geometry(arguments, attributes)
+        if source.out_h * source.out_w < self._product.pixels:
+            return None
+        output = choose_output(*(attributes[k] for k in ("output_zero_point", "clamp_min", "clamp_max")))
+        layer = Channels.of(arguments, attributes, scalar_pack.order(window), output)
+        fitted = self._product.fit(layer, output)
+        if fitted is None:
+            return None
+        parts = list(_parts(channels, groups, self._product.width, fitted))
+        group_in = shape_of(arguments[1])[3]
+        return _build(arguments[0], source, window, group_in, parts, fitted, self._product, self._scratch_bytes)
+
+
+@dataclass(frozen=True)
+class _Part:
+    """Channels next to each other that one call computes, ``width`` at a time."""
+
+    group: int
+    start: int
+    width: int
+    constants: NDArray[np.int32]
+
+
+def _parts(channels: int, groups: int, width: int, fitted: Fitted) -> Sequence[_Part]:
+    size = channels // groups
+    whole = size // width * width
+    cuts = [
+        (g, g * size + first, g * size + last) for g in range(groups) for first, last in ((0, whole), (whole, size))
+    ]
+    widths = [width if stop - start >= width else 1 for _, start, stop in cuts]
+    return [
+        _Part(group, start, w, fitted.constants(slice(start, stop), w))
+        for (group, start, stop), w in zip(cuts, widths, strict=True)
+        if stop > start
+    ]
+
+
+@dataclass(frozen=True)
+class _Blocks:
+    """``count`` blocks of ``tiles`` each, the first of which begins at pixel ``start``."""
+
+    start: int
+    count: int
+    tiles: int
+
+
+def _blocks(pixels: int, tile: int, most_tiles: int) -> list[_Blocks]:
+    """Cut the pixels of an image into blocks.
+
+    The last one ends with the last pixel; where the pixels are no whole number of tiles, it begins before the end of
+    the one in front, and a few pixels are computed twice.
+    """
+    tiles = -(-pixels // tile)
+    ragged = pixels % tile > 0
+    count = max(-(-tiles // most_tiles), 2 if ragged else 1)
+    size = min(-(-tiles // count), most_tiles) if count > 2 or not ragged else min(tiles - 1, most_tiles)
+    whole = (tiles - ragged) // size
+    rest = tiles - whole * size
+    return [_Blocks(0, whole, size), *([_Blocks(pixels - rest * tile, 1, rest)] if rest else [])]
+
+
+def _build(
+    image: relax.Expr,
+    source: Source,
+    window: Window,
+    group_in: int,
+    parts: Sequence[_Part],
+    fitted: Fitted,
+    product: ScalarProduct,
+    scratch_bytes: int,
+) -> Kernel:
+    """Return the function that packs and multiplies block after block of each image."""
+    last, pixels, tile = parts[-1], source.out_h * source.out_w, product.pixels
+    channels, groups = last.start + last.width * len(last.constants), last.group + 1
+    steps = window.products // scalar_gemm.K_STEP
+    tile_words = tile * steps
+    blocks = _blocks(pixels, tile, min(max(scratch_bytes // (4 * tile_words), LEAST_TILES), MOST_TILES))
+    even = source.column * source.out_w == source.row
+    walk = Walk(pixels if even else source.out_w, source.column, source.row)
+    pack = scalar_pack.pack_words(window, walk, tile, narrow=product.narrow)
+    kernels = {part.width: fitted.multiply(steps, channels, part.width) for part in parts}
+    # Not every core can divide: where windows do not follow each other at one distance, the places of the blocks, and
+    # how many pixels are left in their row, are constants.
+    inside = [blocks[0].tiles * tile * i for i in range(blocks[0].count)]
+    places = [] if even else [(source.offset(i), source.out_w - i % source.out_w) for i in inside]
+    constants = [np.array(places, np.int32).ravel(), *(part.constants.ravel() for part in parts)]
+    offsets = list(itertools.accumulate(values.size for values in constants))
+    spread_words = max(product.spread_words(steps, part.width) for part in parts)
+
+    with IRBuilder() as builder, T.prim_func(s_tir=True):
+        T.func_name("main")
+        T.func_attr({"tirx.noalias": True})
+        x = T.arg("x", T.Buffer((source.batch * source.image,), "int8"))
+        packed = T.arg("constants", T.Buffer((offsets[-1],), "int32"))
+        y = T.arg("output", T.Buffer((source.batch * pixels * channels,), "int8"))
+        with T.sblock("root"):
+            T.reads()
+            T.writes()
+            stream = T.sblock_alloc_buffer((max(b.tiles for b in blocks) * tile_words,), "int32")
+            spread = T.sblock_alloc_buffer((spread_words,), "int32")
+
+            def compute(x_start: Index, y_start: Index, left: Index, tiles: int) -> None:
+                for group in range(groups):
+                    window_at = T.address_of(x[x_start + group * group_in])
+                    T.evaluate(T.call_extern("int32", pack.name, stream.access_ptr("w"), window_at, left, tiles))
+                    for part, offset in zip(parts, offsets, strict=False):
+                        if part.group == group:
+                            call = (
+                                packed.access_ptr("r", offset=offset),
+                                stream.access_ptr("r"),
+                                T.address_of(y[y_start + part.start]),
+                                stream.access_ptr("r", offset=tiles * tile_words),
+                                len(part.constants),
+                                spread.access_ptr("w"),
+                            )
+                            T.evaluate(T.call_extern("int32", kernels[part.width].name, *call))
+
+            with T.serial(source.batch) as number:
+                for run in blocks:
+                    with T.serial(run.count) as i:
+                        first = run.start + i * (run.tiles * tile)
+                        place: tuple[Index, Index] = first * source.column, pixels - first
+                        if not even:
+                            of_last = source.offset(run.start), source.out_w - run.start % source.out_w
+                            place = of_last if run.count == 1 else (packed[2 * i], packed[2 * i + 1])
+                        y_start = (number * pixels + first) * channels
+                        compute(number * source.image + place[0], y_start, place[1], run.tiles)
+    func = builder.get().with_attr({**texts([pack, *kernels.values()]), "tinyml.schedule": ScalarConv.__name__})
+    flat = relax.op.reshape(image, (source.batch * source.image,))
+    macs = source.pixels * channels * window.runs * window.run_bytes
+    return Kernel("conv2d", func, [flat, relax.const(np.concatenate(constants))], macs)
