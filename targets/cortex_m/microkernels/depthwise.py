@@ -30,6 +30,9 @@ STRIDES = (1, 2)
 OUTPUTS = 2
 """Of one row of a strip."""
 
+LONGEST = 3
+"""Rows of outputs that are written out without a loop, at most."""
+
 FARTHEST_STORE = 4095
 """Largest offset of a store."""
 
@@ -48,7 +51,7 @@ class Slide:
     stride : 1 or 2.
     outputs : of a row of a strip: 2, or 1, for the last strip of an odd width.
     row_step : from a row of outputs to the next, in bytes.
-    loops : whether there are more rows than a turn of the loop has.
+    loops : whether there are more than `LONGEST` rows.
     rest : rows behind the turns of the loop.
     output : how to round and clamp.
     """
@@ -63,9 +66,8 @@ class Slide:
     @classmethod
     def of(cls, stride: int, outputs: int, row_step: int, rows: int, output: Output | ScaledOutput) -> Slide:
         """Return the kernel for so many rows of outputs."""
-        turn = rows_of_turn(stride)
-        loops = rows > turn
-        return cls(stride, outputs, row_step, loops, rows % turn if loops else rows, output)
+        loops = rows > LONGEST
+        return cls(stride, outputs, row_step, loops, rows % rows_of_turn(stride) if loops else rows, output)
 
     def turns(self, rows: int) -> int:
         """Return how often the loop runs."""
@@ -105,13 +107,13 @@ class Slide:
         scaled = isinstance(self.output, ScaledOutput)
         lines += ["vldmia r0!, {s0-s2}", "vldmia r0!, {s4-s8}"] if scaled else ["vldmia r0!, {s0-s8}"]
         lines += ["vmov s15, r0", *(f"vmov r{1 + i}, s{4 + i}" for i in range(5))]
-        lines += ["ldr r0, [sp]", "ldr r6, [sp, #4]", "ldr r7, [sp, #48]", "ldr r11, [sp, #52]", "ldr r8, [sp, #56]"]
-        lines += ["ldr r9, [sp, #60]", "ldr r10, [sp, #64]", "vmov s12, r6", "lsrs r6, r5, #16", "subs r10, #1"]
-        lines += ["vmov s5, r6", "pkhbt r5, r5, r10, lsl #16", "add r11, r11, r0", "vmov s8, r5", "vmov s4, r8"]
-        lines += ["vmov s13, r9", "vmov s14, r7", ".p2align 2", "2:", "vmov r12, s12", "vmov lr, s4", "vmov r5, s8"]
-        lines += ["vmov s10, r12", "add r12, r12, lr", "vmov lr, s13", "vmov s11, r12", "vmov s4, lr"]
-        lines += ["add r12, r12, lr", "vmov s12, r12", *self._strip()]
-        lines += ["vmov r12, s14", "subs r12, r12, #1", "vmov s14, r12", "bne 2b"]
+        lines += ["ldr r0, [sp]", "ldr r6, [sp, #4]", "ldr r7, [sp, #60]", "ldr r8, [sp, #48]", "ldr r9, [sp, #56]"]
+        lines += ["ldr r10, [sp, #64]", "vmov s12, s13, r6, r7", "lsrs r6, r5, #16", "subs r10, #1", "vmov s14, r8"]
+        lines += ["pkhbt r5, r5, r10, lsl #16", "vmov s4, s5, r9, r6", "vmov s8, r5"]
+        lines += ["ldr r11, [sp, #52]", "add r11, r0"] if self.stride == 2 else []
+        lines += [".p2align 2", "2:", "vmov r6, r7, s12, s13", "vmov r8, s4", "vmov r5, s8", "vmov s4, r7"]
+        lines += ["add r8, r6", "add r7, r8", "vmov s10, s11, r6, r8", "vmov s12, r7", *self._strip()]
+        lines += ["vmov r6, s14", "subs r6, #1", "vmov s14, r6", "bne 2b"]
         lines += ["ldr r1, [sp]", "ldr r2, [sp, #4]", "ldr r3, [sp, #8]", "vmov r4, s5", "vmov r0, s15"]
         lines += ["adds r1, r1, r4", "adds r2, #1", "str r1, [sp]", "str r2, [sp, #4]", "subs r3, #1"]
         return [*lines, "str r3, [sp, #8]", "bne 3b", "pop {r1-r11, pc}"]
@@ -162,22 +164,22 @@ class Slide:
     def _store(self, y: int, *, ends: bool) -> list[str]:
         """Round and store a row of outputs, the y-th of its turn; after the last one of a turn the pointers go on."""
         sums = self._sums(y)
-        lines = [f"vmov {_EVEN}, s1", f"vmov {_ODD}, s2"]
+        lines = [f"vmov {_EVEN}, {_ODD}, s1, s2"]
         lines += [line for total in sums for line in self.output.scale(total, _EVEN, _ODD)]
         if isinstance(self.output, ScaledOutput):
             lines += [line for total in sums for line in self.output.bound(total)]
         else:
             lines += [f"vmov {_ODD}, s3", *(line for total in sums for line in self.output.bound(total, _ODD))]
-        pointers = ((_EVEN, "s10"), (_ODD, "s11"))[: self.outputs]
-        lines += [f"vmov {pointer}, {home}" for pointer, home in pointers]
+        pointers, homes = (", ".join(names[: self.outputs]) for names in ((_EVEN, _ODD), ("s10", "s11")))
+        lines += [f"vmov {pointers}, {homes}"]
         turn = rows_of_turn(self.stride)
         each = (turn - 1) * self.row_step > FARTHEST_STORE
         offset = 0 if each else y * self.row_step
-        lines += [f"strb {total}, [{to}, #{offset}]" for total, (to, _) in zip(sums, pointers, strict=True)]
+        lines += [f"strb {total}, [{to}, #{offset}]" for total, to in zip(sums, (_EVEN, _ODD), strict=False)]
         if each or ends:
             step = self.row_step * (1 if each else turn)
-            for pointer, home in pointers:
-                lines += [*add(pointer, pointer, step, sums[0]), f"vmov {home}, {pointer}"]
+            lines += [line for to in (_EVEN, _ODD)[: self.outputs] for line in add(to, to, step, sums[0])]
+            lines += [f"vmov {homes}, {pointers}"]
         return lines
 
     def _sums(self, y: int) -> tuple[str, ...]:

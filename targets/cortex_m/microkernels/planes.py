@@ -29,8 +29,10 @@ _PARAMETERS = (
     *("int32_t pixel_step", "int32_t row_step", "int32_t strip_step"),
 )
 
-_FLAGS = ["mov r4, #0x00ff00ff", "uadd8 r4, r4, r4"]
-"""Let SEL take bytes 0 and 2 of its first operand, 1 and 3 of its second one."""
+_PREPARE = ("mov r11, r0", "mov lr, r2", "mov r4, #0x00ff00ff", "uadd8 r4, r4, r4")
+"""Let SEL take bytes 0 and 2 of its first operand, 1 and 3 of its second one; keep low registers for what is busy."""
+
+_NEXT_ROW = (f"add r11, r11, #{ROW_BYTES}",)
 
 _CARRIES = (("r4", "r5"), ("r8", "r9"))
 """Words of the two pixels before, for even and odd turns: channels 0 and 2, then 1 and 3."""
@@ -49,7 +51,7 @@ def pack_overlapping(channels: int, first: str, last: Sequence[str]) -> Microker
     first, last : units of columns before and behind those in the middle: "p" for a pixel, "z" for border.
     """
     begin, turn = _CARRIES
-    start = ["mov lr, r0", *load_pixels(channels, first, ("r6", "r7")), *_join("r6", "r7", *begin)]
+    start = ["mov r2, r11", *load_pixels(channels, first, ("r6", "r7")), *_join("r6", "r7", *begin)]
     unit = load_pixels(channels, "pp", ("r6", "r7"))
     loop = ["vmov r12, s1", "lsrs r12, r12, #1", "bcs 4f", "beq 3f", ".p2align 2", "2:"]
     loop += [*unit, *_overlap(begin, turn), "5:", *unit, *_overlap(turn, begin), "subs r12, #1", "bne 2b", "3:"]
@@ -57,25 +59,24 @@ def pack_overlapping(channels: int, first: str, last: Sequence[str]) -> Microker
         loop += [*load_pixels(channels, columns, ("r6", "r7")), *_overlap(_CARRIES[i % 2], _CARRIES[1 - i % 2])]
     # An odd number of units begins with the second half of a turn.
     odd = ["4:", *(f"mov {to}, {by}" for to, by in zip(turn, begin, strict=True)), "adds r12, #1", "b 5b"]
-    next_row = [f"adds r0, #{ROW_BYTES}"]
     return Microkernel(
         name=f"tinyml_strips_{channels}_{'_'.join((first, *last))}",
         parameters=_PARAMETERS,
-        assembly=[*row_loop(2, (first, *last), [*_FLAGS], [*start, *loop], next_row), *odd],
+        assembly=[*row_loop(2, (first, *last), _PREPARE, [*start, *loop], _NEXT_ROW), *odd],
         portable=_portable(channels, (first,), last, len(last), unit=2),
     )
 
 
 def pack_side_by_side(channels: int, first: Sequence[str], last: Sequence[str]) -> Microkernel:
     """Return the kernel that packs some rows into strips side by side: see `pack_overlapping`, with units of four."""
-    start = ["mov lr, r0", *(line for columns in first for line in _four(channels, columns))]
+    start = ["mov r2, r11", *(line for columns in first for line in _four(channels, columns))]
     loop = ["vmov r12, s1", "cmp r12, #0", "beq 3f", ".p2align 2", "2:", *_four(channels, "pppp")]
     loop += ["subs r12, #1", "bne 2b", "3:", *(line for columns in last for line in _four(channels, columns))]
-    next_row = [f"adds r0, #{ROW_BYTES}"]
+    prepare = [*_PREPARE, "add r8, r3, r3, lsl #1"]
     return Microkernel(
         name=f"tinyml_quads_{channels}_{'_'.join((*first, 'x', *last))}",
         parameters=_PARAMETERS,
-        assembly=row_loop(4, (*first, *last), [*_FLAGS, "add r4, r3, r3, lsl #1"], [*start, *loop], next_row),
+        assembly=row_loop(4, (*first, *last), prepare, [*start, *loop], _NEXT_ROW),
         portable=_portable(channels, first, last, len(first) + len(last), unit=4),
     )
 
@@ -85,9 +86,9 @@ def row_loop(
 ) -> list[str]:
     """Return a packing function around its ``row``, up to its return.
 
-    The row finds in r0 where to and in r1 its first pixel, which it leaves behind its last one; in r2 the last
-    argument, in r3 the step between pixels, in s0 the border and in s1 the number of units. It keeps r0, r2, r3, and
-    what ``prepare`` sets up. ``next_row`` advances r0.
+    The row finds in r1 its first pixel, which it leaves behind its last one, in r3 the step between pixels, in s0 the
+    border and in s1 the number of units; and what ``prepare`` made of r0, where to, and r2, the last argument.
+    ``next_row`` goes on there.
     """
     lines = ["push {r4-r11, lr}", "ldr r4, [r2]", "vmov s0, r4", "vmov s4, r3"]
     lines += ["ldr r5, [sp, #36]", "ldr r3, [sp, #40]", "ldr r6, [sp, #44]", "ldr r2, [sp, #48]"]
@@ -116,31 +117,37 @@ def load_pixels(channels: int, columns: str, to: Sequence[str]) -> list[str]:
 
 
 def _join(left: str, right: str, even: str, odd: str) -> list[str]:
-    """Make the words of channels 0 and 2, and of 1 and 3, of two pixels."""
-    return [f"lsl r10, {right}, #8", f"sel {even}, {left}, r10", f"lsr r10, {left}, #8", f"sel {odd}, r10, {right}"]
+    """Make the words of channels 0 and 2, and of 1 and 3, of two pixels; ``odd`` may be ``left``."""
+    return [f"lsls r0, {right}, #8", f"sel {even}, {left}, r0", f"lsrs r0, {left}, #8", f"sel {odd}, r0, {right}"]
+
+
+def _words(evens: tuple[str, str], odds: tuple[str, str]) -> list[str]:
+    """Store a row of a strip in r2 and go to the next strip; r0, r6, r7 and r10 are free, and may hold the second."""
+    lines = [f"pkhbt r0, {evens[0]}, {evens[1]}, lsl #16", f"pkhtb r10, {evens[1]}, {evens[0]}, asr #16"]
+    lines += [f"pkhbt r6, {odds[0]}, {odds[1]}, lsl #16", f"pkhtb r7, {odds[1]}, {odds[0]}, asr #16"]
+    return [*lines, "str r0, [r2]", "str r6, [r2, #4]", "str r10, [r2, #8]", "str r7, [r2, #12]", "add r2, lr"]
 
 
 def _overlap(before: tuple[str, str], now: tuple[str, str]) -> list[str]:
     """Join the pixels in r6 and r7 with the two before to a row of a strip."""
-    lines = _join("r6", "r7", *now)
-    for (old, new), low, high in zip(zip(before, now, strict=True), ("r10", "r6"), ("r11", "r7"), strict=True):
-        lines += [f"pkhbt {low}, {old}, {new}, lsl #16", f"pkhtb {high}, {new}, {old}, asr #16"]
-    return [*lines, "str r10, [lr]", "str r6, [lr, #4]", "str r11, [lr, #8]", "str r7, [lr, #12]", "add lr, lr, r2"]
+    return [*_join("r6", "r7", *now), *_words((before[0], now[0]), (before[1], now[1]))]
 
 
 def _four(channels: int, columns: str) -> list[str]:
-    """Pack four pixels to a row of a strip; r4 is three times the step."""
-    pixels = ("r5", "r6", "r7", "r8")
+    """Pack four pixels to a row of a strip; r8 is three times the step."""
+    pixels = ("r4", "r5", "r6", "r7")
     if (channels, columns) == (4, "pppp"):
-        places = ("[r1]", "[r1, r3]", "[r1, r3, lsl #1]", "[r1, r4]")
+        places = ("[r1]", "[r1, r3]", "[r1, r3, lsl #1]", "[r1, r8]")
         lines = [f"ldr {pixel}, {place}" for pixel, place in zip(pixels, places, strict=True)]
         lines += ["add r1, r1, r3, lsl #2"]
     else:
         lines = load_pixels(channels, columns, pixels)
-    lines += [*_join("r5", "r7", "r9", "r11"), *_join("r6", "r8", "r7", "r5")]
-    lines += ["pkhbt r6, r9, r7, lsl #16", "pkhtb r7, r7, r9, asr #16"]
-    lines += ["pkhbt r8, r11, r5, lsl #16", "pkhtb r5, r5, r11, asr #16"]
-    return [*lines, "str r6, [lr]", "str r8, [lr, #4]", "str r7, [lr, #8]", "str r5, [lr, #12]", "add lr, lr, r2"]
+    return [
+        *lines,
+        *_join("r4", "r6", "r9", "r4"),
+        *_join("r5", "r7", "r10", "r5"),
+        *_words(("r9", "r10"), ("r4", "r5")),
+    ]
 
 
 def border_before(first: str, last: str) -> int:

@@ -4,6 +4,9 @@ A sum that comes in 2**up times larger may be shifted right by ``up`` bits more.
 folded into its weights and bias, every channel ends with the same shift, which merges with the saturation and leaves no
 register to fetch. SMMLA of the sum, doubled and scaled, is exact: the half that SMMLAR would add moves into the
 constant as 2**(up - 1), hence ``up`` of 1 at least.
+
+A channel with a larger shift of its own loses bits of its multiplier. Its outputs change at 255 sums at most, and every
+one of them bounds the bias from both sides: where a bias meets all bounds, the outputs are the same for every sum.
 """
 
 from __future__ import annotations
@@ -18,8 +21,7 @@ SHIFTS = (10, 12, 8, 14, 6, 16)
 """Shared shifts in order of preference: the fewer there are, the more layers share their code. Weights of 8 bits leave
 room for channels whose own shift is 1 to 7 less."""
 
-HALF = np.iinfo(np.int16)
-LARGEST_SCALED_SUM = 1 << 31
+HALF, WORD = np.iinfo(np.int16), np.iinfo(np.int32)
 
 
 @dataclass(frozen=True)
@@ -77,23 +79,88 @@ def doubled(weight: Ints, bias: Ints, multiplier: Ints, shift: Ints, zero_point:
 
 
 def scaled(
-    to: int, weight: Ints, bias: Ints, multiplier: Ints, shift: Ints, zero_point: Ints, largest: Ints
+    output: ScaledOutput, weight: Ints, bias: Ints, multiplier: Ints, shift: Ints, zero_point: Ints
 ) -> Scales | None:
-    """Return the constants of channels for a `ScaledOutput` of shift ``to``, or None if one of them does not allow it.
+    """Return the constants of channels for a `ScaledOutput`, or None if one of them does not allow it.
 
     Parameters
     ----------
-    shift : to the right; channels whose multiplier is 0 may have any.
-    largest : magnitude of each channel's sum, at most.
+    weight, bias : [O, K], [O] for sums that are not doubled.
+    multiplier : 0 for a channel that is its zero point everywhere.
+    shift : to the right.
     """
-    alive = multiplier != 0
-    up = np.where(alive, to - shift, 1)
-    if (up < 1).any() or (up > to).any():
+    channels = []
+    for values in zip(weight, bias, multiplier, shift, zero_point, strict=True):
+        channel = _Channel(values[0], *(int(value) for value in values[1:]))
+        found = channel.scaled(output.shift) or channel.fitted(output)
+        if found is None:
+            return None
+        channels.append(found)
+    ups, biases, multipliers, constants = (np.array(values, np.int64) for values in zip(*channels, strict=True))
+    return Scales(weight << ups[:, None], biases, multipliers, constants, np.full_like(ups, output.shift))
+
+
+Constants = tuple[int, int, int, int]
+"""Bits by which weights are shifted to the left, then bias, multiplier and constant as they are stored."""
+
+
+@dataclass(frozen=True)
+class _Channel:
+    """One output channel: see `scaled`."""
+
+    weight: Ints
+    bias: int
+    multiplier: int
+    shift: int
+    zero_point: int
+
+    def scaled(self, to: int) -> Constants | None:
+        """Return the constants that are exact whatever the sum."""
+        if self.multiplier == 0:
+            return 1, 0, 0, self.zero_point << to
+        up = to - self.shift
+        if not 1 <= up <= to or not self._fits(up + 1, self.bias << (up + 1)):
+            return None
+        half = 1 << (self.shift - 1) if self.shift else 0
+        constant = ((half + (self.zero_point << self.shift)) << up) + (1 << (up - 1))
+        return up + 1, self.bias << (up + 1), self.multiplier, constant
+
+    def fitted(self, output: ScaledOutput) -> Constants | None:
+        """Return constants that are exact for all sums of int8 inputs, if there are any."""
+        if self.shift < 1:
+            return None
+        first, last = self._range()
+        outputs = np.arange(output.low + 1, output.high + 1)
+        # From which sum of products on each output or a larger one comes: of the model's epilogue ...
+        half = 1 << (self.shift - 1)
+        wanted = ((((outputs - self.zero_point) << self.shift) - half) << 32) - (1 << 31)
+        steps = _ceiling(wanted, 2 * self.multiplier) - self.bias
+        for up in range(HALF.bits // 2, 0, -1):
+            lost = self.shift - output.shift + up - 1
+            multiplier = (self.multiplier + (1 << lost >> 1)) >> lost if lost >= 0 else WORD.max + 1
+            if not 0 < multiplier <= WORD.max:
+                continue
+            # ... and of this one, which it reaches with a bias between bounds: it must not be reached one sum earlier.
+            reached = _ceiling((outputs - self.zero_point) << (output.shift + 32), multiplier)
+            least = (reached - (np.maximum(steps, first) << up))[steps <= last]
+            most = (reached - 1 - (np.minimum(steps - 1, last) << up))[steps > first]
+            low = int(least.max()) if len(least) else int(most.min()) if len(most) else 0
+            high = int(most.min()) if len(most) else low
+            if low <= high and self._fits(up, bias := (low + high) // 2):
+                return up, bias, multiplier, self.zero_point << output.shift
         return None
-    wide, start = weight << (up[:, None] + 1), bias << (up + 1)
-    if wide.min() < HALF.min or wide.max() > HALF.max or (largest << (up + 1) >= LARGEST_SCALED_SUM).any():
-        return None
-    own = np.where(alive, shift, to)
-    half = np.where(alive, 1 << (up - 1), 0)
-    constant = (rounding_constant(own, zero_point) << (to - own)) + half
-    return Scales(wide, start, multiplier, constant, np.full_like(up, to))
+
+    def _fits(self, up: int, bias: int) -> bool:
+        """Return whether weights that are shifted by ``up`` fit 16 bits, and sums with this bias 32."""
+        weight = self.weight << up
+        largest = max(abs(bound) for bound in self._range()) << up
+        return bool(weight.min() >= HALF.min and weight.max() <= HALF.max) and largest + abs(bias) <= WORD.max
+
+    def _range(self) -> tuple[int, int]:
+        """Return the least and the largest sum of products."""
+        positive, negative = int(self.weight[self.weight > 0].sum()), int(self.weight[self.weight < 0].sum())
+        return 127 * negative - 128 * positive, 127 * positive - 128 * negative
+
+
+def _ceiling(dividend: Ints, divisor: int) -> Ints:
+    return np.asarray(-(-dividend // divisor))

@@ -34,7 +34,7 @@ class Depthwise:
         twice.
     """
 
-    def __init__(self, scratch_bytes: int = 8192) -> None:
+    def __init__(self, scratch_bytes: int = 10240) -> None:
         self._scratch_bytes = scratch_bytes
 
     def lower(self, arguments: Sequence[relax.Expr], attributes: Attributes) -> Kernel | None:
@@ -70,17 +70,20 @@ def _scales(channels: Channels, output: Output) -> tuple[Output | ScaledOutput, 
     scale = (channels.weight, channels.bias, channels.multiplier, channels.shift, channels.zero_point)
     if not output.corrected:
         for shift in scaled_output.SHIFTS:
-            scales = scaled_output.scaled(shift, *scale, channels.largest)
+            form = ScaledOutput(shift, output.low, output.high)
+            scales = scaled_output.scaled(form, *scale)
             if scales is not None:
-                return ScaledOutput(shift, output.low, output.high), scales
+                return form, scales
     return output, scaled_output.doubled(*scale)
 
 
 def _build(x: relax.Expr, layer: Layer, plans: Sequence[Plan], scales: Scales) -> Kernel:
     """Return the function: for each image, phase and block of rows, each group of channels."""
     parts = groups(layer.channels_in)
-    starts = [0, *itertools.accumulate(len(plan.numbers) for plan in plans)]
-    numbers = np.array([number for plan in plans for number in plan.numbers], np.int32)
+    # A loop of calls gains nothing by being unrolled: the compiler does not know an extent that is read from memory.
+    extents = [part.count for part in parts]
+    starts = list(itertools.accumulate((len(plan.numbers) for plan in plans), initial=len(extents)))
+    numbers = np.array([*extents, *(number for plan in plans for number in plan.numbers)], np.int32)
     constants = np.concatenate([numbers, plans[0].constants(scales).ravel()])
     sizes = layer.batch * layer.image_bytes, constants.size, CHANNELS, layer.batch * layer.output_bytes
     with IRBuilder() as builder, T.prim_func(s_tir=True):
@@ -115,8 +118,8 @@ def _emit(
     """Compute the rows of outputs from ``start`` on of one image, all channels."""
     plan.fill(buffers, block)
     down, across = plan.down, plan.across
-    for group in parts:
-        with T.serial(group.count) as i:
+    for position_of, group in enumerate(parts):
+        with T.serial(buffers.constants[position_of] if group.count > 1 else 1) as i:
             channel = group.first + CHANNELS * i
             first = (channel + group.skipped) * layer.multiplier
             position = start * down.stride

@@ -14,6 +14,7 @@ import tvm_tinyml as tinyml
 from benchmarks.int8_graph import Int8Graph, Network
 from tests.compile.toolchains import HostLibrary
 from tests.targets.microkernels.alone import Argument, on_core, on_host
+from tvm_tinyml.arithmetic import multiply_by_quantized_multiplier
 from tvm_tinyml.benchmark import bench
 from tvm_tinyml.device import Simulator, assemble
 from tvm_tinyml.device.memory import MemoryMap
@@ -232,8 +233,8 @@ class Problem:
         scale = (weight, self.bias, self.multiplier, self.shift, self.zero_point)
         if self.form != "scaled":
             return scaled_output.doubled(*scale)
-        largest = np.full(len(weight), 128 * 128 * weight.shape[1] + 20000)
-        found = scaled_output.scaled(SHARED_SHIFT, *scale, largest)
+        assert isinstance(self.output, ScaledOutput)
+        found = scaled_output.scaled(self.output, *scale)
         assert found is not None
         return found
 
@@ -392,35 +393,72 @@ def test_rows_in_c_do_the_same(kernel: tuple[int, int], form: str, rng: np.rando
 # --- guards -----------------------------------------------------------------------------------------------------------
 
 
-def scaled_one(weight: int, shift: int, largest: int) -> Scales | None:
-    """Scale a channel of one weight to a shift of 10."""
-    values = ([[weight]], [0], [1 << 30], [shift], [-128], [largest])
-    return scaled_output.scaled(SHARED_SHIFT, *(np.array(value, np.int64) for value in values))
+SCALED = ScaledOutput(SHARED_SHIFT, -128, 127)
+
+
+def scaled(weight: Any, bias: int, multiplier: int, shift: int, zero_point: int = -128) -> Scales | None:
+    """Constants of one channel."""
+    values = (np.array([value], np.int64) for value in (weight, bias, multiplier, shift, zero_point))
+    return scaled_output.scaled(SCALED, *values)
+
+
+def differs(weight: Ints, bias: int, multiplier: int, shift: int, zero_point: int, scales: Scales) -> bool:
+    """Return whether any sum of int8 inputs is rounded to another output than the reference's."""
+    low, high = (int(np.where(weight > 0, a, b) @ weight) for a, b in ((-128, 127), (127, -128)))
+    products = np.arange(low, high + 1)
+    values = multiply_by_quantized_multiplier(products + bias, np.int64(multiplier), np.int64(-shift))
+    expected = np.clip(values + zero_point, -128, 127)
+    up = int(scales.weight[0, 0] // weight[0])
+    stored = products * up + scales.bias[0]
+    assert abs(stored).max() < 1 << 31
+    found = np.clip((stored * scales.multiplier[0] // (1 << 32) + scales.constant[0]) >> SHARED_SHIFT, -128, 127)
+    return bool((found != expected).any())
+
+
+@pytest.mark.parametrize("shift", range(23))
+def test_a_scaled_channel_gives_the_same_output_for_every_sum(shift: int, rng: np.random.Generator) -> None:
+    """Those of a smaller shift by construction, the others where a bias was found."""
+    found = 0
+    for _ in range(8):
+        weight = rng.integers(1, 8 if shift < 3 else 128, 9) * rng.choice([-1, 1], 9)
+        bias = int(rng.integers(-20000, 20000))
+        multiplier = int(rng.integers(1 << 30, 1 << 31))
+        scales = scaled(weight, bias, multiplier, shift)
+        if scales is not None:
+            assert not differs(weight, bias, multiplier, shift, -128, scales)
+            found += 1
+    assert found >= (8 if shift < SHARED_SHIFT else 2)
+
+
+def test_a_channel_that_no_bias_fits_is_refused(rng: np.random.Generator) -> None:
+    """Its outputs change at so many sums that a multiplier of fewer bits misses one of them."""
+    multipliers = rng.integers(1 << 30, 1 << 31, 20)
+    refused = [scaled(rng.integers(1, 128, 121), 77, int(multiplier), SHARED_SHIFT) for multiplier in multipliers]
+    assert None in refused
 
 
 @pytest.mark.parametrize(
-    ("weight", "shift", "largest", "fits"),
+    ("weight", "bias", "shift", "fits"),
     [
-        (127, 3, 1000, True),
-        (128, 3, 1000, False),  # 2**15 is no int16
-        (-128, 3, 1000, True),
-        (63, 2, 1000, True),
-        (64, 2, 1000, False),
-        (127, SHARED_SHIFT - 1, 1000, True),
-        (127, SHARED_SHIFT, 1000, False),  # nothing to scale by, so no room for half a unit
-        (1, 3, (1 << 23) - 1, True),
-        (1, 3, 1 << 23, False),  # a sum of 32 bits
-        (1, 0, 1000, True),
-        (1, -1, 1000, False),
+        ([127], 0, 3, True),
+        ([128], 0, 3, False),  # 2**15 is no int16
+        ([-128], 0, 3, True),
+        ([63], 0, 2, True),
+        ([64], 0, 2, False),
+        ([1], 1 << 22, 3, True),
+        ([1], 1 << 24, 3, True),  # sums beyond 32 bits if scaled, but all of one output
+        ([1], 0, -1, False),
     ],
 )
-def test_a_channel_is_scaled_only_where_everything_fits(weight: int, shift: int, largest: int, fits: bool) -> None:
-    assert (scaled_one(weight, shift, largest) is not None) == fits
+def test_a_channel_is_scaled_only_where_everything_fits(weight: list[int], bias: int, shift: int, fits: bool) -> None:
+    multiplier = (1 << 31) - 1
+    scales = scaled(weight, bias, multiplier, shift)
+    assert (scales is not None) == fits
+    assert scales is None or not differs(np.array(weight), bias, multiplier, shift, -128, scales)
 
 
 def test_a_channel_that_is_dead_is_its_zero_point() -> None:
-    zero = np.zeros(1, np.int64)
-    scales = scaled_output.scaled(SHARED_SHIFT, zero[None], zero, zero, zero, np.array([-77]), zero)
+    scales = scaled([0], 0, 0, 0, -77)
     assert scales is not None
     assert scales.constant[0] >> SHARED_SHIFT == -77
 
