@@ -41,7 +41,7 @@ def _dsp(goal: str, products: Callable[[int], Product], *, mixed: bool) -> Recip
     convolution, rows = ConvGemm(products, scratch_bytes), DenseRows()
     winograd = [Winograd(WINOGRAD_BYTES[goal], mixed=mixed)] if goal in WINOGRAD_BYTES else []
     return {
-        "tinyml.conv2d": (Depthwise(2048 if goal == "ram" else 8192), *winograd, convolution, rows),
+        "tinyml.conv2d": (Depthwise(2048 if goal == "ram" else 10240), *winograd, convolution, rows),
         "tinyml.dense": (DenseGemm(convolution), rows),
         "tinyml.add": (Sum("add"),),
         "tinyml.subtract": (Sum("subtract"),),
