@@ -1,38 +1,39 @@
-"""Winograd's F(4x4, 3x3) in integers: the matrices, the bounds, and the order of everything in memory.
+"""Winograd convolution by 3x3 filters, exact in integers: what all its forms share.
 
-A tile of 4 x 4 outputs needs 36 products for each pair of an input and an output channel; the plain sum needs 144. With
-the points 0, 1, -1, 2, -2 and infinity, and every denominator moved to the end,
+A tile of outputs needs one product for each pixel of its patch, for each pair of an input and an output channel: in
+F(4x4) 36 where the plain sum needs 144, in F(2x2) 16 for 36. With every denominator moved to the end,
 
-    products = (FILTER w FILTER^T) * (INPUT d INPUT^T)            for each of 36 frequencies, summed over input channels
-    OUTPUT products OUTPUT^T = SCALE * y                          for each of 16 outputs
+    products = (FILTER w FILTER^T) * (INPUT d INPUT^T)            for each frequency, summed over input channels
+    OUTPUT products OUTPUT^T = SCALE * y                          for each output
 
-where SCALE = 9 * 2**k. All of it is linear and true modulo 2**32, so sums may wrap as long as the last one fits: it is
-divided by 9, which is a multiplication with the inverse of 9, and stands there as 2**k * y with k of 2 to 6. So sums y,
-bias included, stay below 2**25.
+All of it is linear and true modulo 2**32, so sums may wrap as long as the last one fits. SCALE is a power of two and
+perhaps an odd factor, which a multiplication with its inverse takes out.
 
-Both sides of the products are int16. Filters: at most 49 * 128. Inputs count as x + 128, from 0 to 255, which only
-frequency (1, 1) can tell from x; the bias takes it back (it comes in at that frequency, too: 36 times a constant there
-is that constant in every output). At most 50 * 255 below 0 and 68 * 255 above.
+Both sides of the products are int16. Inputs count as x + 128, from 0 to 255, which only the frequency of the point 1
+can tell from x, as the other rows of INPUT have the sum 0. The bias takes it back; it comes in at that frequency as
+well, where a constant means the same constant in every output.
 
 Two channels are transformed at once, in the halves of a word, by plain 32-bit additions: where the low half is negative
-it borrows from the high one. It is never negative if the pixels of the lower right corner of the patch, two by two,
-count `CORNER` more in it: that adds `CORNER` to all 36 frequencies. In the outputs it adds the filter's taps that reach
-the corner, in the last four of the 16; the epilogue takes them back.
+it borrows from the high one. It is never negative if the last two by two pixels of the patch count `CORNER` more in it:
+that adds `CORNER` to each frequency. In the outputs it adds the filter's taps that reach the corner, in the last two by
+two; the epilogue takes them back.
 
-Source of the algorithm: Lavin and Gray, Fast Algorithms for Convolutional Neural Networks, CVPR 2016.
+Source of the algorithms: Lavin and Gray, Fast Algorithms for Convolutional Neural Networks, CVPR 2016.
 """
 
 from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tvm_tinyml.targets.cortex_m.microkernels.output import Ints
+from tvm_tinyml.targets.cortex_m.microkernels.straight_line import StraightLine, Value
 
-TILE, PATCH, TAPS = 4, 6, 9
-"""Outputs and inputs along a side of a tile, and weights of a filter."""
-
-FREQUENCIES = PATCH * PATCH
+TAPS = 9
+"""Weights of a filter."""
 
 TILES, CHANNELS = 4, 2
 """Tiles and output channels that are multiplied at once."""
@@ -40,37 +41,68 @@ TILES, CHANNELS = 4, 2
 STEP = 4
 """Input channels come in multiples of it: two words of two."""
 
-LARGEST_SUM = 1 << 25
-"""Magnitudes of sums, bias included, stay below it."""
-
-FILTER = np.array([[1, 0, 0], [1, 1, 1], [1, -1, 1], [1, 2, 4], [1, -2, 4], [0, 0, 1]])
-INPUT = np.array(
-    [
-        [4, 0, -5, 0, 1, 0],
-        [0, -4, -4, 1, 1, 0],
-        [0, 4, -4, -1, 1, 0],
-        [0, -2, -1, 2, 1, 0],
-        [0, 2, -1, -2, 1, 0],
-        [0, 4, 0, -5, 0, 1],
-    ]
-)
-OUTPUT = np.array([[6, -4, -4, 1, 1, 0], [0, -2, 2, 1, -1, 0], [0, -1, -1, 1, 1, 0], [0, -1, 1, 2, -2, 6]])
-
-SHIFTS = (3, 2, 1, 1)
-"""A row of `OUTPUT` is 3 * 2**shift too large: output (r, c) 9 * 2**(SHIFTS[r] + SHIFTS[c])."""
-
-INVERSE_OF_9 = 0x38E38E39
-"""Modulo 2**32."""
-
 CORNER = 0x3800
-"""More than 50 * 255, and 68 * 255 more is still an int16."""
-
-COLUMNS = (0, 5, 1, 2, 3, 4)
-"""Frequencies (row, column) are stored column by column in this order: that in which a filter's are made."""
+"""For any form: more than 50 * 255, below which no transformed input lies, and 68 * 255 more is still an int16."""
 
 PARAMETERS = 8
-"""Words of an output channel: the bias at frequency (1, 1), what to add to the last four outputs, multiplier, rounding
-constant, shift."""
+"""Words of an output channel: the bias at the frequency of a constant, what to add to the last four outputs,
+multiplier, rounding constant, shift."""
+
+CONSTANT = 2
+"""Position of the point 1 among the points: the row of INPUT whose sum is not 0."""
+
+
+class Algorithm(ABC):
+    """One form: its matrices, and the same as additions.
+
+    Rows of FILTER and INPUT, and columns of OUTPUT, belong to points, in the order 0, infinity, 1, -1, and so on.
+    Frequency (row, column) is number ``patch * column + row``.
+
+    Attributes
+    ----------
+    tile : outputs along a side.
+    filter, input, output : the matrices.
+    shifts : an output is 2**(shifts[row] + shifts[column]) too large, after the odd factor is taken out.
+    inverse : of the odd factor, modulo 2**32; None if there is none.
+    """
+
+    tile: int
+    filter: Ints
+    input: Ints
+    output: Ints
+    shifts: tuple[int, ...]
+    inverse: int | None
+
+    @property
+    def patch(self) -> int:
+        """Inputs along a side."""
+        return self.tile + 2
+
+    @property
+    def frequencies(self) -> int:
+        """Products of a tile for each pair of channels."""
+        return self.patch**2
+
+    @property
+    def largest_sum(self) -> int:
+        """Magnitudes of sums, bias included, stay below it."""
+        return 1 << 31 - 2 * max(self.shifts)
+
+    @abstractmethod
+    def transform_filter(self, code: StraightLine, x: Value, y: Value, z: Value) -> Iterator[Value]:
+        """Yield the rows of FILTER times three words of two int16 each, in order."""
+
+    @abstractmethod
+    def transform_even(self, code: StraightLine, pixels: Sequence[Value]) -> tuple[Value, Sequence[Value]]:
+        """Return the first row of INPUT times pixels 0, 2 and so on, and what `transform_odd` needs of them."""
+
+    @abstractmethod
+    def transform_odd(self, code: StraightLine, pixels: Sequence[Value], kept: Sequence[Value]) -> Iterator[Value]:
+        """Yield the other rows of INPUT times all pixels, in order."""
+
+    @abstractmethod
+    def transform_sums(self, code: StraightLine, sums: Sequence[Value]) -> list[Value]:
+        """Return OUTPUT times sums; r2 holds 6."""
 
 
 def c_matrix(matrix: Ints) -> str:
@@ -114,7 +146,9 @@ def pack_filters(weight: Ints) -> NDArray[np.int8]:
     return np.ascontiguousarray(packed.reshape(channels, -1).astype(np.int8))
 
 
-def pack_parameters(weight: Ints, bias: Ints, multiplier: Ints, constant: Ints, shift: Ints) -> NDArray[np.int32]:
+def pack_parameters(
+    algorithm: Algorithm, weight: Ints, bias: Ints, multiplier: Ints, constant: Ints, shift: Ints
+) -> NDArray[np.int32]:
     """Return the words of each output channel, [O, PARAMETERS].
 
     Parameters
@@ -125,11 +159,12 @@ def pack_parameters(weight: Ints, bias: Ints, multiplier: Ints, constant: Ints, 
     """
     taps = weight.reshape(len(weight), -1, 2, 3, 3)
     low = taps[:, :, 0].sum(axis=1)  # the halves that the corner is added to
-    corner = np.zeros((PATCH, PATCH), np.int64)
-    corner[TILE:, TILE:] = CORNER
+    corner, shifts = np.zeros((algorithm.patch, algorithm.patch), np.int64), algorithm.shifts
+    corner[-2:, -2:] = CORNER
+    last = range(algorithm.tile - 2, algorithm.tile)
     added = [
-        -(low * corner[r : r + 3, c : c + 3]).sum(axis=(1, 2)) << SHIFTS[r] + SHIFTS[c] for r in (2, 3) for c in (2, 3)
+        -(low * corner[r : r + 3, c : c + 3]).sum(axis=(1, 2)) << shifts[r] + shifts[c] for r in last for c in last
     ]
-    start = 36 * (bias - 128 * taps.sum(axis=(1, 2, 3, 4)))
+    start = algorithm.input[CONSTANT].sum() ** 2 * (bias - 128 * taps.sum(axis=(1, 2, 3, 4)))
     words = np.stack([start, *added, multiplier, constant, shift], axis=1)
     return np.ascontiguousarray((words & 0xFFFF_FFFF).astype(np.uint32).view(np.int32))

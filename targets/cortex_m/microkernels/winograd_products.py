@@ -1,4 +1,4 @@
-"""Winograd F(4x4, 3x3): the products of all frequencies, of up to four tiles with two output channels, in int16.
+"""Winograd: the products of all frequencies, of up to four tiles with two output channels, in int16.
 
 For each word of two input channels the frequencies follow each other, each with the words of four tiles and of two
 filters: the transforms write them so, whatever the number of channels. A step of four tiles is six loads and eight
@@ -22,14 +22,11 @@ INPUT_BYTES = 4 * winograd.TILES
 SUM_BYTES = 4 * winograd.TILES * winograd.CHANNELS
 """Of one frequency: a step's filters, its inputs, and the sums."""
 
-FILTER_STEP, INPUT_STEP = FILTER_BYTES * winograd.FREQUENCIES, INPUT_BYTES * winograd.FREQUENCIES
-"""From a step to the next."""
-
 LONGEST, LONGEST_LOOP = 16, 8
 """Steps in a row, and in the body of a loop, at most: more would not fit a flash cache of 1 KiB."""
 
-_REACH = 8
-"""Steps whose loads reach from one address."""
+_FARTHEST_LOAD = 4095
+"""Largest offset of a load."""
 
 _SUMS = ("r6", "r7", "r8", "r9", "r10", "r11", "r12", "lr")
 _FILTERS, _INPUTS = ("r2", "r3"), ("r4", "r5", "r4", "r5")
@@ -69,54 +66,77 @@ class Steps:
         return min((loop for loop in loops if loop.rest <= LONGEST_LOOP // 2), key=lambda loop: loop.turns)
 
 
-def winograd_products(steps: int, tiles: int = winograd.TILES, *, mixed: bool) -> Microkernel:
+def winograd_products(frequencies: int, steps: int, tiles: int = winograd.TILES, *, mixed: bool) -> Microkernel:
     """Return the kernel. Its arguments: filters, inputs, and the sums, all aligned to 4 bytes.
 
     Parameters
     ----------
+    frequencies : of the form of Winograd's algorithm.
     steps : words of two input channels.
     tiles : the first of four that are multiplied: 1, 2 or 4; the sums of the others stay.
     mixed : order of instructions for cores that issue two at a time.
     """
     order = (_MIXED if mixed else _GROUPED)[tiles]
-    sums = _SUMS[: winograd.CHANNELS * tiles]
-    runs = Steps.of(steps)
-    lines = ["push {r4-r11, lr}", "vmov s0, r2", f"add r3, r2, #{SUM_BYTES * winograd.FREQUENCIES}", "vmov s1, r3"]
-    lines += [".p2align 2", "1:", *_frequency(runs, order, tiles)]
-    stored = ["stm r4!, {r6-r12, lr}"] if tiles == winograd.TILES else [f"stm r4, {{{', '.join(sums)}}}"]
-    lines += [*stored, *([] if tiles == winograd.TILES else [f"adds r4, #{SUM_BYTES}"])]
+    lines = ["push {r4-r11, lr}", "vmov s0, r2", f"add r3, r2, #{SUM_BYTES * frequencies}", "vmov s1, r3"]
+    lines += [".p2align 2", "1:", *_frequency(_Layout(frequencies, tiles), Steps.of(steps), order)]
+    if tiles == winograd.TILES:
+        lines += ["stm r4!, {r6-r12, lr}"]
+    else:
+        lines += [f"stm r4, {{{', '.join(_SUMS[: winograd.CHANNELS * tiles])}}}", f"adds r4, #{SUM_BYTES}"]
     lines += ["cmp r4, r2", "vmov s0, r4", "bne 1b"]
     return Microkernel(
-        name=f"tinyml_winograd_products_{'mixed' if mixed else 'grouped'}_{tiles}_{steps}",
+        name=f"tinyml_winograd_products_{'mixed' if mixed else 'grouped'}_{frequencies}_{steps}_{tiles}",
         parameters=("const int16_t *u", "const int16_t *v", "int32_t *m"),
         assembly=[*lines, "pop {r4-r11, pc}"],
-        portable=_portable(steps, tiles),
+        portable=_portable(frequencies, steps, tiles),
     )
 
 
-def _frequency(runs: Steps, order: _Order, tiles: int) -> list[str]:
+@dataclass(frozen=True)
+class _Layout:
+    """Where the operands are."""
+
+    frequencies: int
+    tiles: int
+
+    @property
+    def filter_step(self) -> int:
+        """Bytes from a step's filters to the next one's."""
+        return FILTER_BYTES * self.frequencies
+
+    @property
+    def input_step(self) -> int:
+        """Bytes from a step's inputs to the next one's."""
+        return INPUT_BYTES * self.frequencies
+
+    @property
+    def reach(self) -> int:
+        """Steps whose loads reach from one address."""
+        return (_FARTHEST_LOAD - INPUT_BYTES) // self.input_step + 1
+
+    def forward(self, steps: int) -> list[str]:
+        """Return the code that moves both addresses; within reach the distances fit an instruction."""
+        if not steps:
+            return []
+        name, steps = ("add", steps) if steps > 0 else ("sub", -steps)
+        return [f"{name} r0, r0, #{steps * self.filter_step}", f"{name} r1, r1, #{steps * self.input_step}"]
+
+
+def _frequency(layout: _Layout, runs: Steps, order: _Order) -> list[str]:
     """Return the code for one frequency.
 
     It moves the addresses on to the next one, and leaves where to store the sums in r4 and the end of all sums in r2.
     """
     if not runs.turns:
-        code = _Run(runs.rest, order, tiles, alone=True)
-        return [*code.lines, *_forward(-code.base)]
-    loop, rest = (_Run(steps, order, tiles, alone=False) for steps in (runs.body, runs.rest))
-    lines = [f"mov {total}, #0" for total in _SUMS[: winograd.CHANNELS * tiles]]
+        code = _Run(layout, runs.rest, order, alone=True)
+        return [*code.lines, *layout.forward(-code.base)]
+    loop, rest = (_Run(layout, steps, order, alone=False) for steps in (runs.body, runs.rest))
+    lines = [f"mov {total}, #0" for total in _SUMS[: winograd.CHANNELS * layout.tiles]]
     lines += [f"mov r2, #{runs.turns}", "vmov s2, r2", ".p2align 2", "2:", *loop.lines]
-    lines += ["vmov r2, s2", *_forward(runs.body - loop.base), "subs r2, #1", "vmov s2, r2", "bne 2b", *rest.lines]
+    lines += ["vmov r2, s2", *layout.forward(runs.body - loop.base), "subs r2, #1", "vmov s2, r2", "bne 2b"]
     behind = runs.turns * runs.body + rest.base
-    lines += add("r0", "r0", FILTER_BYTES - behind * FILTER_STEP, "r2")
-    return [*lines, *add("r1", "r1", INPUT_BYTES - behind * INPUT_STEP, "r2"), "vmov r4, s0", "vmov r2, s1"]
-
-
-def _forward(steps: int) -> list[str]:
-    """Both distances fit an instruction, up to 8 steps."""
-    if not steps:
-        return []
-    name, steps = ("add", steps) if steps > 0 else ("sub", -steps)
-    return [f"{name} r0, r0, #{steps * FILTER_STEP}", f"{name} r1, r1, #{steps * INPUT_STEP}"]
+    lines += [*rest.lines, *add("r0", "r0", FILTER_BYTES - behind * layout.filter_step, "r2")]
+    return [*lines, *add("r1", "r1", INPUT_BYTES - behind * layout.input_step, "r2"), "vmov r4, s0", "vmov r2, s1"]
 
 
 class _Run:
@@ -131,15 +151,16 @@ class _Run:
     alone : they are all steps of the frequency: the sums begin here, and the first loads move the addresses on.
     """
 
-    def __init__(self, steps: int, order: _Order, tiles: int, *, alone: bool) -> None:
+    def __init__(self, layout: _Layout, steps: int, order: _Order, *, alone: bool) -> None:
         self.lines: list[str] = []
         self.base = 0
+        self._layout = layout
         self._alone = alone
-        last = winograd.CHANNELS * tiles
+        last = winograd.CHANNELS * layout.tiles
         # Moved before which SMLAD of the last step: the registers are free there, and the moves take their time.
         end = {max(last - 2, 2): f"vmov {_INPUTS[2]}, s0", last - 1: f"vmov {_FILTERS[0]}, s1"} if alone else {}
         if 0 not in order and steps:
-            self._load(0, _START[tiles])
+            self._load(0, _START[layout.tiles])
         for step in range(steps):
             for position in range(last + 1):
                 for operand in order.get(position, ()):
@@ -159,29 +180,31 @@ class _Run:
         )
 
     def _load(self, step: int, operands: tuple[str, ...]) -> None:
-        if step - self.base >= _REACH:
-            self.lines += _forward(_REACH)
-            self.base += _REACH
+        layout = self._layout
+        if step - self.base >= layout.reach:
+            self.lines += layout.forward(layout.reach)
+            self.base += layout.reach
         for operand in operands:
             number = int(operand[1])
-            filters = operand.startswith("w")
-            register, pointer = (_FILTERS[number], "r0") if filters else (_INPUTS[number], "r1")
-            moved = (FILTER_BYTES if filters else INPUT_BYTES) if self._alone else 0
-            offset = (FILTER_STEP if filters else INPUT_STEP) * (step - self.base) + 4 * number - moved
-            first = self._alone and step == 0 and number == 0
-            self.lines.append(
-                f"ldr {register}, [{pointer}], #{moved}" if first else f"ldr {register}, [{pointer}, #{offset}]"
-            )
+            if operand.startswith("w"):
+                register, pointer, stride, forward = _FILTERS[number], "r0", layout.filter_step, FILTER_BYTES
+            else:
+                register, pointer, stride, forward = _INPUTS[number], "r1", layout.input_step, INPUT_BYTES
+            offset = stride * (step - self.base) + 4 * number
+            if self._alone and step == 0 and number == 0:
+                self.lines.append(f"ldr {register}, [{pointer}], #{forward}")
+            else:
+                self.lines.append(f"ldr {register}, [{pointer}, #{offset - (forward if self._alone else 0)}]")
 
 
-def _portable(steps: int, tiles: int) -> str:
-    return f"""  for (int32_t f = 0; f < {winograd.FREQUENCIES}; ++f)
+def _portable(frequencies: int, steps: int, tiles: int) -> str:
+    return f"""  for (int32_t f = 0; f < {frequencies}; ++f)
     for (int32_t tile = 0; tile < {tiles}; ++tile)
       for (int32_t channel = 0; channel < {winograd.CHANNELS}; ++channel) {{
         uint32_t sum = 0;
         for (int32_t step = 0; step < {steps}; ++step)
           for (int32_t half = 0; half < 2; ++half) {{
-            const int32_t at = {winograd.FREQUENCIES} * step + f;
+            const int32_t at = {frequencies} * step + f;
             const int32_t filter = u[{FILTER_BYTES // 2} * at + 2 * channel + half];
             sum += (uint32_t)(filter * v[{INPUT_BYTES // 2} * at + 2 * tile + half]);
           }}
