@@ -43,13 +43,20 @@ FARTHEST_STORE = 4095
 
 _SUMS = (("r8", "r9"), ("r10", "r11"), ("r12", "lr"))
 _FRAME_BYTES, _SAVED_BYTES = 60, 36
+_Y_TILE, _Y, _X, _X_END, _CONSTANTS, _LOOP_END, _SPREAD_END = (f"[sp, #{32 + 4 * i}]" for i in range(7))
+_COUNT, _COPY, _STEPS = (f"[sp, #{_FRAME_BYTES + _SAVED_BYTES + 4 * i}]" for i in range(3))
+
+PARAMETERS = (
+    *("const int32_t *constants", "const int8_t *x", "int8_t *y", "const int8_t *x_end", "int32_t count"),
+    *("int32_t *copy", "int32_t steps"),
+)
 
 
 @dataclass(frozen=True)
 class Steps:
     """How the reduction runs: ``turns`` of a loop with ``body`` steps, then ``rest`` steps straight on.
 
-    Turns are no part of the code: the constants tell where the loop ends.
+    Turns are no part of the code, but an argument.
     """
 
     turns: int
@@ -89,8 +96,8 @@ def gemm(steps: int, channels: int, output: Output, width: int) -> Microkernel:
     """Return the kernel for ``width`` channels at a time, 1 or 2.
 
     Its arguments: constants of the first (`pack`), activations, the output of the first pixel and channel, the end of
-    the activations (a multiple of a tile away), how many times ``width`` channels, and `spread_words` of RAM. All words
-    are aligned to 4 bytes, the output to nothing.
+    the activations (a multiple of a tile away), how many times ``width`` channels, `spread_words` of RAM, and the
+    steps. All words are aligned to 4 bytes, the output to nothing.
 
     Parameters
     ----------
@@ -106,22 +113,20 @@ def gemm(steps: int, channels: int, output: Output, width: int) -> Microkernel:
         tile += [f"ldr r7, {_Y_TILE}", f"ldr r1, {_X_END}"] if channel == 0 else []
         tile += [f"ldr r{2 + i}, [sp, #{4 * (width + 3 * channel + i)}]" for i in range(3)]
         for pixel, registers in enumerate(sums):
+            tile += [f"lsl {registers[channel]}, {registers[channel]}, #1"]
             tile += requantize(output, registers[channel], "r2", "r3", "r4", "r5", "r6")
             tile += [f"strb r6, [r7, #{pixel * channels + channel}]"]
     return Microkernel(
         name=f"tinyml_gemm_mul_{width}_{runs.name}_{channels}_{output.name}",
-        parameters=(
-            *("const int32_t *constants", "const int8_t *x", "int8_t *y", "const int8_t *x_end", "int32_t count"),
-            "int32_t *copy",
-        ),
+        parameters=PARAMETERS,
         assembly=_loops(runs, tile, channels, width),
-        portable=_portable(runs, channels, output, width),
+        portable=_portable(channels, output, width),
         condition=THUMB2,
     )
 
 
 def pack(weight: Ints, bias: Ints, multiplier: Ints, shift: Ints, zero_point: Ints, width: int) -> NDArray[np.int32]:
-    """Return the constants of `gemm`: for each ``width`` channels biases, scales, bytes of the loop, weights.
+    """Return the constants of `gemm`: for each ``width`` channels biases, scales, weights.
 
     Parameters
     ----------
@@ -130,17 +135,11 @@ def pack(weight: Ints, bias: Ints, multiplier: Ints, shift: Ints, zero_point: In
     multiplier, shift : [O]; the shift is to the right.
     """
     count, steps = weight.shape[0] // width, weight.shape[1] // K_STEP
-    runs = cut(steps)
     scales = np.stack([multiplier, rounding_constant(shift, zero_point), shift], axis=1).reshape(count, 3 * width)
-    looped = np.full((count, 1), 4 * width * runs.turns * runs.body)
-    head = wrap(np.concatenate([bias.reshape(count, width), scales, looped], axis=1))
+    head = wrap(np.concatenate([bias.reshape(count, width), scales], axis=1))
     swapped = weight.reshape(count, width, steps, K_STEP)[..., ::-1].transpose(0, 2, 1, 3).reshape(count, -1)
     padded = np.pad(swapped, ((0, 0), (0, -swapped.shape[1] % SPREAD_BYTES))).astype(np.int8)
     return np.concatenate([head, np.ascontiguousarray(padded).view(np.int32)], axis=1)
-
-
-_Y_TILE, _Y, _X, _X_END, _LOOP_END, _CONSTANTS = (f"[sp, #{36 + 4 * i}]" for i in range(6))
-_COUNT, _COPY = (f"[sp, #{_FRAME_BYTES + _SAVED_BYTES + 4 * i}]" for i in range(2))
 
 
 def _reduction(runs: Steps, step: Callable[[int, bool], list[str]]) -> list[str]:
@@ -182,28 +181,26 @@ def _spread() -> list[str]:
 def _loops(runs: Steps, tile: list[str], channels: int, width: int) -> list[str]:
     """Wrap a tile into the loops over pixels and channels.
 
-    On the stack: 9 words of constants; output of the tile and of the first pixel; activations and their end, and the
-    end of the looped weights, all less 4; the next constants; behind the saved registers the count and the spread
-    weights, less 4.
+    On the stack: 8 words of constants; output of the tile and of the first pixel; activations and their end, less 4;
+    the next constants; the end of the looped weights, less 4, and of all; behind the saved registers the count, the
+    spread weights, less 4, and the steps.
     """
-    head = f"{{r4-r{8 + 4 * (width - 1)}}}"
-    looped = f"r{8 + 4 * (width - 1)}"
-    lines = ["push {r4-r11, lr}", f"sub sp, #{_FRAME_BYTES}", "subs r1, #4", "subs r3, #4"]
-    lines += [f"ldr r4, {_COPY}", f"str r1, {_X}", f"str r3, {_X_END}", "subs r4, #4", f"str r4, {_COPY}"]
-    lines += ["3:", f"ldm r0!, {head}", f"stm sp, {head}", f"str r2, {_Y_TILE}", f"str r2, {_Y}"]
-    lines += [f"ldr r1, {_COPY}", f"add r2, {looped}, r1", f"str r2, {_LOOP_END}", "adds r1, #4"]
-    lines += [f"adds r2, #{4 + 4 * width * runs.rest}", *_spread()]
+    head = f"{{r4-r{3 + 4 * width}}}"
+    lines = ["push {r4-r11, lr}", f"sub sp, #{_FRAME_BYTES}", "subs r1, #4", "subs r3, #4", f"ldr r4, {_COPY}"]
+    lines += [f"ldr r5, {_STEPS}", f"str r1, {_X}", f"str r3, {_X_END}", f"add r6, r4, r5, lsl #{width + 1}"]
+    lines += [f"str r6, {_SPREAD_END}", f"subs r6, #{4 * width * runs.rest + 4}", f"str r6, {_LOOP_END}"]
+    lines += ["subs r4, #4", f"str r4, {_COPY}", "3:", f"ldm r0!, {head}", f"stm sp, {head}", f"str r2, {_Y_TILE}"]
+    lines += [f"str r2, {_Y}", f"ldr r1, {_COPY}", f"ldr r2, {_SPREAD_END}", "adds r1, #4", *_spread()]
     lines += [f"str r0, {_CONSTANTS}", f"ldr r0, {_X}", ".p2align 2", "1:", *tile]
     lines += [*add("r7", "r7", PIXELS * channels, "r2"), f"str r7, {_Y_TILE}", "cmp r0, r1", "bne 1b"]
     lines += [f"ldr r2, {_Y}", f"ldr r3, {_COUNT}", f"ldr r0, {_CONSTANTS}", f"adds r2, #{width}", "subs r3, #1"]
     return [*lines, f"str r3, {_COUNT}", "bne 3b", f"add sp, #{_FRAME_BYTES}", "pop {r4-r11, pc}"]
 
 
-def _portable(runs: Steps, channels: int, output: Output, width: int) -> str:
-    words = 4 * width + 1
+def _portable(channels: int, output: Output, width: int) -> str:
+    words = 4 * width
     epilogue = "".join(f"          {line}\n" for line in output.portable().splitlines())
     return f"""  (void)copy;
-  const int32_t steps = constants[{words - 1}] / {4 * width} + {runs.rest};
   const int32_t weight_words = ({K_STEP * width} * steps + {SPREAD_BYTES - 1}) / {SPREAD_BYTES} * {SPREAD_BYTES // 4};
   for (; count > 0; --count, constants += {words} + weight_words, y += {width}) {{
     const int8_t *const weights = (const int8_t *)(constants + {words});

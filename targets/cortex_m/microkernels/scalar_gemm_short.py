@@ -17,8 +17,8 @@ from tvm_tinyml.arithmetic import wrap
 from tvm_tinyml.targets.cortex_m.microkernels import scalar_short as short
 from tvm_tinyml.targets.cortex_m.microkernels.microkernel import THUMB1, Microkernel
 from tvm_tinyml.targets.cortex_m.microkernels.output import Ints
-from tvm_tinyml.targets.cortex_m.microkernels.scalar_gemm import K_STEP, Steps
-from tvm_tinyml.targets.cortex_m.microkernels.scalar_output_short import WORDS, ShortOutput
+from tvm_tinyml.targets.cortex_m.microkernels.scalar_gemm import K_STEP, PARAMETERS, Steps
+from tvm_tinyml.targets.cortex_m.microkernels.scalar_output_short import ShortOutput
 
 PIXELS = 4
 """Of one tile; pixels come in multiples of it."""
@@ -29,9 +29,10 @@ LONGEST, UNROLL = 10, 6
 SPREAD_STEPS = 4
 """Weights are spread in groups of so many steps."""
 
-_FRAME_BYTES, _SAVED_BYTES = 44, 36
-_BIAS, _Y_TILE, _Y, _X, _X_END, _CONSTANTS, _X_TILE = (f"[sp, #{16 + 4 * i}]" for i in range(7))
-_COUNT, _COPY = (f"[sp, #{_FRAME_BYTES + _SAVED_BYTES + 4 * i}]" for i in range(2))
+_FRAME_BYTES, _SAVED_BYTES = 48, 36
+_LOWER, _UPPER, _P, _STEP, _BIAS = (f"[sp, #{4 * i}]" for i in range(5))
+_Y_TILE, _Y, _X, _X_END, _CONSTANTS, _X_TILE, _SPREAD_END = (f"[sp, #{20 + 4 * i}]" for i in range(7))
+_COUNT, _COPY, _STEPS = (f"[sp, #{_FRAME_BYTES + _SAVED_BYTES + 4 * i}]" for i in range(3))
 
 
 def cut(steps: int) -> Steps:
@@ -48,8 +49,8 @@ def gemm(steps: int, channels: int, output: ShortOutput) -> Microkernel:
     """Return the kernel.
 
     Its arguments: constants of the first channel (`pack`), activations, the output of the first pixel and channel, the
-    end of the activations (a multiple of a tile away), the number of channels, and `spread_words` of RAM. All words are
-    aligned to 4 bytes, the output to nothing.
+    end of the activations (a multiple of a tile away), the number of channels, `spread_words` of RAM, and the steps.
+    All words are aligned to 4 bytes, the output to nothing.
 
     Parameters
     ----------
@@ -63,31 +64,26 @@ def gemm(steps: int, channels: int, output: ShortOutput) -> Microkernel:
     tile += [*_step() * runs.rest, *_epilogue(channels, output)]
     return Microkernel(
         name=f"tinyml_gemm_short_{runs.name}_{channels}_{output.name}",
-        parameters=(
-            *("const int32_t *constants", "const int8_t *x", "int8_t *y", "const int8_t *x_end", "int32_t count"),
-            "int32_t *copy",
-        ),
-        assembly=_loops(runs, tile),
-        portable=_portable(runs, channels, output),
+        parameters=PARAMETERS,
+        assembly=_loops(runs, tile, output),
+        portable=_portable(channels, output),
         condition=THUMB1,
     )
 
 
 def pack(weight: Ints, scales: Ints) -> NDArray[np.int32]:
-    """Return the constants of `gemm`: for each channel its scale, bytes of the loop, weights.
+    """Return the constants of `gemm`: for each channel its scale and its weights.
 
     Parameters
     ----------
     weight : [O, K] in the order of the activations, K a multiple of `K_STEP`.
-    scales : [O, WORDS], see `scalar_output_short.fit`.
+    scales : [O, words], see `scalar_output_short.fit`.
     """
-    count, steps = weight.shape[0], weight.shape[1] // K_STEP
-    runs = cut(steps)
-    head = wrap(np.concatenate([scales, np.full((count, 1), 4 * runs.turns * runs.body)], axis=1))
+    count = weight.shape[0]
     padded = np.pad(weight, ((0, 0), (0, -weight.shape[1] % (K_STEP * SPREAD_STEPS))))
     # A word: the upper weight of two steps, then the lower one of both.
     swapped = padded.reshape(count, -1, 2, K_STEP)[..., ::-1].transpose(0, 1, 3, 2).reshape(count, -1) ^ -128
-    return np.concatenate([head, np.ascontiguousarray(swapped.astype(np.int8)).view(np.int32)], axis=1)
+    return np.concatenate([wrap(scales), np.ascontiguousarray(swapped.astype(np.int8)).view(np.int32)], axis=1)
 
 
 def _step() -> list[str]:
@@ -128,48 +124,41 @@ def _half() -> list[str]:
     return ["movs r3, #128", "lsls r3, r3, #8", "mov r9, r3"]
 
 
-def _loops(runs: Steps, tile: list[str]) -> list[str]:
+def _loops(runs: Steps, tile: list[str], output: ShortOutput) -> list[str]:
     """Wrap a tile into the loops over pixels and channels.
 
     r10 is the end of the looped weights, r11 the highest sum, r12 and lr the constants. On the stack: lower, upper, p,
-    step, bias; output of the tile and of the first pixel; activations and their end; the next constants; the next tile.
+    step, bias; output of the tile and of the first pixel; activations and their end; the next constants; the next tile;
+    the end of the spread weights.
     """
     lines = ["push {r4-r7, lr}", "mov r4, r8", "mov r5, r9", "mov r6, r10", "mov r7, r11", "push {r4-r7}"]
-    lines += [f"sub sp, #{_FRAME_BYTES}", f"str r1, {_X}", f"str r3, {_X_END}", f"str r2, {_Y}"]
-    lines += ["3:", "ldm r0!, {r3, r4, r5, r6, r7}", "mov r1, sp", "stm r1!, {r3, r4, r5, r6, r7}"]
-    lines += ["ldm r0!, {r3, r4, r5, r6}", "mov r11, r3", "mov r12, r4", "mov lr, r5", f"ldr r1, {_COPY}"]
-    lines += ["adds r6, r6, r1", "mov r10, r6", *short.add("r6", 4 * runs.rest, "r3"), "mov r8, r6"]
-    lines += [*short.put("r2", 0x00FF00FF), *short.put("r6", 0x00800080)]
-    lines += ["4:", "ldm r0!, {r3, r5}", "lsrs r4, r3, #8", "lsrs r7, r5, #8"]
+    lines += [f"sub sp, #{_FRAME_BYTES}", f"str r1, {_X}", f"str r3, {_X_END}", f"str r2, {_Y}", f"ldr r4, {_COPY}"]
+    lines += [f"ldr r5, {_STEPS}", "lsls r5, r5, #2", "adds r4, r4, r5", f"str r4, {_SPREAD_END}"]
+    lines += [f"subs r4, #{4 * runs.rest}", "mov r10, r4", "3:", "ldm r0!, {r3, r4, r5, r6, r7}", "lsrs r1, r3, #24"]
+    lines += ["lsls r3, r3, #8", "lsrs r3, r3, #8", f"str r3, {_LOWER}", f"str r4, {_UPPER}", f"str r1, {_P}"]
+    lines += [f"str r5, {_BIAS}", "mov r11, r6", "mov r12, r7"]
+    lines += ["ldm r0!, {r3, r4}", f"str r3, {_STEP}", "mov lr, r4"] if output.signed else []
+    lines += [f"ldr r1, {_COPY}", f"ldr r3, {_SPREAD_END}", "mov r8, r3", *short.put("r2", 0x00FF00FF)]
+    lines += [*short.put("r6", 0x00800080), "4:", "ldm r0!, {r3, r5}", "lsrs r4, r3, #8", "lsrs r7, r5, #8"]
     lines += [f"{what} {w}, {by}" for what, by in (("ands", "r2"), ("subs", "r6")) for w in ("r3", "r4", "r5", "r7")]
     lines += ["stm r1!, {r3, r4, r5, r7}", "cmp r1, r8", "blo 4b", f"str r0, {_CONSTANTS}", *_half()]
     lines += [f"ldr r0, {_X}", f"ldr r3, {_Y}", f"str r3, {_Y_TILE}", "1:", *tile, f"ldr r1, {_X_END}", "cmp r0, r1"]
     lines += ["beq 5f", "b 1b", "5:", f"ldr r2, {_Y}", "adds r2, #1", f"str r2, {_Y}", f"ldr r0, {_CONSTANTS}"]
-    lines += [
-        f"ldr r3, {_COUNT}",
-        "subs r3, #1",
-        f"str r3, {_COUNT}",
-        "beq 6f",
-        "b 3b",
-        "6:",
-        f"add sp, #{_FRAME_BYTES}",
-    ]
-    lines += ["pop {r4-r7}", "mov r8, r4", "mov r9, r5", "mov r10, r6", "mov r11, r7"]
+    lines += [f"ldr r3, {_COUNT}", "subs r3, #1", f"str r3, {_COUNT}", "beq 6f", "b 3b", "6:"]
+    lines += [f"add sp, #{_FRAME_BYTES}", "pop {r4-r7}", "mov r8, r4", "mov r9, r5", "mov r10, r6", "mov r11, r7"]
     return [*lines, "pop {r4-r7, pc}", short.POOL]
 
 
-def _portable(runs: Steps, channels: int, output: ShortOutput) -> str:
-    words = WORDS + 1
+def _portable(channels: int, output: ShortOutput) -> str:
     epilogue = "".join(f"        {line}\n" for line in output.portable().splitlines())
     return f"""  (void)copy;
   for (; count > 0; --count, ++y) {{
     const int32_t *const scale = constants;
-    const int32_t steps = scale[{WORDS}] / 4 + {runs.rest};
-    const int8_t *const weights = (const int8_t *)(constants + {words});
+    const int8_t *const weights = (const int8_t *)(constants + {output.words});
     int8_t *to = y;
     for (const int8_t *tile = x; tile != x_end; tile += {4 * PIXELS} * steps, to += {PIXELS * channels})
       for (int32_t p = 0; p < {PIXELS}; ++p) {{
-        int32_t sum = scale[4];
+        int32_t sum = scale[2];
         for (int32_t k = 0; k < steps; ++k) {{
           const int32_t word = ((const int32_t *)(const void *)tile)[{PIXELS} * k + p];
           const int32_t x0 = (int16_t)word, x1 = (word - x0) / 65536;
@@ -178,6 +167,6 @@ def _portable(runs: Steps, channels: int, output: ShortOutput) -> str:
         }}
 {epilogue}        to[{channels} * p] = result;
       }}
-    constants += {words} + (steps + {SPREAD_STEPS - 1}) / {SPREAD_STEPS} * {SPREAD_STEPS // 2};
+    constants += {output.words} + (steps + {SPREAD_STEPS - 1}) / {SPREAD_STEPS} * {SPREAD_STEPS // 2};
   }}
 """

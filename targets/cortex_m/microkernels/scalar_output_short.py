@@ -20,13 +20,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tvm_tinyml.arithmetic import doubling_high_multiply, multiply_by_quantized_multiplier
-from tvm_tinyml.targets.cortex_m.microkernels.output import Ints
+from tvm_tinyml.targets.cortex_m.microkernels.output import LARGEST_SUM, Ints
 
 CANDIDATES = 33
 """Multipliers that are tried."""
 
 LEAST_BITS = 8
-"""Of a sum: fewer would leave p no room in a shift."""
+"""Of a sum: p and lower share a word."""
 
 
 @dataclass(frozen=True)
@@ -44,6 +44,11 @@ class ShortOutput:
     def name(self) -> str:
         """Part of a microkernel's name."""
         return "s" if self.signed else "u"
+
+    @property
+    def words(self) -> int:
+        """Number of words of a channel."""
+        return 7 if self.signed else 5
 
     @property
     def bits(self) -> int:
@@ -79,37 +84,41 @@ class ShortOutput:
         return [*(behind if self.signed else []), f"lsrs {t}, {t}, #{self.bits}"]
 
     def portable(self) -> str:
-        """Return C code that makes an int8 ``result`` of ``sum`` with ``scale``, the words of `Scales`."""
-        behind = "bits = (bits >> 31 ? bits + (uint32_t)scale[3] : bits) + (uint32_t)scale[7];\n" if self.signed else ""
+        """Return C code that makes an int8 ``result`` of ``sum`` with ``scale``, the words of `fit`."""
+        behind = "bits = (bits >> 31 ? bits + (uint32_t)scale[5] : bits) + (uint32_t)scale[6];\n" if self.signed else ""
         return (
-            "const uint32_t t = sum < 0 ? 0 : sum > scale[5] ? (uint32_t)scale[5] : (uint32_t)sum;\n"
-            "uint32_t bits = t * (uint32_t)scale[1] + (t * (uint32_t)scale[0] >> scale[2]) + (uint32_t)scale[6];\n"
+            "const uint32_t t = sum < 0 ? 0 : sum > scale[3] ? (uint32_t)scale[3] : (uint32_t)sum;\n"
+            "const uint32_t lower = (uint32_t)scale[0] & 0xFFFFFF, fraction = (uint32_t)scale[0] >> 24;\n"
+            "uint32_t bits = t * (uint32_t)scale[1] + (t * lower >> fraction) + (uint32_t)scale[4];\n"
             f"{behind}"
             f"const uint32_t byte = bits >> {self.bits} & 255;\n"
             "const int8_t result = (int8_t)(byte > 127 ? (int32_t)byte - 256 : (int32_t)byte);\n"
         )
 
 
-WORDS = 8
-"""Of `fit`, for each channel: lower, upper, p, step, bias, highest, first and second constant."""
-
-
 def fit(
-    bias: Ints, multiplier: Ints, shift: Ints, zero_point: Ints, largest: Ints, low: int, high: int
+    weight: Ints, bias: Ints, multiplier: Ints, shift: Ints, zero_point: Ints, low: int, high: int
 ) -> tuple[ShortOutput, Ints] | None:
-    """Return the epilogue and its words for each channel, [O, WORDS], or None if there is none for a channel.
+    """Return the epilogue and its words for each channel, or None if there is none for a channel.
+
+    The words are [O, words]: lower + p * 2**24, upper, bias, highest, constant; with a sign what is added behind zero,
+    and the second constant.
 
     Parameters
     ----------
+    weight : [O, K], of which the range of the sums follows.
     bias, multiplier, shift, zero_point : [O]; the shift is to the right.
-    largest : [O], magnitude of the sums at most.
     low, high : clamp.
     """
-    stairs = _Staircase.of(multiplier, shift, zero_point, largest, low, high)
+    positive, negative = np.maximum(weight, 0).sum(axis=1), np.minimum(weight, 0).sum(axis=1)
+    least, most = bias - 128 * positive + 127 * negative, bias + 127 * positive - 128 * negative
+    if min(least.min(), -most.max()) <= -LARGEST_SUM:
+        return None
+    stairs = _Staircase.of(multiplier, shift, zero_point, (least, most), (low, high))
     for output in (ShortOutput(signed=False), ShortOutput(signed=True)):
         words = _search(output, stairs, multiplier, shift)
         if words is not None:
-            words[:, 4] = bias - stairs.first
+            words[:, 2] = bias - stairs.first
             return output, words
     return None
 
@@ -136,31 +145,33 @@ class _Staircase:
     zero: Ints
 
     @classmethod
-    def of(cls, multiplier: Ints, shift: Ints, zero_point: Ints, largest: Ints, low: int, high: int) -> _Staircase:
-        m, s, most = multiplier[:, None], shift[:, None], largest[:, None]
+    def of(
+        cls, multiplier: Ints, shift: Ints, zero_point: Ints, sums: tuple[Ints, Ints], clamp: tuple[int, int]
+    ) -> _Staircase:
+        m, s, (least, most), (low, high) = multiplier[:, None], shift[:, None], sums, clamp
 
         def scaled(sums: Ints) -> Ints:
             value = multiply_by_quantized_multiplier(sums, m, -s).astype(np.int64) + zero_point[:, None]
             return np.asarray(np.clip(value, low, high), np.int64)
 
         outputs = np.arange(low + 1, high + 1)[None, :]
-        steps = _first(lambda sums: scaled(sums) >= outputs, most, outputs.size)
-        zero = _first(lambda sums: doubling_high_multiply(sums, m) >= 0, most, 1)[:, 0]
-        first = np.clip(steps[:, 0] - 1, -largest, largest)
-        last = np.maximum(np.minimum(steps[:, -1], largest), first)
+        steps = _first(lambda sums: scaled(sums) >= outputs, least, most, outputs.size)
+        zero = _first(lambda sums: doubling_high_multiply(sums, m) >= 0, least, most, 1)[:, 0]
+        first = np.clip(steps[:, 0] - 1, least, most)
+        last = np.maximum(np.minimum(steps[:, -1], most), first)
         inside = (steps > first[:, None]) & (steps <= last[:, None])
         start = scaled(first[:, None])[:, 0]
         return cls(first, start, last - first, steps - first[:, None], outputs, inside, zero - first)
 
 
-def _first(holds: Callable[[Ints], NDArray[np.bool_]], largest: Ints, count: int) -> Ints:
+def _first(holds: Callable[[Ints], NDArray[np.bool_]], least: Ints, most: Ints, count: int) -> Ints:
     """Return, [O, count], the first sums for which a condition holds that holds for all larger ones, too.
 
     Parameters
     ----------
-    largest : [O, 1]; sums are between its negative and itself. Where it holds for none, one more.
+    least, most : [O], sums. Where it holds for none, one more.
     """
-    low, high = (np.repeat(bound, count, axis=1) for bound in (-largest, largest + 1))
+    low, high = (np.repeat(bound[:, None], count, axis=1) for bound in (least, most + 1))
     while (low < high).any():
         middle = (low + high) >> 1
         found = holds(middle) | (middle >= high)
@@ -177,7 +188,7 @@ def _search(output: ShortOutput, stairs: _Staircase, multiplier: Ints, shift: In
     up = n + p - 31 - shift
     ideal = np.where(up >= 0, multiplier << np.maximum(up, 0), multiplier >> np.maximum(-up, 0))
     behind = np.where(shift > 0, 1 << np.maximum(n - shift, 0), 0) * output.signed
-    words = np.zeros((len(multiplier), WORDS), np.int64)
+    words = np.zeros((len(multiplier), output.words), np.int64)
     missing = np.ones(len(multiplier), np.bool_)
     for candidate in range(CANDIDATES):
         factor = ideal + (candidate + 1) // 2 * (1 if candidate % 2 else -1)
@@ -185,8 +196,16 @@ def _search(output: ShortOutput, stairs: _Staircase, multiplier: Ints, shift: In
         use = missing & (least <= most) & (factor >= 0)
         total = (least + most) >> 1
         first = _zero_at_the_sign(stairs, factor, p) if output.signed else total
-        value = [factor & ((1 << p) - 1), factor >> p, p, behind, 0 * p, stairs.highest, first, total - first]
-        words[use] = np.stack(value, axis=1)[use]
+        value = [
+            (factor & ((1 << p) - 1)) + (p << 24),
+            factor >> p,
+            0 * p,
+            stairs.highest,
+            first,
+            behind,
+            total - first,
+        ]
+        words[use] = np.stack(value[: output.words], axis=1)[use]
         missing &= ~use
         if not missing.any():
             return words

@@ -163,6 +163,7 @@ def _build(
                                 stream.access_ptr("r", offset=tiles * tile_words),
                                 len(part.constants),
                                 spread.access_ptr("w"),
+                                steps,
                             )
                             T.evaluate(T.call_extern("int32", kernels[part.width].name, *call))
 

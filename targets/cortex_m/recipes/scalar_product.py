@@ -84,8 +84,8 @@ class ShortProduct:
 
     def fit(self, layer: Channels, output: Output) -> Fitted | None:
         """See ``ScalarProduct.fit``."""
-        scale = (layer.bias, layer.multiplier, layer.shift, layer.zero_point, layer.largest)
-        fitted = scalar_output_short.fit(*scale, output.low, output.high)
+        scale = (layer.bias, layer.multiplier, layer.shift, layer.zero_point)
+        fitted = scalar_output_short.fit(layer.weight, *scale, output.low, output.high)
         if fitted is None or not scalar_gemm.fits(layer.weight):
             return None
         short_output, words = fitted
