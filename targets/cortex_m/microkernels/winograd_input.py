@@ -14,9 +14,6 @@ from tvm_tinyml.targets.cortex_m.microkernels.microkernel import Microkernel
 from tvm_tinyml.targets.cortex_m.microkernels.straight_line import StraightLine, Value
 from tvm_tinyml.targets.cortex_m.microkernels.winograd import Algorithm
 
-GEOMETRY = 4
-"""Words that describe the image: height, width, channels, and its zero point in each byte."""
-
 FEWEST_CHANNELS = 8
 """A copied row of pixels is read eight bytes at a time."""
 
@@ -34,7 +31,8 @@ def winograd_input(algorithm: Algorithm) -> Microkernel:
     """Return the kernel, for one tile.
 
     Its arguments: the image (aligned to nothing), the result of the tile, row and column of the first pixel of its
-    patch, which may lie outside, scratch, and the words of the geometry, these and the result aligned to 4 bytes.
+    patch, which may lie outside, scratch, and four words: height, width and channels of the image, and its zero point
+    in each byte. Result, scratch and words are aligned to 4 bytes; there are `FEWEST_CHANNELS` at least.
     """
     row_bytes = _row_bytes(algorithm)
     # s0 patch of the channels, s1 that of the last four, s2 to the next row less one pixel, s3 pixel, s4 scratch - 4,

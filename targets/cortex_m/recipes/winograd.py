@@ -19,13 +19,10 @@ from tvm_tinyml.targets.cortex_m.microkernels.output import Output, choose_outpu
 from tvm_tinyml.targets.cortex_m.microkernels.winograd import Algorithm
 from tvm_tinyml.targets.cortex_m.microkernels.winograd_filter import winograd_filter
 from tvm_tinyml.targets.cortex_m.microkernels.winograd_forms import F2, F4
-from tvm_tinyml.targets.cortex_m.microkernels.winograd_input import scratch_bytes, winograd_input
+from tvm_tinyml.targets.cortex_m.microkernels.winograd_input import FEWEST_CHANNELS, scratch_bytes, winograd_input
 from tvm_tinyml.targets.cortex_m.microkernels.winograd_output import winograd_columns, winograd_rows
 from tvm_tinyml.targets.cortex_m.microkernels.winograd_products import SUM_BYTES, winograd_products
 from tvm_tinyml.targets.cortex_m.recipes.channels import Channels
-
-FEWEST_CHANNELS = 8
-"""Of input and output, below which the transforms cost more than the products save."""
 
 TOLERANCE = 0.02
 """A plan may take so much longer than the fastest if it needs less scratch."""
@@ -46,7 +43,7 @@ class Costs:
     output: int
 
 
-COSTS = {F2.tile: Costs(79, 150, 160, 145), F4.tile: Costs(148, 200, 375, 345)}
+COSTS = {F2.tile: Costs(79, 100, 170, 122), F4.tile: Costs(148, 200, 375, 345)}
 
 
 @dataclass(frozen=True)
@@ -187,7 +184,7 @@ class Winograd:
         self,
         scratch_bytes: int = 48 * 1024,
         *,
-        least_gain: float = 0.1,
+        least_gain: float = 0.15,
         mixed: bool = False,
         algorithms: Sequence[Algorithm] = (F4, F2),
     ) -> None:
@@ -230,7 +227,7 @@ def _tilings(arguments: Sequence[relax.Expr], attributes: Attributes, algorithms
     batch, height, width, channels_in = shape_of(arguments[0])
     channels, *kernel, _ = shape_of(arguments[1])
     fits = kernel == [3, 3] and attributes["strides"] == attributes["dilation"] == [1, 1] and attributes["groups"] == 1
-    if not fits or min(channels_in, channels) < FEWEST_CHANNELS:
+    if not fits or channels_in < FEWEST_CHANNELS:
         return []
     top, left, bottom, right = attributes["padding"]
     out_h, out_w = window_extent(height, 3, 1, top + bottom), window_extent(width, 3, 1, left + right)
