@@ -55,7 +55,8 @@ def peers() -> Figures:
 def measure(name: str, target: str) -> list[Figures]:
     """Return the figures of one network on one core, for each memory."""
     model = tinyml.load(content(name), name=name.replace("-", "_"))
-    library = tinyml.build(model, target, emit="lib", io="workspace")  # TFLM's arena holds inputs and outputs, too
+    # TFLM's arena holds inputs and outputs, too.
+    library = tinyml.build(model, target, emit="lib", goal="time", io="workspace")
     figures = (bench(library, model, memory=memory) for memory in MEMORIES)
     return [{"network": name, **{key: each[key] for key in KEYS}} for each in figures]
 
