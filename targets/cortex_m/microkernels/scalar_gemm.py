@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tvm_tinyml.arithmetic import wrap
-from tvm_tinyml.targets.cortex_m.microkernels.microkernel import THUMB2, Microkernel, add
+from tvm_tinyml.targets.cortex_m.microkernels.microkernel import THUMB2, Microkernel
 from tvm_tinyml.targets.cortex_m.microkernels.output import Ints, Output, rounding_constant
 from tvm_tinyml.targets.cortex_m.microkernels.scalar_output_long import requantize
 
@@ -38,17 +38,14 @@ LONGEST, UNROLL = 10, 8
 SPREAD_BYTES = 8
 """Weights are spread in groups of so many; the last group may be padded."""
 
-FARTHEST_STORE = 4095
-"""Largest offset of a store."""
-
 _SUMS = (("r8", "r9"), ("r10", "r11"), ("r12", "lr"))
 _FRAME_BYTES, _SAVED_BYTES = 60, 36
 _Y_TILE, _Y, _X, _X_END, _CONSTANTS, _LOOP_END, _SPREAD_END = (f"[sp, #{32 + 4 * i}]" for i in range(7))
-_COUNT, _COPY, _STEPS = (f"[sp, #{_FRAME_BYTES + _SAVED_BYTES + 4 * i}]" for i in range(3))
+_COUNT, _COPY, _STEPS, _CHANNELS = (f"[sp, #{_FRAME_BYTES + _SAVED_BYTES + 4 * i}]" for i in range(4))
 
 PARAMETERS = (
-    *("const int32_t *constants", "const int8_t *x", "int8_t *y", "const int8_t *x_end", "int32_t count"),
-    *("int32_t *copy", "int32_t steps"),
+    *("const int32_t *constants", "const int32_t *x", "int8_t *y", "const int32_t *x_end", "int32_t count"),
+    *("int32_t *copy", "int32_t steps", "int32_t channels"),
 )
 
 
@@ -92,17 +89,16 @@ def spread_words(steps: int, width: int) -> int:
     return -(-steps * width * K_STEP // SPREAD_BYTES) * SPREAD_BYTES // K_STEP
 
 
-def gemm(steps: int, channels: int, output: Output, width: int) -> Microkernel:
+def gemm(steps: int, output: Output, width: int) -> Microkernel:
     """Return the kernel for ``width`` channels at a time, 1 or 2.
 
     Its arguments: constants of the first (`pack`), activations, the output of the first pixel and channel, the end of
-    the activations (a multiple of a tile away), how many times ``width`` channels, `spread_words` of RAM, and the
-    steps. All words are aligned to 4 bytes, the output to nothing.
+    the activations (a multiple of a tile away), how many times ``width`` channels, `spread_words` of RAM, the steps,
+    and from one pixel of the output to the next in bytes. All words are aligned to 4 bytes, the output to nothing.
 
     Parameters
     ----------
-    steps : products of one sum, divided by `K_STEP`.
-    channels : of the output, from one pixel to the next in bytes.
+    steps : products of one sum, divided by `K_STEP`; only how they are cut is part of the code.
     """
     runs = cut(steps)
     sums = [pixel[:width] for pixel in _SUMS]
@@ -110,17 +106,17 @@ def gemm(steps: int, channels: int, output: Output, width: int) -> Microkernel:
     tile += [f"mov {to}, {by}" for pixel in sums[1:] for to, by in zip(pixel, sums[0], strict=True)]
     tile += _reduction(runs, lambda i, last: _step(i, width, last))
     for channel in range(width):
-        tile += [f"ldr r7, {_Y_TILE}", f"ldr r1, {_X_END}"] if channel == 0 else []
+        tile += [f"ldr r7, {_Y_TILE}", f"ldr r1, {_CHANNELS}"] if channel == 0 else ["adds r7, #1"]
         tile += [f"ldr r{2 + i}, [sp, #{4 * (width + 3 * channel + i)}]" for i in range(3)]
-        for pixel, registers in enumerate(sums):
+        for registers, place in zip(sums, ("[r7]", "[r7, r1]", "[r7, r1, lsl #1]"), strict=True):
             tile += [f"lsl {registers[channel]}, {registers[channel]}, #1"]
             tile += requantize(output, registers[channel], "r2", "r3", "r4", "r5", "r6")
-            tile += [f"strb r6, [r7, #{pixel * channels + channel}]"]
+            tile += [f"strb r6, {place}"]
     return Microkernel(
-        name=f"tinyml_gemm_mul_{width}_{runs.name}_{channels}_{output.name}",
+        name=f"tinyml_gemm_mul_{width}_{runs.name}_{output.name}",
         parameters=PARAMETERS,
-        assembly=_loops(runs, tile, channels, width),
-        portable=_portable(channels, output, width),
+        assembly=_loops(runs, tile, width),
+        portable=_portable(output, width),
         condition=THUMB2,
     )
 
@@ -178,12 +174,12 @@ def _spread() -> list[str]:
     return [*lines, "str r4, [r1], #16", "cmp r1, r2", "blo 4b"]
 
 
-def _loops(runs: Steps, tile: list[str], channels: int, width: int) -> list[str]:
+def _loops(runs: Steps, tile: list[str], width: int) -> list[str]:
     """Wrap a tile into the loops over pixels and channels.
 
     On the stack: 8 words of constants; output of the tile and of the first pixel; activations and their end, less 4;
     the next constants; the end of the looped weights, less 4, and of all; behind the saved registers the count, the
-    spread weights, less 4, and the steps.
+    spread weights, less 4, the steps, and from a pixel to the next.
     """
     head = f"{{r4-r{3 + 4 * width}}}"
     lines = ["push {r4-r11, lr}", f"sub sp, #{_FRAME_BYTES}", "subs r1, #4", "subs r3, #4", f"ldr r4, {_COPY}"]
@@ -192,12 +188,13 @@ def _loops(runs: Steps, tile: list[str], channels: int, width: int) -> list[str]
     lines += ["subs r4, #4", f"str r4, {_COPY}", "3:", f"ldm r0!, {head}", f"stm sp, {head}", f"str r2, {_Y_TILE}"]
     lines += [f"str r2, {_Y}", f"ldr r1, {_COPY}", f"ldr r2, {_SPREAD_END}", "adds r1, #4", *_spread()]
     lines += [f"str r0, {_CONSTANTS}", f"ldr r0, {_X}", ".p2align 2", "1:", *tile]
-    lines += [*add("r7", "r7", PIXELS * channels, "r2"), f"str r7, {_Y_TILE}", "cmp r0, r1", "bne 1b"]
+    lines += [f"ldr r2, {_X_END}", *(["subs r7, #1"] if width == 2 else []), "add r7, r7, r1, lsl #1"]
+    lines += ["add r7, r7, r1", f"str r7, {_Y_TILE}", "cmp r0, r2", "bne 1b"]
     lines += [f"ldr r2, {_Y}", f"ldr r3, {_COUNT}", f"ldr r0, {_CONSTANTS}", f"adds r2, #{width}", "subs r3, #1"]
     return [*lines, f"str r3, {_COUNT}", "bne 3b", f"add sp, #{_FRAME_BYTES}", "pop {r4-r11, pc}"]
 
 
-def _portable(channels: int, output: Output, width: int) -> str:
+def _portable(output: Output, width: int) -> str:
     words = 4 * width
     epilogue = "".join(f"          {line}\n" for line in output.portable().splitlines())
     return f"""  (void)copy;
@@ -205,19 +202,19 @@ def _portable(channels: int, output: Output, width: int) -> str:
   for (; count > 0; --count, constants += {words} + weight_words, y += {width}) {{
     const int8_t *const weights = (const int8_t *)(constants + {words});
     int8_t *to = y;
-    for (const int8_t *tile = x; tile != x_end; tile += {4 * PIXELS} * steps, to += {PIXELS * channels})
+    for (const int32_t *tile = x; tile != x_end; tile += {PIXELS} * steps, to += {PIXELS} * channels)
       for (int32_t i = 0; i < {width}; ++i) {{
         const int32_t *const scale = constants + {width} + 3 * i;
         const int32_t m = scale[0], c = scale[1], s = scale[2];
         for (int32_t p = 0; p < {PIXELS}; ++p) {{
           int32_t sum = constants[i];
           for (int32_t k = 0; k < steps; ++k) {{
-            const int32_t word = ((const int32_t *)(const void *)tile)[{PIXELS} * k + p];
+            const int32_t word = tile[{PIXELS} * k + p];
             const int32_t x0 = (int16_t)word, x1 = (word - x0) / 65536;
             const int8_t *const pair = weights + {K_STEP} * ({width} * k + i);
             sum += x0 * pair[1] + x1 * pair[0];
           }}
-{epilogue}          to[{channels} * p + i] = result;
+{epilogue}          to[channels * p + i] = result;
         }}
       }}
   }}

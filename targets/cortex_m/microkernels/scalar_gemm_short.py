@@ -29,10 +29,10 @@ LONGEST, UNROLL = 10, 6
 SPREAD_STEPS = 4
 """Weights are spread in groups of so many steps."""
 
-_FRAME_BYTES, _SAVED_BYTES = 48, 36
+_FRAME_BYTES, _SAVED_BYTES = 52, 36
 _LOWER, _UPPER, _P, _STEP, _BIAS = (f"[sp, #{4 * i}]" for i in range(5))
-_Y_TILE, _Y, _X, _X_END, _CONSTANTS, _X_TILE, _SPREAD_END = (f"[sp, #{20 + 4 * i}]" for i in range(7))
-_COUNT, _COPY, _STEPS = (f"[sp, #{_FRAME_BYTES + _SAVED_BYTES + 4 * i}]" for i in range(3))
+_Y_TILE, _Y, _X, _X_END, _CONSTANTS, _X_TILE, _LOOP_END, _SPREAD_END = (f"[sp, #{20 + 4 * i}]" for i in range(8))
+_COUNT, _COPY, _STEPS, _CHANNELS = (f"[sp, #{_FRAME_BYTES + _SAVED_BYTES + 4 * i}]" for i in range(4))
 
 
 def cut(steps: int) -> Steps:
@@ -45,28 +45,27 @@ def spread_words(steps: int) -> int:
     return -(-steps // SPREAD_STEPS) * SPREAD_STEPS
 
 
-def gemm(steps: int, channels: int, output: ShortOutput) -> Microkernel:
+def gemm(steps: int, output: ShortOutput) -> Microkernel:
     """Return the kernel.
 
     Its arguments: constants of the first channel (`pack`), activations, the output of the first pixel and channel, the
-    end of the activations (a multiple of a tile away), the number of channels, `spread_words` of RAM, and the steps.
-    All words are aligned to 4 bytes, the output to nothing.
+    end of the activations (a multiple of a tile away), the number of channels, `spread_words` of RAM, the steps, and
+    from one pixel of the output to the next in bytes. All words are aligned to 4 bytes, the output to nothing.
 
     Parameters
     ----------
-    steps : products of one sum, divided by `K_STEP`.
-    channels : of the output, from one pixel to the next in bytes.
+    steps : products of one sum, divided by `K_STEP`; only how they are cut is part of the code.
     """
     runs = cut(steps)
     tile = [f"ldr r5, {_BIAS}", "movs r6, r5", "movs r7, r5", "mov r8, r5", f"ldr r1, {_COPY}"]
     if runs.turns:
         tile += [".p2align 2", "2:", *_step() * runs.body, "cmp r1, r10", "bne 2b"]
-    tile += [*_step() * runs.rest, *_epilogue(channels, output)]
+    tile += [*_step() * runs.rest, *_epilogue(output)]
     return Microkernel(
-        name=f"tinyml_gemm_short_{runs.name}_{channels}_{output.name}",
+        name=f"tinyml_gemm_short_{runs.name}_{output.name}",
         parameters=PARAMETERS,
         assembly=_loops(runs, tile, output),
-        portable=_portable(channels, output),
+        portable=_portable(output),
         condition=THUMB1,
     )
 
@@ -101,22 +100,25 @@ def _step() -> list[str]:
     return [*lines, "muls r4, r2, r4", "add r4, r9", "asrs r4, r4, #16", "add r8, r4"]
 
 
-def _epilogue(channels: int, output: ShortOutput) -> list[str]:
-    """Scale and store; r0 is the output, r2 to r4 lower, upper and p, r7 what is added behind zero."""
+def _epilogue(output: ShortOutput) -> list[str]:
+    """Scale and store.
+
+    r0 is the output, r2 to r4 lower, upper and p, r7 what is added behind zero, r10 from a pixel to the next.
+    """
     if output.signed:
         lines = [f"str r0, {_X_TILE}", "mov r9, r7", "mov r1, sp", "ldm r1!, {r2, r3, r4, r7}"]
         places = ("r5", "r6", "r9", "r8")
     else:
         lines = ["mov lr, r0", "mov r1, sp", "ldm r1!, {r2, r3, r4}"]
         places = ("r5", "r6", "r7", "r8")
-    lines += [f"ldr r0, {_Y_TILE}"]
+    lines += [f"ldr r0, {_CHANNELS}", "mov r10, r0", f"ldr r0, {_Y_TILE}"]
     for place in places:
         t = place if place in ("r5", "r6", "r7") else "r5"
         lines += [f"mov {t}, {place}"] if t != place else []
         lines += output.requantize(t, "r1", "r11", upper="r3", lower="r2", p="r4", constant="r12")
         lines += output.finish(t, "r1", step="r7", constant="lr")
-        lines += [f"strb {t}, [r0]", *short.add("r0", channels, "r1")]
-    lines += [f"str r0, {_Y_TILE}"]
+        lines += [f"strb {t}, [r0]", "add r0, r10"]
+    lines += [f"str r0, {_Y_TILE}", f"ldr r0, {_LOOP_END}", "mov r10, r0"]
     return [*lines, *([f"ldr r0, {_X_TILE}", *_half()] if output.signed else ["mov r0, lr"])]
 
 
@@ -129,12 +131,19 @@ def _loops(runs: Steps, tile: list[str], output: ShortOutput) -> list[str]:
 
     r10 is the end of the looped weights, r11 the highest sum, r12 and lr the constants. On the stack: lower, upper, p,
     step, bias; output of the tile and of the first pixel; activations and their end; the next constants; the next tile;
-    the end of the spread weights.
+    the end of the looped weights and of all.
     """
     lines = ["push {r4-r7, lr}", "mov r4, r8", "mov r5, r9", "mov r6, r10", "mov r7, r11", "push {r4-r7}"]
     lines += [f"sub sp, #{_FRAME_BYTES}", f"str r1, {_X}", f"str r3, {_X_END}", f"str r2, {_Y}", f"ldr r4, {_COPY}"]
     lines += [f"ldr r5, {_STEPS}", "lsls r5, r5, #2", "adds r4, r4, r5", f"str r4, {_SPREAD_END}"]
-    lines += [f"subs r4, #{4 * runs.rest}", "mov r10, r4", "3:", "ldm r0!, {r3, r4, r5, r6, r7}", "lsrs r1, r3, #24"]
+    lines += [
+        f"subs r4, #{4 * runs.rest}",
+        f"str r4, {_LOOP_END}",
+        "mov r10, r4",
+        "3:",
+        "ldm r0!, {r3, r4, r5, r6, r7}",
+        "lsrs r1, r3, #24",
+    ]
     lines += ["lsls r3, r3, #8", "lsrs r3, r3, #8", f"str r3, {_LOWER}", f"str r4, {_UPPER}", f"str r1, {_P}"]
     lines += [f"str r5, {_BIAS}", "mov r11, r6", "mov r12, r7"]
     lines += ["ldm r0!, {r3, r4}", f"str r3, {_STEP}", "mov lr, r4"] if output.signed else []
@@ -149,23 +158,23 @@ def _loops(runs: Steps, tile: list[str], output: ShortOutput) -> list[str]:
     return [*lines, "pop {r4-r7, pc}", short.POOL]
 
 
-def _portable(channels: int, output: ShortOutput) -> str:
+def _portable(output: ShortOutput) -> str:
     epilogue = "".join(f"        {line}\n" for line in output.portable().splitlines())
     return f"""  (void)copy;
   for (; count > 0; --count, ++y) {{
     const int32_t *const scale = constants;
     const int8_t *const weights = (const int8_t *)(constants + {output.words});
     int8_t *to = y;
-    for (const int8_t *tile = x; tile != x_end; tile += {4 * PIXELS} * steps, to += {PIXELS * channels})
+    for (const int32_t *tile = x; tile != x_end; tile += {PIXELS} * steps, to += {PIXELS} * channels)
       for (int32_t p = 0; p < {PIXELS}; ++p) {{
         int32_t sum = scale[2];
         for (int32_t k = 0; k < steps; ++k) {{
-          const int32_t word = ((const int32_t *)(const void *)tile)[{PIXELS} * k + p];
+          const int32_t word = tile[{PIXELS} * k + p];
           const int32_t x0 = (int16_t)word, x1 = (word - x0) / 65536;
           const int8_t *const pair = weights + k / 2 * 4 + k % 2;
           sum += x0 * (int8_t)(pair[2] ^ -128) + x1 * (int8_t)(pair[0] ^ -128);
         }}
-{epilogue}        to[{channels} * p] = result;
+{epilogue}        to[channels * p] = result;
       }}
     constants += {output.words} + (steps + {SPREAD_STEPS - 1}) / {SPREAD_STEPS} * {SPREAD_STEPS // 2};
   }}

@@ -45,7 +45,7 @@ class ScalarConv:
     def lower(self, arguments: Sequence[relax.Expr], attributes: Attributes) -> Kernel | None:
         """Return the kernel, or None where its conditions are not met."""
         channels, groups = shape_of(arguments[1])[0], attributes["groups"]
-        if any(attributes["padding"]) or groups > MOST_GROUPS or not self._product.reaches(channels):
+        if any(attributes["padding"]) or groups > MOST_GROUPS:
             return None
         if groups > 1 and shape_of(arguments[1])[3] == 1:
             return None  # a depthwise convolution
@@ -87,7 +87,7 @@ def _parts(channels: int, groups: int, width: int, fitted: Fitted) -> Sequence[_
 
 
 @dataclass(frozen=True)
-class _Blocks:
+class Blocks:
     """``count`` blocks of ``tiles`` each, the first of which begins at pixel ``start``."""
 
     start: int
@@ -95,7 +95,7 @@ class _Blocks:
     tiles: int
 
 
-def _blocks(pixels: int, tile: int, most_tiles: int) -> list[_Blocks]:
+def cut_into_blocks(pixels: int, tile: int, most_tiles: int) -> list[Blocks]:
     """Cut the pixels of an image into blocks.
 
     The last one ends with the last pixel; where the pixels are no whole number of tiles, it begins before the end of
@@ -107,7 +107,7 @@ def _blocks(pixels: int, tile: int, most_tiles: int) -> list[_Blocks]:
     size = min(-(-tiles // count), most_tiles) if count > 2 or not ragged else min(tiles - 1, most_tiles)
     whole = (tiles - ragged) // size
     rest = tiles - whole * size
-    return [_Blocks(0, whole, size), *([_Blocks(pixels - rest * tile, 1, rest)] if rest else [])]
+    return [Blocks(0, whole, size), *([Blocks(pixels - rest * tile, 1, rest)] if rest else [])]
 
 
 def _build(
@@ -125,11 +125,11 @@ def _build(
     channels, groups = last.start + last.width * len(last.constants), last.group + 1
     steps = window.products // scalar_gemm.K_STEP
     tile_words = tile * steps
-    blocks = _blocks(pixels, tile, min(max(scratch_bytes // (4 * tile_words), LEAST_TILES), MOST_TILES))
+    blocks = cut_into_blocks(pixels, tile, min(max(scratch_bytes // (4 * tile_words), LEAST_TILES), MOST_TILES))
     even = source.column * source.out_w == source.row
     walk = Walk(pixels if even else source.out_w, source.column, source.row)
     pack = scalar_pack.pack_words(window, walk, tile, narrow=product.narrow)
-    kernels = {part.width: fitted.multiply(steps, channels, part.width) for part in parts}
+    kernels = {part.width: fitted.multiply(steps, part.width) for part in parts}
     # Not every core can divide: where windows do not follow each other at one distance, the places of the blocks, and
     # how many pixels are left in their row, are constants.
     inside = [blocks[0].tiles * tile * i for i in range(blocks[0].count)]
@@ -164,6 +164,7 @@ def _build(
                                 len(part.constants),
                                 spread.access_ptr("w"),
                                 steps,
+                                channels,
                             )
                             T.evaluate(T.call_extern("int32", kernels[part.width].name, *call))
 

@@ -21,11 +21,11 @@ class Fitted:
 
     Attributes
     ----------
-    multiply : from steps, output channels, and how many of them at a time, to the kernel.
+    multiply : from steps, and how many channels at a time, to the kernel.
     constants : from channels and how many of them at a time to what the kernel reads, a row each time.
     """
 
-    multiply: Callable[[int, int, int], Microkernel]
+    multiply: Callable[[int, int], Microkernel]
     constants: Callable[[slice, int], NDArray[np.int32]]
 
 
@@ -45,9 +45,6 @@ class ScalarProduct(Protocol):
     def fit(self, layer: Channels, output: Output) -> Fitted | None:
         """Return the product for a layer, or None if it is not exact for a channel."""
 
-    def reaches(self, channels: int) -> bool:
-        """Return whether the outputs of a tile lie close enough together for the stores."""
-
     def spread_words(self, steps: int, width: int) -> int:
         """Return the words of RAM for the weights of ``width`` channels."""
 
@@ -66,11 +63,7 @@ class LongProduct:
             scale = (layer.bias[c], layer.multiplier[c], layer.shift[c], layer.zero_point[c])
             return scalar_gemm.pack(layer.weight[c], *scale, width)
 
-        return Fitted(lambda steps, channels, width: scalar_gemm.gemm(steps, channels, output, width), constants)
-
-    def reaches(self, channels: int) -> bool:
-        """See ``ScalarProduct.reaches``."""
-        return (self.pixels - 1) * channels + 1 <= scalar_gemm.FARTHEST_STORE
+        return Fitted(lambda steps, width: scalar_gemm.gemm(steps, output, width), constants)
 
     def spread_words(self, steps: int, width: int) -> int:
         """See ``ScalarProduct.spread_words``."""
@@ -90,13 +83,9 @@ class ShortProduct:
             return None
         short_output, words = fitted
         return Fitted(
-            lambda steps, channels, _width: scalar_gemm_short.gemm(steps, channels, short_output),
+            lambda steps, _width: scalar_gemm_short.gemm(steps, short_output),
             lambda c, _width: scalar_gemm_short.pack(layer.weight[c], words[c]),
         )
-
-    def reaches(self, channels: int) -> bool:
-        """See ``ScalarProduct.reaches``: anywhere."""
-        return True
 
     def spread_words(self, steps: int, width: int) -> int:
         """See ``ScalarProduct.spread_words``."""
