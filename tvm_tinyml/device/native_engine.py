@@ -22,7 +22,19 @@ from tvm_tinyml.device.watch import Event, LineBuffer, Watch
 from tvm_tinyml.errors import DeviceError
 
 # Tables of encodings, as in machine.h.
-ARMV6M, ARMV7M, DSP, FP_SINGLE, FP_DOUBLE, FP_V5, ARMV8M = (1 << i for i in range(7))
+(
+    ARMV6M,
+    ARMV7M,
+    DSP,
+    FP_SINGLE,
+    FP_DOUBLE,
+    FP_V5,
+    ARMV8M,
+    ARMV81M,
+    HELIUM,
+    HELIUM_FLOAT,
+    FP_HALF,
+) = (1 << i for i in range(11))
 
 CORE_FEATURES = {
     "cortex-m0plus": ARMV6M,
@@ -30,9 +42,17 @@ CORE_FEATURES = {
     "cortex-m4": ARMV6M | ARMV7M | DSP | FP_SINGLE,
     "cortex-m7": ARMV6M | ARMV7M | DSP | FP_SINGLE | FP_V5 | FP_DOUBLE,
     "cortex-m33": ARMV6M | ARMV7M | ARMV8M | DSP | FP_SINGLE | FP_V5,
+    "cortex-m55": (1 << 11) - 1,
+    "cortex-m85": (1 << 11) - 1,
 }
 
-_LEFT_OUT = {"nodsp": DSP, "nofp": FP_SINGLE | FP_DOUBLE | FP_V5, "nofp.dp": FP_DOUBLE}
+_LEFT_OUT = {
+    "nodsp": DSP | HELIUM | HELIUM_FLOAT,
+    "nofp": FP_SINGLE | FP_DOUBLE | FP_V5 | FP_HALF | HELIUM_FLOAT,
+    "nofp.dp": FP_DOUBLE,
+    "nomve": HELIUM | HELIUM_FLOAT,
+    "nomve.fp": HELIUM_FLOAT,
+}
 
 # Why a run ended, as in machine.h.
 (

@@ -3,11 +3,15 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "vector.h"
+
 static const struct {
     const encoding_t *encodings;
     uint32_t needs;
 } tables[] = {
     {armv6m, ARMV6M},
+    {armv81m, ARMV81M},
+    {helium_integer, HELIUM},
     {armv8m, ARMV8M},
     {armv7m, ARMV7M},
     {dsp, DSP},
@@ -16,6 +20,13 @@ static const struct {
     {float_single_v5, FP_SINGLE | FP_V5},
     {float_double, FP_DOUBLE},
     {float_double_v5, FP_DOUBLE | FP_V5},
+    {float_system, ARMV81M | FP_SINGLE},
+    {helium_memory, HELIUM},
+    {helium_lanes, HELIUM},
+    {helium_shift, HELIUM},
+    {helium_multiply, HELIUM},
+    {helium_predicate, HELIUM},
+    {helium_move, HELIUM},
 };
 
 enum { TABLES = sizeof tables / sizeof *tables, SEGMENTS = 12, BUCKETS = 256 + 512 };

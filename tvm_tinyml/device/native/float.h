@@ -27,9 +27,6 @@ enum { INVALID = 1, DIVIDED_BY_0 = 2, OVERFLOWED = 4, UNDERFLOWED = 8, INEXACT =
 
 enum { TO_NEAREST, AWAY, TO_PLUS, TO_MINUS, TO_ZERO }; /* AWAY: to nearest, halves away from 0 */
 
-#define FPSCR_MODES 0x07c00000u
-#define FPSCR_WRITABLE 0xf000009fu
-
 void collect_exceptions(machine_t *m); /* the host's into FPSCR */
 
 /* To an integer of ``width`` bits, 16 or 32, after ``fraction`` more bits; saturates, NaN gives 0. */

@@ -1,10 +1,9 @@
 /* Moves of floating-point registers, which need no arithmetic: also of doubles on a core that cannot add them.
  *
  * Source: Armv7-M Architecture Reference Manual (DDI 0403), A6.5 to A6.7 and A7. */
-#include <fenv.h>
-
 #include "float.h"
 #include "memory.h"
+#include "system_float.h"
 
 /* --- memory -------------------------------------------------------------------------------------------------------- */
 
@@ -159,8 +158,7 @@ static int form_double_core(const instruction_t *i, operation_t *o) {
 }
 
 static OPERATION(vmrs) {
-    collect_exceptions(m);
-    R(d) = m->fpscr;
+    R(d) = read_float_register(m, FPSCR);
     NEXT;
 }
 
@@ -174,13 +172,7 @@ static OPERATION(vmrs_flags) {
 }
 
 static OPERATION(vmsr) {
-    if (R(d) & FPSCR_MODES) {
-        fault(m, o, FLOAT_MODE);
-        m->fault_address = R(d);
-        return;
-    }
-    feclearexcept(FE_ALL_EXCEPT);
-    m->fpscr = R(d) & FPSCR_WRITABLE;
+    if (!write_float_register(m, o, FPSCR, R(d))) return;
     NEXT;
 }
 

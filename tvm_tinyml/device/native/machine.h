@@ -20,7 +20,11 @@ enum { /* what the core has; a table of encodings belongs to each (decode.c) */
     FP_SINGLE = 8,
     FP_DOUBLE = 16,
     FP_V5 = 32, /* VSEL, VMAXNM, VRINT and so on */
-    ARMV8M = 64
+    ARMV8M = 64,
+    ARMV81M = 128, /* low-overhead loops, selects */
+    HELIUM = 256,
+    HELIUM_FLOAT = 512,
+    FP_HALF = 1024
 };
 
 enum { /* why a run ended, as in native_engine.py */
@@ -79,7 +83,9 @@ struct machine {
     uint32_t negative, zero; /* words: N is the top bit of the first, Z says that the second is 0 */
     uint32_t carry, overflow, saturated; /* 0 or 1 */
     uint32_t greater_equal;              /* GE, 4 bits */
-    uint32_t fpscr;
+    uint32_t fpscr;   /* without the size of the tail */
+    uint32_t ltpsize; /* log2 of the bytes of a lane in a loop with a tail, or 4 */
+    uint32_t vpr;     /* P0 in the low half, above it two masks of 4 bits */
     uint32_t primask, faultmask, basepri;
     uint32_t exclusive, exclusive_address;
 

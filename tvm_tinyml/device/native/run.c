@@ -88,6 +88,8 @@ int run(machine_t *m, uint32_t entry, uint32_t *state, uint64_t budget) {
     memcpy(m->s, state + 16, sizeof m->s);
     write_apsr(m, state[48], 1, 1);
     m->fpscr = state[49];
+    m->ltpsize = 4;
+    m->vpr = 0;
     m->primask = m->faultmask = m->basepri = m->exclusive = 0;
     m->status = RUNNING;
     m->fault_name = NULL;
