@@ -17,8 +17,7 @@ from tvm_tinyml.artifacts.metadata import Metadata
 from tvm_tinyml.artifacts.report import report
 from tvm_tinyml.device.archive import read_archive
 from tvm_tinyml.device.elf import ElfObject
-from tvm_tinyml.device.engines import DEVICES
-from tvm_tinyml.device.simulator import simulator_installed
+from tvm_tinyml.device.engines import DEVICES, can_simulate
 from tvm_tinyml.errors import DeviceError, InputError
 from tvm_tinyml.options import memory_timing, nearest
 from tvm_tinyml.profile import Profile, profile
@@ -167,7 +166,7 @@ class Library:
 
     def _counted(self) -> Metadata:
         """Return the metadata with the cycles of the whole and of each layer, if they can be counted here."""
-        if not self.archive or not simulator_installed():
+        if not self.archive or not can_simulate(self.metadata["target"].split("+")[0]):
             return self.metadata
         counted = self.profile()
         layers = [

@@ -21,6 +21,7 @@ from tvm_tinyml.targets.cortex_m.recipes.scalar_recipes import baseline_recipes,
 from tvm_tinyml.targets.target import Target
 
 FLOAT_ABIS = ("hard", "softfp", "soft")
+_LLVM_NAMES = {"dsp": "dsp", "fp": "fpregs", "mve": "mve"}
 DATA_LAYOUT = "e-m:e-p:32:32-Fi8-i64:64-v128:64:128-a:0:32-n32-S64"
 
 MAINLINE_HELPERS, SHORT_HELPERS = ("multiply_long.ll", "saturate_ssat.ll"), ("multiply_short.ll", "saturate_plain.ll")
@@ -50,13 +51,14 @@ def cortex_m(name: str, float_abi: str | None = None) -> Target:
         if extension.removeprefix("no") not in core.features or not extension.startswith("no"):
             options = ", ".join(f"+no{feature}" for feature in sorted(core.features)) or "none"
             raise TargetError(f"Target {name!r}: {core.name} does not take '+{extension}'. It takes: {options}.")
-    features = core.features - {extension.removeprefix("no") for extension in removed}
+    features = _features(core, {extension.removeprefix("no") for extension in removed})
     abi = float_abi or ("hard" if "fp" in features else "soft")
     if abi not in FLOAT_ABIS:
         raise TargetError(f"There is no float ABI named {abi!r}. Known: {', '.join(FLOAT_ABIS)}.")
     if abi != "soft" and "fp" not in features:
         raise TargetError(f"Float ABI {abi!r} needs an FPU, and {name!r} has none. Use --float-abi soft.")
-    dsp = "dsp" in features
+    dsp, mve = "dsp" in features, "mve" in features
+    dots = dsp and not mve  # LLVM turns plain loops into Helium's dot products, but not those of four products at once
     return Target(
         name=name,
         core=core.name,
@@ -66,15 +68,21 @@ def cortex_m(name: str, float_abi: str | None = None) -> Target:
         data_layout=DATA_LAYOUT,
         gcc_flags=_gcc_flags(core, features, abi),
         recipes=_recipes(core, dsp=dsp, fp=abi != "soft"),
-        traits=KernelTraits(dot_length=4 if dsp else 1),
-        rules=DSP_RULES if dsp else SCALAR_RULES if core.mainline else NARROW_RULES,
-        small_rules=DSP_SMALL_RULES if dsp else SCALAR_SMALL_RULES,
+        traits=KernelTraits(dot_length=4 if dots else 1),
+        rules=DSP_RULES if dots else SCALAR_RULES if core.mainline else NARROW_RULES,
+        small_rules=DSP_SMALL_RULES if dots else SCALAR_SMALL_RULES,
         helper_files=(
             "common.ll",
             *(MAINLINE_HELPERS if core.mainline else SHORT_HELPERS),
             *(DSP_HELPERS if dsp else PLAIN_HELPERS),
         ),
     )
+
+
+def _features(core: Core, removed: set[str]) -> frozenset[str]:
+    """Return what is left of a core's extensions; Helium is used only beside both others."""
+    features = core.features - removed
+    return features if {"dsp", "fp"} <= features else features - {"mve"}
 
 
 def _recipes(core: Core, *, dsp: bool, fp: bool) -> Callable[[str], Recipes]:
@@ -98,13 +106,13 @@ def _llvm(core: Core, features: frozenset[str], float_abi: str) -> dict[str, obj
         "mcpu": core.name,
         "mfloat-abi": "hard" if float_abi == "hard" else "soft",
         "num-cores": 1,
-        "vector-width": 32,  # no vectors; without this TVM guesses and warns
+        "vector-width": 32,  # TVM makes no vectors; without this it guesses and warns
     }
-    attributes = [f"-{'dsp' if feature == 'dsp' else 'fpregs'}" for feature in sorted(core.features - features)]
+    attributes = [f"-{_LLVM_NAMES[feature]}" for feature in sorted(core.features - features)]
     return {**description, "mattr": attributes} if attributes else description
 
 
 def _gcc_flags(core: Core, features: frozenset[str], float_abi: str) -> list[str]:
-    lacks_dsp = "+nodsp" if "dsp" in core.features - features else ""
-    flags = [f"-mcpu={core.name}{lacks_dsp}", "-mthumb", f"-mfloat-abi={float_abi}"]
+    lacks = "".join(f"+no{feature}" for feature in ("dsp", "mve") if feature in core.features - features)
+    flags = [f"-mcpu={core.name}{lacks}", "-mthumb", f"-mfloat-abi={float_abi}"]
     return [*flags, f"-mfpu={core.fpu}"] if "fp" in features else flags

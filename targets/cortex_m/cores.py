@@ -13,8 +13,8 @@ class Core:
     ----------
     name : Arm's name, lower case, as LLVM and GCC spell it.
     triple : LLVM's architecture part of the target triple.
-    features : extensions it comes with, each of which a part may lack: ``dsp``, ``fp``.
-    fpu : GCC's name of its single-precision FPU.
+    features : extensions it comes with, each of which a part may lack: ``dsp``, ``fp``, ``mve`` (Helium).
+    fpu : GCC's name of its FPU.
     mainline : ARMv7-M or later: SMULL, SSAT, unaligned words.
     dual_issue : two instructions of most kinds at a time.
     summary : one line for the table of targets.
@@ -39,5 +39,14 @@ CORES = {
             "cortex-m7", "thumbv7em", frozenset({"dsp", "fp"}), "fpv5-sp-d16", True, True, "ARMv7E-M, SMLAD, dual issue"
         ),
         Core("cortex-m33", "thumbv8m.main", frozenset({"dsp", "fp"}), "fpv5-sp-d16", True, False, "ARMv8-M, SMLAD"),
+        Core(
+            "cortex-m55",
+            "thumbv8.1m.main",
+            frozenset({"dsp", "fp", "mve"}),
+            "auto",
+            True,
+            False,
+            "ARMv8.1-M, Helium: vectors of 16 bytes",
+        ),
     )
 }

@@ -97,7 +97,7 @@ def test_inspect_shows_layers_and_what_integers_mean(cli: Run) -> None:
 def test_targets_are_those_that_compile_takes(cli: Run) -> None:
     out = cli("targets").out
     targets, memories = ([line.split()[0] for line in part.splitlines()[1:]] for part in out.split("\n\n"))
-    assert targets == ["cortex-m0plus", "cortex-m3", "cortex-m4", "cortex-m7", "cortex-m33"]
+    assert targets == ["cortex-m0plus", "cortex-m3", "cortex-m4", "cortex-m7", "cortex-m33", "cortex-m55"]
     assert memories == ["l4r5zi-120", "nrf5340-128", "zero-wait"]
     assert "+nodsp +nofp" in out
 

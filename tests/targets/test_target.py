@@ -26,6 +26,8 @@ NAMES = (
     "cortex-m33+nodsp",
     "cortex-m33+nodsp+nofp",
     "cortex-m7+nofp+nodsp",
+    "cortex-m55+nomve",
+    "cortex-m55+nofp",
 )
 
 
@@ -34,7 +36,8 @@ NAMES = (
     [
         ("cortex-m0plus", set()), ("cortex-m3", set()), ("cortex-m4", {"dsp", "fp"}), ("cortex-m7", {"dsp", "fp"}),
         ("cortex-m33", {"dsp", "fp"}), ("cortex-m4+nofp", {"dsp"}), ("cortex-m33+nodsp", {"fp"}),
-        ("cortex-m33+nodsp+nofp", set()), ("cortex-m33+nofp+nodsp", set()),
+        ("cortex-m33+nodsp+nofp", set()), ("cortex-m33+nofp+nodsp", set()), ("cortex-m55", {"dsp", "fp", "mve"}),
+        ("cortex-m55+nomve", {"dsp", "fp"}), ("cortex-m55+nofp", {"dsp"}), ("cortex-m55+nodsp", {"fp"}),
     ],
 )  # fmt: skip
 def test_a_name_says_which_extensions_may_be_used(name: str, features: set[str]) -> None:
@@ -45,12 +48,14 @@ def test_a_name_says_which_extensions_may_be_used(name: str, features: set[str])
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_rules_and_dot_products_follow_the_dsp_extension(name: str) -> None:
+def test_rules_and_dot_products_follow_the_dsp_extension_without_helium(name: str) -> None:
     target = cortex_m(name)
     dsp = "dsp" in target.features
+    dots = dsp and "mve" not in target.features
     scalar = NARROW_RULES if name == "cortex-m0plus" else SCALAR_RULES
-    assert (target.rules, target.small_rules) == ((DSP_RULES, DSP_SMALL_RULES) if dsp else (scalar, SCALAR_SMALL_RULES))
-    assert target.traits.dot_length == (4 if dsp else 1)
+    rules = (DSP_RULES, DSP_SMALL_RULES) if dots else (scalar, SCALAR_SMALL_RULES)
+    assert (target.rules, target.small_rules) == rules
+    assert target.traits.dot_length == (4 if dots else 1)
     assert ("dot_dsp.ll" in target.helper_files) == dsp
     assert ("multiply_short.ll" in target.helper_files) == (name == "cortex-m0plus")
 
@@ -80,7 +85,7 @@ def test_the_float_abi_is_hard_with_an_fpu_unless_told(
             "cortex-m44",
             None,
             "There is no target named 'cortex-m44'. Did you mean 'cortex-m4'? "
-            "Known: cortex-m0plus, cortex-m3, cortex-m4, cortex-m7, cortex-m33.",
+            "Known: cortex-m0plus, cortex-m3, cortex-m4, cortex-m7, cortex-m33, cortex-m55.",
         ),
         ("avr", None, "There is no target named 'avr'. Known: cortex-m0plus, "),
         ("", None, "There is no target named ''. Known: "),
@@ -111,7 +116,7 @@ def test_llvm_does_without_what_the_part_lacks(name: str) -> None:
     target = cortex_m(name)
     lacking = CORES[target.core].features - target.features
     assert sorted(target.llvm.get("mattr", [])) == sorted(
-        {"dsp": "-dsp", "fp": "-fpregs"}[feature] for feature in lacking
+        {"dsp": "-dsp", "fp": "-fpregs", "mve": "-mve"}[feature] for feature in lacking
     )
 
 
