@@ -1,12 +1,21 @@
-"""Depthwise 3x3 convolution of strips (see `planes`): two adjacent outputs at once, sliding down.
+"""Depthwise 3x3 convolution of strips (see `planes`): one column of outputs after the other, sliding down.
 
-Two SXTB16 make two pairs of a row of a strip. Without a stride they are E = (x0, x2) and O = (x1, x3): output 0 of a
-kernel row w is E . (w0, w2) + x1 w1, output 1 is O . (w0, w2) + x2 w1. With a stride of 2 they are E = (x0, x1) and
-O = (x2, x3): output 0 is E . (w0, w1) + x2 w2, output 1 is O . (w0, w1) + x4 w2, and x4 is the next strip's first byte.
-Four multiply instructions for six products in either case.
+A strip has two columns of outputs. Two SXTB16 make the factors of a row: a pair of neighbouring or alternate bytes in
+P, and in a half of Q the byte that is left of the three. SMLAD and SMLAxy multiply them with a row of the kernel.
 
-Each row goes into up to three rows of outputs, whose sums take turns in four or six registers; the nine weights are in
-five. All else that does not change lives in the floating-point registers: one cycle to fetch, no address needed.
+=======  ======  ============  ===================  ====================================
+stride   column  P             Q                    weights of P
+=======  ======  ============  ===================  ====================================
+1        first   (x0, x2)      x1                   (w0, w2)
+1        second  (x1, x3)      x2                   (w0, w2)
+2        first   (x0, x1)      x2                   (w0, w1)
+2        second  (x2, x3)      x4, the next strip's (w0, w1)
+=======  ======  ============  ===================  ====================================
+
+Each row goes into up to three rows of outputs, whose sums take turns in three or two registers; the nine weights are
+in five. Thus multiplier, constant and pointers keep registers of their own, and the floating-point registers hold the
+rest. The order within a row suits cores that wait for results, or issue two instructions at a time: the next row is
+loaded before this one is done, and an output is stored a row after its sum is complete.
 """
 
 from __future__ import annotations
@@ -16,7 +25,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from tvm_tinyml.targets.cortex_m.microkernels.microkernel import Microkernel, add
+from tvm_tinyml.targets.cortex_m.microkernels.microkernel import Microkernel, add, move
 from tvm_tinyml.targets.cortex_m.microkernels.output import Output
 from tvm_tinyml.targets.cortex_m.microkernels.planes import ROW_BYTES
 from tvm_tinyml.targets.cortex_m.microkernels.scaled_output import ScaledOutput, Scales
@@ -27,8 +36,11 @@ KERNEL = 3
 STRIDES = (1, 2)
 """In both directions."""
 
-OUTPUTS = 2
-"""Of one row of a strip."""
+COLUMNS = 2
+"""Of outputs of a strip."""
+
+BEYOND = ROW_BYTES
+"""Bytes that are loaded behind the last strip, for nothing."""
 
 LONGEST = 3
 """Rows of outputs that are written out without a loop, at most."""
@@ -36,10 +48,10 @@ LONGEST = 3
 FARTHEST_STORE = 4095
 """Largest offset of a store."""
 
-_SUMS = (("r6", "r7"), ("r8", "r9"), ("r10", "r11"))
-_EVEN, _ODD = "r12", "lr"
+_P, _Q = "r12", "lr"
 _TAPS = (("r1", "r4", "b"), ("r2", "r4", "t"), ("r3", "r5", "b"))
-"""Of each kernel row: the register of two weights, and register and half of the third one."""
+"""Of each kernel row: the register of P's weights, and register and half of Q's weight."""
+_MULTIPLIER, _CONSTANT, _TO, _NEXT_STRIP = "r9", "r10", "r11", "r8"
 
 
 @dataclass(frozen=True)
@@ -49,7 +61,6 @@ class Slide:
     Attributes
     ----------
     stride : 1 or 2.
-    outputs : of a row of a strip: 2, or 1, for the last strip of an odd width.
     row_step : from a row of outputs to the next, in bytes.
     loops : whether there are more than `LONGEST` rows.
     rest : rows behind the turns of the loop.
@@ -57,17 +68,16 @@ class Slide:
     """
 
     stride: int
-    outputs: int
     row_step: int
     loops: bool
     rest: int
     output: Output | ScaledOutput
 
     @classmethod
-    def of(cls, stride: int, outputs: int, row_step: int, rows: int, output: Output | ScaledOutput) -> Slide:
+    def of(cls, stride: int, row_step: int, rows: int, output: Output | ScaledOutput) -> Slide:
         """Return the kernel for so many rows of outputs."""
         loops = rows > LONGEST
-        return cls(stride, outputs, row_step, loops, rows % rows_of_turn(stride) if loops else rows, output)
+        return cls(stride, row_step, loops, rows % rows_of_turn(stride) if loops else rows, output)
 
     def turns(self, rows: int) -> int:
         """Return how often the loop runs."""
@@ -77,140 +87,198 @@ class Slide:
         """Return the function.
 
         Its arguments: constants of the first channel (`pack_slide`), the first channel's first strip, where its first
-        output goes, and the number of channels; then that of strips, bytes from a strip to the next, bytes from the
-        first to the second output of the first strip, bytes from an output to the next one otherwise, and turns of the
-        loop. Channels are next to each other in the output, strips in the input; words of them are aligned.
-
-        A first strip may have one output only, its second, to whose place the first one is written before: the step
-        between them is 0.
+        output goes, and the number of channels; then that of columns of outputs, bytes from a strip to the next, bytes
+        from a column of outputs to the next, and turns of the loop. Channels are next to each other in the output,
+        strips in the input; words of them are aligned.
         """
         rows = f"{'n' if self.loops else ''}{self.rest}"
         return Microkernel(
-            name=f"tinyml_slide_{self.stride}_{self.outputs}_{rows}_{self.row_step}_{self.output.name}",
+            name=f"tinyml_slide_{self.stride}_{rows}_{self.row_step}_{self.output.name}",
             parameters=(
                 *("const int32_t *constants", "const int8_t *strips", "int8_t *y", "int32_t channels"),
-                *("int32_t count", "int32_t strip_step", "int32_t first_step", "int32_t column_step", "int32_t turns"),
+                *("int32_t columns", "int32_t strip_step", "int32_t column_step", "int32_t turns"),
             ),
             assembly=self._assembly(),
             portable=self._portable(),
         )
 
     def _assembly(self) -> list[str]:
-        """Return the loops over channels and strips around the rows.
+        """Return the loops over channels and strips around the columns.
 
-        s0 to s3 bias and scale of a channel, s4 the step between the outputs of a strip, s5 the step to the next plane,
-        s8 a weight and the number of turns, s10 and s11 where the two outputs go, s12 where the first one of the next
-        strip goes, s13 the column step, s14 strips left, s15 the constants of the next channel. On the stack: strips
-        and output of a channel, number of channels. r5 counts turns in its upper half, above a weight.
+        s0 and s1 bias and shift, s2 r5 at the begin of a column, s3 columns left, s4 from the end of a column of
+        outputs to the begin of the next, s5 from the end of a strip back to its begin, s6 the step to the next plane,
+        s7 the constants of the next channel. On the stack: strips and output of a channel, number of channels. r5
+        counts turns in its upper half, above a weight. A column ends with the load of what comes behind its strip,
+        which is the first row of the next strip, or nothing.
         """
-        lines = ["push {r1-r11, lr}", "3:"]
-        scaled = isinstance(self.output, ScaledOutput)
-        lines += ["vldmia r0!, {s0-s2}", "vldmia r0!, {s4-s8}"] if scaled else ["vldmia r0!, {s0-s8}"]
-        lines += ["vmov s15, r0", *(f"vmov r{1 + i}, s{4 + i}" for i in range(5))]
-        lines += ["ldr r0, [sp]", "ldr r6, [sp, #4]", "ldr r7, [sp, #60]", "ldr r8, [sp, #48]", "ldr r9, [sp, #56]"]
-        lines += ["ldr r10, [sp, #64]", "vmov s12, s13, r6, r7", "lsrs r6, r5, #16", "subs r10, #1", "vmov s14, r8"]
-        lines += ["pkhbt r5, r5, r10, lsl #16", "vmov s4, s5, r9, r6", "vmov s8, r5"]
-        lines += ["ldr r11, [sp, #52]", "add r11, r0"] if self.stride == 2 else []
-        lines += [".p2align 2", "2:", "vmov r6, r7, s12, s13", "vmov r8, s4", "vmov r5, s8", "vmov s4, r7"]
-        lines += ["add r8, r6", "add r7, r8", "vmov s10, s11, r6, r8", "vmov s12, r7", *self._strip()]
-        lines += ["vmov r6, s14", "subs r6, #1", "vmov s14, r6", "bne 2b"]
-        lines += ["ldr r1, [sp]", "ldr r2, [sp, #4]", "ldr r3, [sp, #8]", "vmov r4, s5", "vmov r0, s15"]
+        head = "s0" if isinstance(self.output, ScaledOutput) else "s0, s1"
+        lines = ["push {r1-r11, lr}", "ldr r4, [sp, #52]", "ldr r5, [sp, #56]", "ldr r6, [sp, #60]"]
+        lines += [f"adds r4, #{ROW_BYTES}", *self._gap(), "vmov s4, s5, r5, r4"]
+        lines += [
+            "3:",
+            f"vldmia r0!, {{{head}}}",
+            "ldm r0!, {r1-r5, r9, r10}",
+            "ldr r6, [sp, #60]",
+            "ldr r7, [sp, #48]",
+        ]
+        lines += ["ldr r11, [sp, #4]", "subs r6, #1", "lsrs r8, r5, #16", "pkhbt r5, r5, r6, lsl #16"]
+        lines += ["vmov s6, s7, r8, r0", "vmov s2, s3, r5, r7", "ldr r0, [sp]", f"ldr {_P}, [r0], #{ROW_BYTES}"]
+        lines += [".p2align 2", "2:", *self._column(second=False), *self._next_column(), "vmov r7, s5"]
+        lines += [f"sub {_NEXT_STRIP}, r0, #{ROW_BYTES}"] if self.stride == 2 else []
+        lines += ["subs r0, r0, r7", *self._column(second=True), *self._next_column(), "b 2b"]
+        lines += ["7:", "ldr r1, [sp]", "ldr r2, [sp, #4]", "ldr r3, [sp, #8]", "vmov r4, r0, s6, s7"]
         lines += ["adds r1, r1, r4", "adds r2, #1", "str r1, [sp]", "str r2, [sp, #4]", "subs r3, #1"]
         return [*lines, "str r3, [sp, #8]", "bne 3b", "pop {r1-r11, pc}"]
 
-    def _strip(self) -> list[str]:
-        """Return the rows of one strip; the first ones fill the sums, later ones end a row of outputs each.
+    def _gap(self) -> list[str]:
+        """Take off the step between columns, in r5, what the stores of r6 turns and the rest go ahead."""
+        beyond = -self.rest * self.row_step if self._steps_each else 0
+        if not self.loops:
+            return add("r5", "r5", beyond, "r7")
+        step = move("r7", rows_of_turn(self.stride) * self.row_step)
+        return [*step, "mls r5, r6, r7, r5", *add("r5", "r5", beyond, "r7")]
 
-        The loop does not know its last turn: it begins rows of outputs that are not there.
+    def _next_column(self) -> list[str]:
+        """Go to the next column of outputs, or leave if there is none."""
+        if not self.loops:
+            return ["vmov r7, r6, s3, s4", "subs r7, #1", "beq 7f", "vmov s3, r7", f"add {_TO}, r6"]
+        lines = ["vmov r5, r7, s2, s3", "subs r7, #1", "beq 7f", "vmov s3, r7", "vmov r6, s4"]
+        return [*lines, f"add {_TO}, r6"]
+
+    def _column(self, *, second: bool) -> list[str]:
+        """Return the rows of one column; the first ones fill the sums, later ones end an output each.
+
+        The loop does not know its last turn: it begins outputs that are not there.
         """
-        fills = KERNEL - self.stride
+        column = _Column(self, second=second)
         last = None if self.loops else self.rest - 1
-        lines = [line for row in range(fills) for line in self._row(row, last)]
+        lines = column.load() if second else []
+        for row in range(KERNEL - self.stride):
+            lines += column.row(row, last)
         first = 0
         if self.loops:
             first = rows_of_turn(self.stride)
             lines += [".p2align 2", "1:"]
-            for y in range(first):
-                lines += self._rows_of(y, None) + self._store(y, ends=y == first - 1)
-            lines += ["subs r5, r5, #0x10000", "bpl 1b"]
+            lines += [line for y in range(first) for line in column.output(y, None)]
+            lines += [*column.store(), *column.advance(), "subs r5, r5, #0x10000", "bpl 1b"]
         for y in range(first, first + self.rest):
-            lines += self._rows_of(y, first + self.rest - 1) + self._store(y - first, ends=False)
-        return lines
+            lines += column.output(y, first + self.rest - 1, first)
+        return [*lines, *column.store()]
 
-    def _rows_of(self, y: int, last: int | None) -> list[str]:
-        """Return the products of the rows that end the y-th row of outputs."""
-        end = self.stride * y + KERNEL
-        return [line for row in range(end - self.stride, end) for line in self._row(row, last)]
-
-    def _row(self, row: int, last: int | None) -> list[str]:
-        """Return the products of a row, for the rows of outputs up to ``last``."""
-        fifth = "r10"
-        lines = [f"ldrsb {fifth}, [r11], #{ROW_BYTES}"] if self.stride == 2 and self.outputs == 2 else []
-        lines += [f"ldr {_ODD}, [r0], #{ROW_BYTES}", f"sxtb16 {_EVEN}, {_ODD}", f"sxtb16 {_ODD}, {_ODD}, ror #8"]
-        singles = (("b", _ODD), ("t", _EVEN) if self.stride == 1 else ("b", fifth))
-        for tap, (pair, third, half) in enumerate(_TAPS):
-            y, between = divmod(row - tap, self.stride)
-            if between or y < 0 or (last is not None and y > last):
-                continue
-            sums = self._sums(y)
-            lines += [f"vmov {total}, s0" for total in sums] if tap == 0 else []
-            for total, two, (side, one) in zip(sums, (_EVEN, _ODD), singles, strict=False):
-                lines += [
-                    f"smlad {total}, {two}, {pair}, {total}",
-                    f"smla{side}{half} {total}, {one}, {third}, {total}",
-                ]
-        return lines
-
-    def _store(self, y: int, *, ends: bool) -> list[str]:
-        """Round and store a row of outputs, the y-th of its turn; after the last one of a turn the pointers go on."""
-        sums = self._sums(y)
-        lines = [f"vmov {_EVEN}, {_ODD}, s1, s2"]
-        lines += [line for total in sums for line in self.output.scale(total, _EVEN, _ODD)]
-        if isinstance(self.output, ScaledOutput):
-            lines += [line for total in sums for line in self.output.bound(total)]
-        else:
-            lines += [f"vmov {_ODD}, s3", *(line for total in sums for line in self.output.bound(total, _ODD))]
-        pointers, homes = (", ".join(names[: self.outputs]) for names in ((_EVEN, _ODD), ("s10", "s11")))
-        lines += [f"vmov {pointers}, {homes}"]
-        turn = rows_of_turn(self.stride)
-        each = (turn - 1) * self.row_step > FARTHEST_STORE
-        offset = 0 if each else y * self.row_step
-        lines += [f"strb {total}, [{to}, #{offset}]" for total, to in zip(sums, (_EVEN, _ODD), strict=False)]
-        if each or ends:
-            step = self.row_step * (1 if each else turn)
-            lines += [line for to in (_EVEN, _ODD)[: self.outputs] for line in add(to, to, step, sums[0])]
-            lines += [f"vmov {homes}, {pointers}"]
-        return lines
-
-    def _sums(self, y: int) -> tuple[str, ...]:
-        return _SUMS[y % rows_of_turn(self.stride)][: self.outputs]
+    @property
+    def _steps_each(self) -> bool:
+        """Whether rows of outputs are so far apart that the pointer goes on after each."""
+        rows = max(rows_of_turn(self.stride) if self.loops else 1, self.rest)
+        return (rows - 1) * self.row_step > FARTHEST_STORE
 
     def _portable(self) -> str:
-        epilogue = "".join(f"          {line}\n" for line in portable_output(self.output))
-        shift, head = ("", 3) if isinstance(self.output, ScaledOutput) else (", s = constants[3]", 4)
-        if self.stride == 1:
-            columns = [f"x[{i}]" for i in ("i", "i + 2", "i + 1")]
-        else:
-            columns = [f"x[{i}]" for i in ("i", "i + 2", "i ? strip_step : 1")]
-        products = " + ".join(f"w[{w}] * {x}" for w, x in zip(("2 * k", "2 * k + 1", "6 + k"), columns, strict=True))
+        epilogue = "".join(f"        {line}\n" for line in portable_output(self.output))
+        shift, head = ("", 1) if isinstance(self.output, ScaledOutput) else (", s = constants[1]", 2)
+        columns = ("i", "i + 2", "i + 1") if self.stride == 1 else ("i", "i + 2", "i ? strip_step : 1")
+        weights = ("2 * k", "2 * k + 1", "6 + k")
+        products = " + ".join(f"w[{w}] * x[{x}]" for w, x in zip(weights, columns, strict=True))
         return f"""  const int32_t rows = {rows_of_turn(self.stride)} * turns + {self.rest};
-  for (; channels > 0; --channels, constants += {head + 5}, ++y) {{
-    const int32_t m = constants[1], c = constants[2]{shift};
+  for (; channels > 0; --channels, constants += {head + 7}, ++y) {{
+    const int32_t m = constants[{head + 5}], c = constants[{head + 6}]{shift};
     const int16_t *const w = (const int16_t *)(const void *)(constants + {head});
-    for (int32_t strip = 0; strip < count; ++strip)
-      for (int32_t row = 0; row < rows; ++row)
-        for (int32_t i = 0; i < {self.outputs}; ++i) {{
-          const int32_t column = strip ? first_step + ({OUTPUTS} * strip - 1 + i) * column_step : i * first_step;
-          int32_t sum = constants[0];
-          for (int32_t k = 0; k < {KERNEL}; ++k) {{
-            const int8_t *const x = strips + strip * strip_step + {ROW_BYTES} * ({self.stride} * row + k);
-            sum += {products};
-          }}
-{epilogue}          y[column + row * {self.row_step}] = result;
+    for (int32_t column = 0; column < columns; ++column)
+      for (int32_t row = 0; row < rows; ++row) {{
+        const int32_t i = column % {COLUMNS};
+        int32_t sum = constants[0];
+        for (int32_t k = 0; k < {KERNEL}; ++k) {{
+          const int8_t *const x = strips + column / {COLUMNS} * strip_step + {ROW_BYTES} * ({self.stride} * row + k);
+          sum += {products};
         }}
+{epilogue}        y[column * column_step + row * {self.row_step}] = result;
+      }}
     strips += w[9];
   }}
 """
+
+
+class _Column:
+    """The instructions of a column of outputs, and the output that is still to be stored."""
+
+    def __init__(self, slide: Slide, *, second: bool) -> None:
+        self._slide = slide
+        self._second = second
+        self._loads_q = slide.stride == 2 and second
+        self._waiting: tuple[str, int] | None = None
+        self._turn = rows_of_turn(slide.stride)
+        self._each = slide._steps_each
+
+    def row(self, row: int, last: int | None) -> list[str]:
+        """Return the products of a row for the outputs up to ``last``, without the rounding of the one it ends."""
+        return self._join(row, last, [], [])
+
+    def output(self, y: int, last: int | None, stored: int = 0) -> list[str]:
+        """Return the products of the rows that end an output, and its rounding; it is stored with the next one.
+
+        stored : outputs behind which the pointer stands.
+        """
+        end = self._slide.stride * y + KERNEL
+        lines = [line for row in range(end - self._slide.stride, end - 1) for line in self._join(row, last, [], [])]
+        total, form = self._sum(y), self._slide.output
+        scale = form.scale(total, _MULTIPLIER, _CONSTANT)
+        bound = form.bound(total) if isinstance(form, ScaledOutput) else [f"vmov {_Q}, s1", *form.bound(total, _Q)]
+        lines += self._join(end - 1, last, scale, bound)
+        self._waiting = total, y - stored
+        return lines
+
+    def store(self) -> list[str]:
+        """Return the store of the output that waits for it, if one does."""
+        if self._waiting is None:
+            return []
+        (total, row), self._waiting = self._waiting, None
+        step = self._slide.row_step
+        if self._each:
+            return [f"strb {total}, [{_TO}]", *add(_TO, _TO, step, total)]
+        return [f"strb {total}, [{_TO}, #{row * step}]"]
+
+    def advance(self) -> list[str]:
+        """Return what lets the next turn store behind this one."""
+        return [] if self._each else add(_TO, _TO, self._turn * self._slide.row_step, self._sum(self._turn - 1))
+
+    def _join(self, row: int, last: int | None, scale: list[str], bound: list[str]) -> list[str]:
+        """Return a row in its order; ``scale`` and ``bound`` are of the output that it ends."""
+        (p0, q0), (p1, q1), (p2, q2) = (self._products(row, tap, last) for tap in range(KERNEL))
+        lines = self.store() if self._loads_q else [*self._factor(_Q), *self.store()]
+        lines += [*self._factor(_P), *q2, *p2]
+        late = self._loads_q or not isinstance(self._slide.output, ScaledOutput)  # Q is busy up to the end
+        load = [] if late else self.load()
+        if self._slide.stride == 1:
+            lines += [*self._begin(row, last), *p1, *scale, *p0, *load, *q1]
+            lines += [*q0, *bound] if late else [*bound, *q0]
+        else:
+            begin = self._begin((row + 1) // 2, last) if row % 2 or row == 0 else []
+            lines += [*begin, *p0, *scale, *p1, *load, *q1, *q0, *bound]
+        return [*lines, *self.load()] if late else lines
+
+    def _products(self, row: int, tap: int, last: int | None) -> tuple[list[str], list[str]]:
+        """Return the products of P and of Q with a row of the kernel, if they go into an output up to ``last``."""
+        y, between = divmod(row - tap, self._slide.stride)
+        if between or y < 0 or (last is not None and y > last):
+            return [], []
+        pair, third, half = _TAPS[tap]
+        total, side = self._sum(y), "t" if self._second and self._slide.stride == 1 else "b"
+        return [f"smlad {total}, {_P}, {pair}, {total}"], [f"smla{side}{half} {total}, {_Q}, {third}, {total}"]
+
+    def _begin(self, y: int, last: int | None) -> list[str]:
+        """Return the begin of an output, if it is one up to ``last``."""
+        return [f"vmov {self._sum(y)}, s0"] if last is None or y <= last else []
+
+    def _factor(self, to: str) -> list[str]:
+        """Return how a factor comes out of the loaded word, which is in P."""
+        rotated = (to == _P) == self._second
+        return [f"sxtb16 {to}, {_P}{', ror #8' if rotated else ''}"]
+
+    def load(self) -> list[str]:
+        """Return the loads of the next row."""
+        lines = [f"ldr {_P}, [r0], #{ROW_BYTES}"]
+        return [*lines, f"ldrsb {_Q}, [{_NEXT_STRIP}], #{ROW_BYTES}"] if self._loads_q else lines
+
+    def _sum(self, y: int) -> str:
+        return ("r6", "r7", "r8")[y % self._turn]
 
 
 def rows_of_turn(stride: int) -> int:
@@ -230,7 +298,7 @@ def slide_words(output: Output | ScaledOutput) -> int:
 
 
 def pack_slide(scales: Scales, stride: int, multiplier: int, output: Output | ScaledOutput) -> NDArray[np.int32]:
-    """Return the constants of channels for a `Slide`: bias, scale and weights, [O, words].
+    """Return the constants of channels for a `Slide`: bias, shift if it has one, weights, scale, [O, words].
 
     Parameters
     ----------
@@ -242,5 +310,7 @@ def pack_slide(scales: Scales, stride: int, multiplier: int, output: Output | Sc
     next_plane = np.where(np.arange(1, len(scales.weight) + 1) % multiplier == 0, 4, 0)
     halves = np.concatenate([scales.weight[:, pairs + thirds], next_plane[:, None]], axis=1)
     words = np.ascontiguousarray(halves, np.int16).view(np.int32)
-    head = [scales.bias, scales.multiplier, scales.constant, scales.shift][: slide_words(output) - 5]
-    return np.concatenate([np.stack(head, axis=1).astype(np.int32), words], axis=1)
+    head = [scales.bias, scales.shift][: slide_words(output) - 7]
+    tail = [scales.multiplier, scales.constant]
+    parts = (np.stack(head, axis=1), words, np.stack(tail, axis=1))
+    return np.concatenate(parts, axis=1).astype(np.int32)

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from tvm.script.ir_builder import tirx as T
 
 from tvm_tinyml.targets.cortex_m.microkernels import depthwise, planes
-from tvm_tinyml.targets.cortex_m.microkernels.depthwise import OUTPUTS, STRIDES, Slide
+from tvm_tinyml.targets.cortex_m.microkernels.depthwise import STRIDES, Slide
 from tvm_tinyml.targets.cortex_m.microkernels.microkernel import Microkernel
 from tvm_tinyml.targets.cortex_m.microkernels.output import Output
 from tvm_tinyml.targets.cortex_m.microkernels.scaled_output import ScaledOutput, Scales
@@ -20,31 +20,22 @@ from tvm_tinyml.targets.cortex_m.recipes.depthwise_plan import Place
 MOST_ENDS = 4
 """Units of columns that are written out beside those in a loop."""
 
-CALL_CYCLES = 60
-"""What a channel takes beside its strips."""
+ROW_CYCLES, COLUMN_CYCLES, CHANNEL_CYCLES = {1: 15, 2: 19}, 27, 50
+"""What an output takes by the stride, a column of outputs beside them, and a channel beside its columns."""
 
-NARROW_ROWS = 10
-"""From so many rows on, an odd column of outputs is worth a kernel of its own."""
+UNIT_CYCLES = {1: 18, 2: 26}
+"""What packing a unit of columns of four channels takes, by the stride."""
 
 
 @dataclass(frozen=True)
 class Strips:
-    """A plan for one phase.
-
-    An odd column of outputs is the last strip's only one, with a kernel of its own, or the first strip's second one:
-    then ``across`` begins a column earlier, whose outputs are overwritten.
-
-    Attributes
-    ----------
-    early : ``across`` begins with a column that is no output.
-    """
+    """A plan for one phase."""
 
     down: Phase
     across: Phase
     multiplier: int
     output: Output | ScaledOutput
     rows: int
-    early: bool
 
     @classmethod
     def of(
@@ -53,26 +44,19 @@ class Strips:
         """Return the plan for a phase, or None if it has another kernel or stride, or a border for which it is not."""
         if not (down.kernel == across.kernel == depthwise.KERNEL and down.stride == across.stride in STRIDES):
             return None
-        strips = -(-across.outputs // OUTPUTS) + (across.stride == 2)
-        rows = rows_at_once(down, strips * planes.ROW_BYTES, scratch_bytes)
-        early = across.outputs % OUTPUTS > 0 and rows < NARROW_ROWS
-        if early:
-            first = across.first - across.every * across.stride
-            across = replace(across, first=first, outputs=across.outputs + 1)
-        plan = cls(down, across, multiplier, output, rows, early)
-        first_units, _, last_units = plan._columns
-        return plan if "p" in plan._pattern and len(first_units) + len(last_units) <= MOST_ENDS else None
+        plan = cls(down, across, multiplier, output, 1)
+        first, _, last = plan._columns
+        if "p" not in plan._pattern or len(first) + len(last) > MOST_ENDS:
+            return None
+        return replace(plan, rows=rows_at_once(down, plan._strips * planes.ROW_BYTES, scratch_bytes))
 
     @property
     def cycles(self) -> float:
         """See `Plan.cycles`."""
-        row, strip = (30, 45) if self.across.stride == 1 else (38, 40)
+        columns = self.across.outputs * (ROW_CYCLES[self.across.stride] * self.rows + COLUMN_CYCLES)
+        pack = self._positions * (len(self._pattern) / self._unit * UNIT_CYCLES[self.across.stride] + 18)
         blocks = -(-self.down.outputs // self.rows)
-        slide = sum(count * ((row if outputs > 1 else 20) * self.rows + strip) for outputs, _, count in self._parts)
-        unit = 18 if self.across.stride == 1 else 26
-        pack = self._positions * (len(self._pattern) / self._unit * unit + 18) / planes.CHANNELS
-        calls = CALL_CYCLES * sum(1 for *_, count in self._parts if count)
-        return blocks * (slide + pack / self.multiplier + calls)
+        return blocks * (columns + pack / planes.CHANNELS / self.multiplier + CHANNEL_CYCLES)
 
     @property
     def scratch_dtype(self) -> str:
@@ -82,7 +66,7 @@ class Strips:
     @property
     def scratch_bytes(self) -> int:
         """See `Plan.scratch_bytes`."""
-        return self._strips * self._strip_bytes
+        return self._strips * self._strip_bytes + depthwise.BEYOND
 
     @property
     def numbers(self) -> tuple[int, ...]:
@@ -95,8 +79,9 @@ class Strips:
 
     def microkernels(self, group: Group) -> list[Microkernel]:
         """See `Plan.microkernels`."""
-        slides = (self._slide(outputs).microkernel() for outputs, _, count in self._parts if count)
-        return [self._pack(group.read), self._pack(planes.CHANNELS), *slides]
+        has_border = any(self.down.border(0, self.down.positions(self.down.outputs)))
+        read = {group.read, planes.CHANNELS} if has_border else {group.read}
+        return [*(self._pack(channels) for channels in sorted(read)), self._slide.microkernel()]
 
     def fill(self, place: Place, block: Block) -> None:
         """See `Plan.fill`: rows of one pixel, read again and again, and strips that are all border."""
@@ -121,24 +106,18 @@ class Strips:
         sizes = (rows, self._columns[1], self.across.step, self.down.step, self._strip_bytes)
         if rows:
             T.evaluate(T.call_extern("int32", self._pack(group.read).name, to, *pixels, *sizes))
-        step = self.across.output_step
-        for outputs, first, count in self._parts:
-            if count:
-                slide = self._slide(outputs)
-                strips = first * self._strip_bytes + 4 * group.skipped
-                call = (
-                    place.of_channel(depthwise.slide_words(self.output)),
-                    place.planes(strips),
-                    T.address_of(place.output[place.y + OUTPUTS * first * step]),
-                    (group.read - group.skipped) * self.multiplier,
-                    *(count, self._strip_bytes, 0 if self.early else step, step, slide.turns(self.rows)),
-                )
-                T.evaluate(T.call_extern("int32", slide.microkernel().name, *call))
+        call = (
+            place.of_channel(depthwise.slide_words(self.output)),
+            place.planes(4 * group.skipped),
+            T.address_of(place.output[place.y]),
+            (group.read - group.skipped) * self.multiplier,
+            *(self.across.outputs, self._strip_bytes, self.across.output_step, self._slide.turns(self.rows)),
+        )
+        T.evaluate(T.call_extern("int32", self._slide.microkernel().name, *call))
 
     @property
-    def _strips(self) -> int:
-        """Packed strips: with a stride, the first byte of one more."""
-        return -(-self.across.outputs // OUTPUTS) + (self.across.stride == 2)
+    def _slide(self) -> Slide:
+        return Slide.of(self.across.stride, self.down.output_step, self.rows, self.output)
 
     @property
     def _positions(self) -> int:
@@ -150,14 +129,12 @@ class Strips:
 
     @property
     def _width(self) -> int:
-        """Positions across that are read, rounded up to whole strips of outputs."""
-        return self.across.positions(-(-self.across.outputs // OUTPUTS) * OUTPUTS)
+        return self.across.positions(self.across.outputs)
 
     @property
-    def _parts(self) -> tuple[tuple[int, int, int], ...]:
-        """Outputs of a strip, the first such strip and their number."""
-        whole, odd = divmod(self.across.outputs, OUTPUTS)
-        return (OUTPUTS, 0, whole), (1, whole, odd)
+    def _strips(self) -> int:
+        units = -(-self._width // self._unit)
+        return units - 1 if self.across.stride == 1 else units
 
     @property
     def _unit(self) -> int:
@@ -169,8 +146,7 @@ class Strips:
         """Of each column across whether it is a pixel or border, up to the last pixel of strips side by side."""
         front, behind = self.across.border(0, self._width)
         columns = "z" * front + "p" * (self._width - front - behind)
-        if self.across.stride == 1:
-            return columns + "z" * behind
+        columns += "z" * behind if self.across.stride == 1 else ""
         return columns + "z" * (-len(columns) % self._unit)
 
     @property
@@ -192,6 +168,3 @@ class Strips:
         if self.across.stride == 1:
             return planes.pack_overlapping(channels, first[0], last)
         return planes.pack_side_by_side(channels, first, last)
-
-    def _slide(self, outputs: int) -> Slide:
-        return Slide.of(self.across.stride, outputs, self.down.output_step, self.rows, self.output)

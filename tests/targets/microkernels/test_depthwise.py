@@ -243,18 +243,15 @@ class Problem:
         """The image, [rows, channels, columns]."""
         return np.ascontiguousarray(self.x[0].transpose(0, 2, 1)).astype(np.int8)
 
-    def slide(self, rows: int, columns: int, *, narrow: bool = False, early: bool = False) -> tuple[Microkernel, Any]:
-        """Return the kernel for strips and its arguments, the output last; ``early``: the first column is no output."""
-        stride = self.strides[0]
-        image = self.planes
+    def slide(self, rows: int, columns: int) -> tuple[Microkernel, list[Argument]]:
+        """Return the kernel for strips and its arguments, the output third."""
+        stride, image = self.strides[0], self.planes
         needed = stride * 2 * -(-columns // 2) + 4  # columns that make whole strips, and one more with a stride
         cut = strips(np.pad(image, ((0, 0), (0, 0), (0, max(0, needed - image.shape[2])))), stride)
-        count = -(-columns // 2)
-        y = np.full((rows, columns - early, len(self.w)), 99, np.int8)
-        slide = Slide.of(stride, 1 if narrow else 2, y[0].nbytes, rows, self.output)
+        y = np.full((rows, columns, len(self.w)), 99, np.int8)
+        slide = Slide.of(stride, y[0].nbytes, rows, self.output)
         constants = depthwise.pack_slide(self.scales, stride, self.multiplier_of, self.output)
-        column = len(self.w)
-        sizes = (len(self.w), count, cut[0].nbytes, 0 if early else column, column, slide.turns(rows))
+        sizes = (len(self.w), columns, cut[0].nbytes, len(self.w), slide.turns(rows))
         return slide.microkernel(), [constants, cut, y, *sizes]
 
 
@@ -268,27 +265,13 @@ def problem_for_slide(
 @pytest.mark.parametrize("core", CORES)
 @pytest.mark.parametrize("stride", depthwise.STRIDES)
 @pytest.mark.parametrize("form", FORMS)
-def test_strips_of_any_height_are_exact(core: str, stride: int, form: str, rng: np.random.Generator) -> None:
+def test_strips_of_any_height_and_width_are_exact(core: str, stride: int, form: str, rng: np.random.Generator) -> None:
     """Every number of rows behind the unrolled loop, which runs never, once and several times."""
     for rows in range(1, 10):
-        problem = problem_for_slide(rng, stride, rows, 2 * (1 + rows % 3), form, channels=1 + rows % 4)
-        kernel, arguments = problem.slide(rows, 2 * (1 + rows % 3))
+        columns = 1 + (rows + stride) % 5
+        problem = problem_for_slide(rng, stride, rows, columns, form, channels=1 + rows % 4)
+        kernel, arguments = problem.slide(rows, columns)
         np.testing.assert_array_equal(on_core(core, kernel, arguments, misaligned=[2])[2], problem.expected)
-
-
-@pytest.mark.parametrize("core", CORES)
-@pytest.mark.parametrize("stride", depthwise.STRIDES)
-@pytest.mark.parametrize("form", ["scaled", "clamped below the zero point"])
-def test_an_odd_column_is_computed_alone_or_in_front(
-    core: str, stride: int, form: str, rng: np.random.Generator
-) -> None:
-    for rows in (1, 2, 3, 4, 7):
-        problem = problem_for_slide(rng, stride, rows, 1, form)
-        kernel, arguments = problem.slide(rows, 1, narrow=True)
-        np.testing.assert_array_equal(on_core(core, kernel, arguments, misaligned=[2])[2], problem.expected)
-        problem = problem_for_slide(rng, stride, rows, 4, form)
-        kernel, arguments = problem.slide(rows, 4, early=True)
-        np.testing.assert_array_equal(on_core(core, kernel, arguments, misaligned=[2])[2], problem.expected[:, 1:])
 
 
 @pytest.mark.parametrize("stride", depthwise.STRIDES)
@@ -305,8 +288,8 @@ def test_rows_of_outputs_may_be_far_apart(stride: int, channels: int, rng: np.ra
     problem = problem_for_slide(rng, stride, 4, 2, "scaled", channels=4)
     _, arguments = problem.slide(4, 2)
     y = np.full((4, 2, channels), 99, np.int8)
-    slide = Slide.of(stride, 2, y[0].nbytes, 4, problem.output)
-    arguments = [*arguments[:2], y, *arguments[3:6], channels, channels, slide.turns(4)]
+    slide = Slide.of(stride, y[0].nbytes, 4, problem.output)
+    arguments = [*arguments[:2], y, *arguments[3:6], channels, slide.turns(4)]
     found = on_core("cortex-m4", slide.microkernel(), arguments)[2]
     np.testing.assert_array_equal(found[:, :, :4], problem.expected)
     assert (found[:, :, 4:] == 99).all()
@@ -326,12 +309,12 @@ def test_strips_of_the_largest_products_are_exact(
 @pytest.mark.parametrize("stride", depthwise.STRIDES)
 @pytest.mark.parametrize("form", FORMS)
 def test_strips_in_c_do_the_same(stride: int, form: str, rng: np.random.Generator, tmp_path: Path) -> None:
-    for rows, columns, narrow, early in ((7, 6, False, False), (2, 4, False, True), (4, 1, True, False)):
+    for rows, columns in ((7, 6), (2, 3), (4, 1)):
         problem = problem_for_slide(rng, stride, rows, columns, form, channels=3)
-        kernel, arguments = problem.slide(rows, columns, narrow=narrow, early=early)
+        kernel, arguments = problem.slide(rows, columns)
         folder = tmp_path / str(rows)
         folder.mkdir()
-        np.testing.assert_array_equal(on_host(kernel, arguments, folder)[2], problem.expected[:, int(early) :])
+        np.testing.assert_array_equal(on_host(kernel, arguments, folder)[2], problem.expected)
 
 
 KERNELS = ((1, 1), (1, 5), (2, 2), (3, 3), (5, 4), (7, 7), (3, 11))
@@ -549,7 +532,7 @@ def test_layers_that_differ_in_size_alone_share_their_code() -> None:
         x = graph.conv(x, 2 * channels, (1, 1), strides=(2, 2), activation="RELU")
     library = tinyml.build(tinyml.load(graph.finish("layer", x).data, name="layer"), "cortex-m4")
     text = library.sources["tvmgen_layer.c"]
-    assert text.count("static void tinyml_slide_1_2_n0_") == 2  # assembly and C of one function
+    assert text.count("static void tinyml_slide_1_n0_") == 2  # assembly and C of one function
 
 
 @pytest.mark.parametrize(
