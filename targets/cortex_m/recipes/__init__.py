@@ -11,7 +11,7 @@ from tvm_tinyml.targets.cortex_m.recipes.elementwise import Sum
 from tvm_tinyml.targets.cortex_m.recipes.pool import AveragePool, LargestPool, Mean
 from tvm_tinyml.targets.cortex_m.recipes.winograd import Winograd
 
-WINOGRAD_BYTES = {"time": 48 * 1024, "balanced": 16 * 1024}
+WINOGRAD_BYTES = {"time": 48 * 1024, "balanced": 24 * 1024}
 """Scratch that a build's goal allows for Winograd's transforms."""
 
 SHORT_SUM = 24
