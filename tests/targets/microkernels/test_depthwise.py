@@ -275,6 +275,22 @@ def test_strips_of_any_height_and_width_are_exact(core: str, stride: int, form: 
 
 
 @pytest.mark.parametrize("stride", depthwise.STRIDES)
+def test_a_little_is_read_behind_the_last_strip_and_no_more(stride: int, rng: np.random.Generator) -> None:
+    """Memory ends ``BEYOND`` bytes behind the strips."""
+    problem = problem_for_slide(rng, stride, 5, 4, "scaled", channels=4)
+    kernel, (constants, cut, y, *sizes) = problem.slide(5, 4)
+    cut = cut[: 2 + (stride == 2)]
+    with Simulator("cortex-m4") as simulator:
+        simulator.load([assemble(f"{kernel.as_assembly()}\n.global {kernel.name}", "cortex-m4")])
+        places = [simulator.place_constant(constants.tobytes()), MemoryMap().ram.end - depthwise.BEYOND - cut.nbytes]
+        places += [simulator.allocate(y.nbytes)]
+        simulator.write(places[1], cut.tobytes())
+        simulator.call(kernel.name, *places, *sizes)
+        found = np.frombuffer(simulator.read(places[2], y.nbytes), np.int8).reshape(y.shape)
+    np.testing.assert_array_equal(found, problem.expected)
+
+
+@pytest.mark.parametrize("stride", depthwise.STRIDES)
 def test_several_outputs_share_a_plane(stride: int, rng: np.random.Generator) -> None:
     problem = problem_for_slide(rng, stride, 5, 4, "scaled", channels=4, multiplier=3)
     kernel, arguments = problem.slide(5, 4)
@@ -511,6 +527,12 @@ def test_an_image_larger_than_the_scratch_is_computed_in_blocks() -> None:
     library = tinyml.build(tinyml.load(network.data, name="layer"), "cortex-m4")
     assert library.metadata["ram_bytes"]["workspace"] < 10_000
     assert built(network)[1] >= {"strips", "slide"}
+
+
+@pytest.mark.parametrize("size", [(700, 1), (1, 700), (2, 301)])
+def test_a_long_thin_image_is_computed_along_its_length(size: tuple[int, int]) -> None:
+    for stride in (1, 2):
+        assert built(layer(size, 5, strides=(stride, stride), activation="RELU"))[0] == ["Depthwise"]
 
 
 @pytest.mark.parametrize(("stride", "expected"), [(1, {"strips", "slide"}), (2, {"quads", "slide"})])
