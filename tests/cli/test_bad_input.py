@@ -115,8 +115,8 @@ def test_a_float_abi_that_the_core_lacks(refused: Refused) -> None:
 
 @pytest.mark.parametrize("name", ["ApplySchedules", "tinyml.ApplySchedule"])
 def test_an_unknown_pass_offers_the_nearest(name: str, refused: Refused) -> None:
-    optional = "tinyml.ApplySchedules"
-    text = f"Pass '{name}' cannot be disabled. Did you mean '{optional}'? Optional passes: {optional}."
+    optional = "tinyml.ApplyRecipes, tinyml.ApplySchedules"
+    text = f"Pass '{name}' cannot be disabled. Did you mean 'tinyml.ApplySchedules'? Optional passes: {optional}."
     assert text in refused("compile", "small.tflite", *BUILD, "--disable-pass", name)
     with pytest.raises(tinyml.TargetError, match=re.escape(text)):
         tinyml.build(model("small"), disabled_passes=[name])

@@ -59,10 +59,14 @@ def test_options_are_recorded(option: str, value: str) -> None:
     assert library("small", **{"emit": "both", option: value}).metadata["options"] == {**defaults, option: value}
 
 
-def test_a_disabled_pass_is_left_out_and_recorded() -> None:
-    plain, scheduled = library("kws", disabled_passes=("tinyml.ApplySchedules",)), library("kws")
-    assert plain.metadata["options"]["disabled_passes"] == ["tinyml.ApplySchedules"]
-    assert plain.objects[0] != scheduled.objects[0]
+@pytest.mark.parametrize("disabled", [["tinyml.ApplyRecipes"], ["tinyml.ApplyRecipes", "tinyml.ApplySchedules"]])
+def test_a_disabled_pass_is_left_out_and_recorded(disabled: list[str]) -> None:
+    plain = library("kws", disabled_passes=tuple(disabled))
+    assert plain.metadata["options"]["disabled_passes"] == disabled
+    schedules = {layer["schedule"] for layer in plain.metadata["layers"]}
+    assert "ConvGemm" in {layer["schedule"] for layer in library("kws").metadata["layers"]}
+    assert "ConvGemm" not in schedules
+    assert ("DotProductTile" in schedules) == (len(disabled) == 1)
     x = network("kws").random_inputs(1)
     (output,) = plain.run(x[0]).values()
     np.testing.assert_array_equal(output, network("kws").run(x)[0])
