@@ -17,6 +17,7 @@ from tvm_tinyml.schedules.cortex_m import (
 )
 from tvm_tinyml.targets.cortex_m.cores import CORES, Core
 from tvm_tinyml.targets.cortex_m.recipes import dual_issue_recipes, no_recipes, single_issue_recipes
+from tvm_tinyml.targets.cortex_m.recipes.helium_recipes import helium_recipes
 from tvm_tinyml.targets.cortex_m.recipes.scalar_recipes import baseline_recipes, mainline_recipes
 from tvm_tinyml.targets.target import Target
 
@@ -67,7 +68,7 @@ def cortex_m(name: str, float_abi: str | None = None) -> Target:
         llvm=_llvm(core, features, abi),
         data_layout=DATA_LAYOUT,
         gcc_flags=_gcc_flags(core, features, abi),
-        recipes=_recipes(core, dsp=dsp, fp=abi != "soft"),
+        recipes=_recipes(core, features, fp=abi != "soft"),
         traits=KernelTraits(dot_length=4 if dots else 1),
         rules=DSP_RULES if dots else SCALAR_RULES if core.mainline else NARROW_RULES,
         small_rules=DSP_SMALL_RULES if dots else SCALAR_SMALL_RULES,
@@ -85,8 +86,10 @@ def _features(core: Core, removed: set[str]) -> frozenset[str]:
     return features if {"dsp", "fp"} <= features else features - {"mve"}
 
 
-def _recipes(core: Core, *, dsp: bool, fp: bool) -> Callable[[str], Recipes]:
-    if dsp:
+def _recipes(core: Core, features: frozenset[str], *, fp: bool) -> Callable[[str], Recipes]:
+    if "mve" in features and fp:
+        return helium_recipes
+    if "dsp" in features:
         return no_recipes if not fp else dual_issue_recipes if core.dual_issue else single_issue_recipes
     return mainline_recipes if core.mainline else baseline_recipes
 

@@ -1,0 +1,142 @@
+"""Convolutions and dense layers with Helium: a matrix product over bytes that lie, or are put, in a row."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+
+import numpy as np
+from tvm import relax, tirx
+from tvm.script.ir_builder import IRBuilder
+from tvm.script.ir_builder import tirx as T
+
+from tvm_tinyml.passes.integer_ops import Attributes, shape_of
+from tvm_tinyml.passes.kernels.kernel import Kernel, constant
+from tvm_tinyml.targets.cortex_m.microkernels import helium_gemm
+from tvm_tinyml.targets.cortex_m.microkernels.helium_pack import helium_pack
+from tvm_tinyml.targets.cortex_m.microkernels.microkernel import Microkernel, texts
+from tvm_tinyml.targets.cortex_m.microkernels.output import Output, choose_output
+from tvm_tinyml.targets.cortex_m.microkernels.pack import Window
+from tvm_tinyml.targets.cortex_m.recipes.channels import Channels, all_exact
+from tvm_tinyml.targets.cortex_m.recipes.conv_gemm import Source, geometry
+
+TILE = 2
+"""Pixels of a tile."""
+
+_POINTWISE = {"strides": [1, 1], "padding": [0, 0, 0, 0], "dilation": [1, 1], "groups": 1}
+
+
+class HeliumConv:
+    """``tinyml.conv2d`` without padding and groups, of four output channels at least.
+
+    Parameters
+    ----------
+    scratch_bytes : copied windows that lie there at once, if one tile does not take more.
+    """
+
+    def __init__(self, scratch_bytes: int = 4096) -> None:
+        self._scratch_bytes = scratch_bytes
+
+    def lower(self, arguments: Sequence[relax.Expr], attributes: Attributes) -> Kernel | None:
+        """Return the kernel, or None where its conditions are not met."""
+        channels, *taps = shape_of(arguments[1])
+        if any(attributes["padding"]) or attributes["groups"] > 1 or channels < helium_gemm.CHANNELS:
+            return None
+        source, window = geometry(arguments, attributes)
+        output = choose_output(*(attributes[k] for k in ("output_zero_point", "clamp_min", "clamp_max")))
+        layer = Channels.of(arguments, attributes, np.arange(int(np.prod(taps))), output)
+        if not all_exact(layer, output):
+            return None
+        return _Layer(source, window, output, layer).kernel(arguments[0], self._scratch_bytes)
+
+
+class HeliumDense:
+    """``tinyml.dense`` as a 1x1 convolution over its rows."""
+
+    def lower(self, arguments: Sequence[relax.Expr], attributes: Attributes) -> Kernel | None:
+        """Return the kernel, or None where its conditions are not met."""
+        rows, length = shape_of(arguments[0])
+        image = relax.Var("x", relax.TensorType([1, 1, rows, length], "int8"))
+        weight = constant(arguments[1])
+        filters = relax.const(weight.reshape(len(weight), 1, 1, length))
+        kernel = HeliumConv().lower([image, filters, *arguments[2:]], {**attributes, **_POINTWISE})
+        if kernel is None:
+            return None
+        x = relax.op.reshape(arguments[0], (rows * length,))
+        return dataclasses.replace(kernel, kind="dense", arguments=[x, *kernel.arguments[1:]])
+
+
+@dataclasses.dataclass(frozen=True)
+class _Layer:
+    source: Source
+    window: Window
+    output: Output
+    channels: Channels
+
+    @property
+    def products(self) -> int:
+        return self.window.runs * self.window.run_bytes
+
+    @property
+    def lies_ready(self) -> bool:
+        """Whether the bytes of each window are contiguous, and all windows equally far apart."""
+        source = self.source
+        rows = source.out_h == 1 or source.column * source.out_w == source.row
+        images = source.batch == 1 or (rows and source.row * source.out_h == source.image)
+        return self.window.runs == 1 and rows and images
+
+    def kernel(self, x: relax.Expr, scratch_bytes: int) -> Kernel:
+        """Return the function: one product over all pixels, or blocks of pixels that are copied first."""
+        source, count, pixels = self.source, len(self.channels.bias), self.source.pixels
+        constants = self._constants()
+        tile = min(TILE, pixels)
+        gemm = helium_gemm.helium_gemm(helium_gemm.steps_of(self.products), self.output, pixels=tile)
+        used: list[Microkernel] = [gemm]
+        with IRBuilder() as builder, T.prim_func(s_tir=True):
+            T.func_name("main")
+            T.func_attr({"tirx.noalias": True})
+            image = T.arg("x", T.Buffer((source.batch * source.image,), "int8"))
+            packed = T.arg("constants", T.Buffer((constants.size,), "int32"))
+            y = T.arg("output", T.Buffer((pixels * count,), "int8"))
+
+            def multiply(windows: tirx.Expr, stride: int, first: tirx.Expr | int, number: int) -> None:
+                """Compute ``number`` pixels from ``first`` on; one without a partner is its own."""
+                rest = number % tile
+                for start, taken, step in ((0, number - rest, 1), (number - rest, tile if rest else 0, 0)):
+                    if taken:
+                        numbers = helium_gemm.numbers(self.products, stride * step, count * step)
+                        at = T.handle_add_byte_offset(windows, start * stride) if start else windows
+                        to = T.address_of(y[(first + start) * count])
+                        call = (packed.access_ptr("r"), at, to, taken, len(constants), *numbers)
+                        T.evaluate(T.call_extern("int32", gemm.name, *call))
+
+            with T.sblock("root"):
+                T.reads()
+                T.writes()
+                if self.lies_ready:
+                    multiply(image.access_ptr("r"), source.column, 0, pixels)
+                else:
+                    pack = helium_pack(self.window)
+                    used.append(pack)
+                    block = min(max(scratch_bytes // self.products // tile, 1) * tile, pixels)
+                    scratch = T.sblock_alloc_buffer((block * self.products,), "int8")
+
+                    def copied(first: tirx.Expr | int, number: int) -> None:
+                        with T.serial(number) as i:
+                            to = scratch.access_ptr("w", offset=i * self.products)
+                            window = T.address_of(image[source.offset(first + i)])
+                            T.evaluate(T.call_extern("int32", pack.name, to, window))
+                        multiply(scratch.access_ptr("r"), self.products, first, number)
+
+                    whole, rest = divmod(pixels, block)
+                    with T.serial(whole) as number:
+                        copied(number * block, block)
+                    if rest:
+                        copied(whole * block, rest)
+        func = builder.get().with_attr({**texts(used), "tinyml.schedule": HeliumConv.__name__})
+        flat = relax.op.reshape(x, (source.batch * source.image,))
+        return Kernel("conv2d", func, [flat, relax.const(constants.ravel())], pixels * count * self.products)
+
+    def _constants(self) -> np.ndarray:
+        c = self.channels
+        return helium_gemm.pack(c.weight, c.bias, c.multiplier, c.shift, c.zero_point)
