@@ -67,11 +67,10 @@ def pack(weight: Ints, scales: Ints) -> NDArray[np.int32]:
     weight : [O, K] in the order of the plane.
     scales : [O, words], see `scalar_output_short.fit`.
     """
-    negative, bias = (weight < 0).sum(axis=1), scales[:, 2]
+    negative, bias = (weight < 0).sum(axis=1), scales[:, -1]
     # The upper sum is used once without what it should have begun with.
     lower = bias - (negative << 16) - OFFSET * weight.sum(axis=1)
-    head = np.concatenate([scales, np.stack([bias + negative, lower], axis=1)], axis=1)
-    head = np.delete(head, 2, axis=1)
+    head = np.concatenate([scales[:, :-1], np.stack([bias + negative, lower], axis=1)], axis=1)
     padded = np.pad(weight, ((0, 0), (0, -weight.shape[1] % SPREAD))).astype(np.int8)
     return np.concatenate([wrap(head), np.ascontiguousarray(padded).view(np.int32)], axis=1)
 
@@ -158,11 +157,9 @@ class _Code:
 
 def _portable(window: Window, output: ShortOutput) -> str:
     epilogue = "".join(f"        {line}\n" for line in output.portable().splitlines())
-    words = output.words
-    rest = "".join(f", constants[{i}]" for i in range(2, words - 1))
-    return f"""  const int32_t scale[{words}] = {{constants[0], constants[1], 0{rest}}};
-  const int8_t *const weights = (const int8_t *)(constants + {words + 1});
-  int32_t bias = constants[{words - 1}];
+    return f"""  const int32_t *const scale = constants;
+  const int8_t *const weights = (const int8_t *)(constants + {output.words + 1});
+  int32_t bias = constants[{output.words - 1}];
   for (int32_t k = 0; k < {window.taps}; ++k) bias -= weights[k] < 0;
   for (int32_t row = 0; row < numbers[1]; ++row) {{
     for (int32_t column = 0; column < numbers[0] / numbers[2]; ++column, y += numbers[2]) {{

@@ -145,8 +145,9 @@ def _loops(runs: Steps, tile: list[str], output: ShortOutput) -> list[str]:
         "lsrs r1, r3, #24",
     ]
     lines += ["lsls r3, r3, #8", "lsrs r3, r3, #8", f"str r3, {_LOWER}", f"str r4, {_UPPER}", f"str r1, {_P}"]
-    lines += [f"str r5, {_BIAS}", "mov r11, r6", "mov r12, r7"]
-    lines += ["ldm r0!, {r3, r4}", f"str r3, {_STEP}", "mov lr, r4"] if output.signed else []
+    lines += ["mov r11, r5", "mov r12, r6"]
+    lines += [f"str r7, {_STEP}", "ldm r0!, {r6, r7}", "mov lr, r6"] if output.signed else []
+    lines += [f"str r7, {_BIAS}"]
     lines += [f"ldr r1, {_COPY}", f"ldr r3, {_SPREAD_END}", "mov r8, r3", *short.put("r2", 0x00FF00FF)]
     lines += [*short.put("r6", 0x00800080), "4:", "ldm r0!, {r3, r5}", "lsrs r4, r3, #8", "lsrs r7, r5, #8"]
     lines += [f"{what} {w}, {by}" for what, by in (("ands", "r2"), ("subs", "r6")) for w in ("r3", "r4", "r5", "r7")]
@@ -167,7 +168,7 @@ def _portable(output: ShortOutput) -> str:
     int8_t *to = y;
     for (const int32_t *tile = x; tile != x_end; tile += {PIXELS} * steps, to += {PIXELS} * channels)
       for (int32_t p = 0; p < {PIXELS}; ++p) {{
-        int32_t sum = scale[2];
+        int32_t sum = scale[{output.words - 1}];
         for (int32_t k = 0; k < steps; ++k) {{
           const int32_t word = tile[{PIXELS} * k + p];
           const int32_t x0 = (int16_t)word, x1 = (word - x0) / 65536;

@@ -47,7 +47,7 @@ class ShortOutput:
 
     @property
     def words(self) -> int:
-        """Number of words of a channel."""
+        """Number of words of a channel, the bias included."""
         return 7 if self.signed else 5
 
     @property
@@ -85,11 +85,11 @@ class ShortOutput:
 
     def portable(self) -> str:
         """Return C code that makes an int8 ``result`` of ``sum`` with ``scale``, the words of `fit`."""
-        behind = "bits = (bits >> 31 ? bits + (uint32_t)scale[5] : bits) + (uint32_t)scale[6];\n" if self.signed else ""
+        behind = "bits = (bits >> 31 ? bits + (uint32_t)scale[4] : bits) + (uint32_t)scale[5];\n" if self.signed else ""
         return (
-            "const uint32_t t = sum < 0 ? 0 : sum > scale[3] ? (uint32_t)scale[3] : (uint32_t)sum;\n"
+            "const uint32_t t = sum < 0 ? 0 : sum > scale[2] ? (uint32_t)scale[2] : (uint32_t)sum;\n"
             "const uint32_t lower = (uint32_t)scale[0] & 0xFFFFFF, fraction = (uint32_t)scale[0] >> 24;\n"
-            "uint32_t bits = t * (uint32_t)scale[1] + (t * lower >> fraction) + (uint32_t)scale[4];\n"
+            "uint32_t bits = t * (uint32_t)scale[1] + (t * lower >> fraction) + (uint32_t)scale[3];\n"
             f"{behind}"
             f"const uint32_t byte = bits >> {self.bits} & 255;\n"
             "const int8_t result = (int8_t)(byte > 127 ? (int32_t)byte - 256 : (int32_t)byte);\n"
@@ -101,8 +101,8 @@ def fit(
 ) -> tuple[ShortOutput, Ints] | None:
     """Return the epilogue and its words for each channel, or None if there is none for a channel.
 
-    The words are [O, words]: lower + p * 2**24, upper, bias, highest, constant; with a sign what is added behind zero,
-    and the second constant.
+    The words are [O, words]: lower + p * 2**24, upper, highest, constant; with a sign what is added behind zero, and
+    the second constant; last what is added to a sum without its bias.
 
     Parameters
     ----------
@@ -118,7 +118,7 @@ def fit(
     for output in (ShortOutput(signed=False), ShortOutput(signed=True)):
         words = _search(output, stairs, multiplier, shift)
         if words is not None:
-            words[:, 2] = bias - stairs.first
+            words[:, -1] = bias - stairs.first
             return output, words
     return None
 
@@ -196,16 +196,9 @@ def _search(output: ShortOutput, stairs: _Staircase, multiplier: Ints, shift: In
         use = missing & (least <= most) & (factor >= 0)
         total = (least + most) >> 1
         first = _zero_at_the_sign(stairs, factor, p) if output.signed else total
-        value = [
-            (factor & ((1 << p) - 1)) + (p << 24),
-            factor >> p,
-            0 * p,
-            stairs.highest,
-            first,
-            behind,
-            total - first,
-        ]
-        words[use] = np.stack(value[: output.words], axis=1)[use]
+        lower = (factor & ((1 << p) - 1)) + (p << 24)
+        value = [lower, factor >> p, stairs.highest, first, behind, total - first]
+        words[use, :-1] = np.stack(value[: output.words - 1], axis=1)[use]
         missing &= ~use
         if not missing.any():
             return words

@@ -13,13 +13,13 @@ from tvm.script.ir_builder import IRBuilder
 from tvm.script.ir_builder import tirx as T
 
 from tvm_tinyml.passes.integer_ops import Attributes, shape_of
-from tvm_tinyml.passes.kernels.kernel import Kernel, constant
+from tvm_tinyml.passes.kernels.kernel import Kernel, Recipe, constant
 from tvm_tinyml.targets.cortex_m.microkernels import dense_rows, gemm
 from tvm_tinyml.targets.cortex_m.microkernels.microkernel import Microkernel, texts
 from tvm_tinyml.targets.cortex_m.microkernels.output import Output, choose_output
 from tvm_tinyml.targets.cortex_m.microkernels.pack import Window
 from tvm_tinyml.targets.cortex_m.recipes.channels import Channels, all_exact, is_pair
-from tvm_tinyml.targets.cortex_m.recipes.conv_gemm import ConvGemm, Source, geometry
+from tvm_tinyml.targets.cortex_m.recipes.conv_gemm import Source, geometry
 
 MOST_ROWS = gemm.PIXELS - 1
 """From the next one on a matrix product reads the weights less often."""
@@ -28,9 +28,9 @@ _POINTWISE = {"strides": [1, 1], "padding": [0, 0, 0, 0], "dilation": [1, 1], "g
 
 
 class DenseGemm:
-    """``tinyml.dense`` of at least four rows, as a 1x1 convolution over them."""
+    """``tinyml.dense`` of as many rows as a recipe for convolutions needs pixels, as a 1x1 convolution over them."""
 
-    def __init__(self, convolution: ConvGemm) -> None:
+    def __init__(self, convolution: Recipe) -> None:
         self._convolution = convolution
 
     def lower(self, arguments: Sequence[relax.Expr], attributes: Attributes) -> Kernel | None:
@@ -54,7 +54,7 @@ class DenseRows:
         if any(attributes.get("padding", ())) or attributes.get("groups", 1) > 1:
             return None
         is_dense = "groups" not in attributes
-        source, window = _rows(arguments) if is_dense else geometry(arguments, attributes)
+        source, window = rows_as_pixels(arguments) if is_dense else geometry(arguments, attributes)
         if source.pixels > MOST_ROWS:
             return None
         output = choose_output(*(attributes[k] for k in ("output_zero_point", "clamp_min", "clamp_max")))
@@ -64,7 +64,8 @@ class DenseRows:
         return _build("dense" if is_dense else "conv2d", arguments[0], source, window, output, layer)
 
 
-def _rows(arguments: Sequence[relax.Expr]) -> tuple[Source, Window]:
+def rows_as_pixels(arguments: Sequence[relax.Expr]) -> tuple[Source, Window]:
+    """Return a dense layer as a 1x1 convolution of an image with one pixel for each row."""
     rows, length = shape_of(arguments[0])
     source = Source(batch=1, out_h=1, out_w=rows, image=rows * length, row=rows * length, column=length)
     return source, Window.of(1, 1, length, length, length)

@@ -38,40 +38,8 @@ class Sum:
         """Return the kernel, or None where its conditions are not met."""
         if shape_of(arguments[0]) != shape_of(arguments[1]):
             return None
-        affine = self._affine(attributes)
+        affine = fit(sum_function(self._kind, attributes))
         return None if affine is None else self._build(arguments, affine)
-
-    def _affine(self, attributes: Attributes) -> Affine | None:
-        """Return what gives the result of all 65,536 pairs of elements."""
-        sides = ("input1", "input2")
-        zero_points = [attributes[f"{side}_zero_point"] for side in sides]
-        signs = (1, -1 if self._kind == "subtract" else 1)
-        output = _scale(attributes, "output") * 2.0 ** attributes["left_shift"]
-        slopes = [sign * output * _scale(attributes, side) for sign, side in zip(signs, sides, strict=True)]
-        offset = -sum(slope * zero_point for slope, zero_point in zip(slopes, zero_points, strict=True))
-        operator = reference.sub if self._kind == "subtract" else reference.add
-        expected = operator(
-            INT8[:, None],
-            INT8[None, :],
-            a_zero_point=zero_points[0],
-            b_zero_point=zero_points[1],
-            a_multiplier=attributes["input1_multiplier"],
-            a_shift=attributes["input1_shift"],
-            b_multiplier=attributes["input2_multiplier"],
-            b_shift=attributes["input2_shift"],
-            **{key: attributes[key] for key in _SHARED},
-        )
-        halves = add.BYTE_SCALE * INT8.astype(np.int64)
-        function = Function(
-            values=[halves, halves],
-            slopes=[slope / add.BYTE_SCALE for slope in slopes],
-            offset=offset,
-            zero_point=attributes["output_zero_point"],
-            low=attributes["clamp_min"],
-            high=attributes["clamp_max"],
-            expected=expected.astype(np.int64),
-        )
-        return fit(function)
 
     def _build(self, arguments: Sequence[relax.Expr], affine: Affine) -> Kernel:
         size = math.prod(shape_of(arguments[0]))
@@ -90,6 +58,38 @@ class Sum:
         func = builder.get().with_attr({**texts([kernel]), "tinyml.schedule": Sum.__name__})
         flat = [relax.op.reshape(argument, (size,)) for argument in arguments]
         return Kernel(self._kind, func, [*flat, relax.const(affine.words)])
+
+
+def sum_function(kind: str, attributes: Attributes) -> Function:
+    """Return what an "add" or "subtract" does with all 65,536 pairs of elements, as values of `add.BYTE_SCALE`."""
+    sides = ("input1", "input2")
+    zero_points = [attributes[f"{side}_zero_point"] for side in sides]
+    signs = (1, -1 if kind == "subtract" else 1)
+    output = _scale(attributes, "output") * 2.0 ** attributes["left_shift"]
+    slopes = [sign * output * _scale(attributes, side) for sign, side in zip(signs, sides, strict=True)]
+    offset = -sum(slope * zero_point for slope, zero_point in zip(slopes, zero_points, strict=True))
+    operator = reference.sub if kind == "subtract" else reference.add
+    expected = operator(
+        INT8[:, None],
+        INT8[None, :],
+        a_zero_point=zero_points[0],
+        b_zero_point=zero_points[1],
+        a_multiplier=attributes["input1_multiplier"],
+        a_shift=attributes["input1_shift"],
+        b_multiplier=attributes["input2_multiplier"],
+        b_shift=attributes["input2_shift"],
+        **{key: attributes[key] for key in _SHARED},
+    )
+    halves = add.BYTE_SCALE * INT8.astype(np.int64)
+    return Function(
+        values=[halves, halves],
+        slopes=[slope / add.BYTE_SCALE for slope in slopes],
+        offset=offset,
+        zero_point=attributes["output_zero_point"],
+        low=attributes["clamp_min"],
+        high=attributes["clamp_max"],
+        expected=expected.astype(np.int64),
+    )
 
 
 def _scale(attributes: Attributes, name: str) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
@@ -9,9 +10,16 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from tvm_tinyml.targets.cortex_m.microkernels import scalar_gemm, scalar_gemm_short, scalar_output_short
+from tvm_tinyml.targets.cortex_m.microkernels import (
+    scalar_dense,
+    scalar_dense_short,
+    scalar_gemm,
+    scalar_gemm_short,
+    scalar_output_short,
+)
 from tvm_tinyml.targets.cortex_m.microkernels.microkernel import Microkernel
-from tvm_tinyml.targets.cortex_m.microkernels.output import Output
+from tvm_tinyml.targets.cortex_m.microkernels.output import Ints, Output
+from tvm_tinyml.targets.cortex_m.microkernels.scalar_output_short import ShortOutput
 from tvm_tinyml.targets.cortex_m.recipes.channels import Channels, all_exact
 
 
@@ -29,8 +37,23 @@ class Fitted:
     constants: Callable[[slice, int], NDArray[np.int32]]
 
 
+@dataclass(frozen=True)
+class FittedDense:
+    """The same for a row of activations.
+
+    Attributes
+    ----------
+    multiply : from channels at once to the kernel.
+    bias, scale : of each channel, [O] and [O, words].
+    """
+
+    multiply: Callable[[int], Microkernel]
+    bias: Ints
+    scale: Ints
+
+
 class ScalarProduct(Protocol):
-    """A matrix product of words with two values each.
+    """A matrix product of words with two values each, and that of a row.
 
     Attributes
     ----------
@@ -44,6 +67,9 @@ class ScalarProduct(Protocol):
 
     def fit(self, layer: Channels, output: Output) -> Fitted | None:
         """Return the product for a layer, or None if it is not exact for a channel."""
+
+    def fit_dense(self, layer: Channels, output: Output) -> FittedDense | None:
+        """Return the product of a row for a layer, or None if it is not exact for a channel."""
 
     def spread_words(self, steps: int, width: int) -> int:
         """Return the words of RAM for the weights of ``width`` channels."""
@@ -65,6 +91,13 @@ class LongProduct:
 
         return Fitted(lambda steps, width: scalar_gemm.gemm(steps, output, width), constants)
 
+    def fit_dense(self, layer: Channels, output: Output) -> FittedDense | None:
+        """See ``ScalarProduct.fit_dense``."""
+        if not all_exact(layer, output):
+            return None
+        scale = scalar_dense.scale_words(layer.multiplier, layer.shift, layer.zero_point)
+        return FittedDense(lambda channels: scalar_dense.dense(channels, output), layer.bias, scale)
+
     def spread_words(self, steps: int, width: int) -> int:
         """See ``ScalarProduct.spread_words``."""
         return scalar_gemm.spread_words(steps, width)
@@ -77,8 +110,7 @@ class ShortProduct:
 
     def fit(self, layer: Channels, output: Output) -> Fitted | None:
         """See ``ScalarProduct.fit``."""
-        scale = (layer.bias, layer.multiplier, layer.shift, layer.zero_point)
-        fitted = scalar_output_short.fit(layer.weight, *scale, output.low, output.high)
+        fitted = _short(layer, output)
         if fitted is None or not scalar_gemm.fits(layer.weight):
             return None
         short_output, words = fitted
@@ -87,7 +119,21 @@ class ShortProduct:
             lambda c, _width: scalar_gemm_short.pack(layer.weight[c], words[c]),
         )
 
+    def fit_dense(self, layer: Channels, output: Output) -> FittedDense | None:
+        """See ``ScalarProduct.fit_dense``."""
+        fitted = _short(layer, output)
+        if fitted is None:
+            return None
+        short_output, words = fitted
+        kernel = functools.partial(scalar_dense_short.dense, output=short_output)
+        return FittedDense(kernel, words[:, -1], words[:, :-1])
+
     def spread_words(self, steps: int, width: int) -> int:
         """See ``ScalarProduct.spread_words``."""
         assert width == 1
         return scalar_gemm_short.spread_words(steps)
+
+
+def _short(layer: Channels, output: Output) -> tuple[ShortOutput, Ints] | None:
+    scale = (layer.bias, layer.multiplier, layer.shift, layer.zero_point)
+    return scalar_output_short.fit(layer.weight, *scale, output.low, output.high)

@@ -1,9 +1,12 @@
 """Recipes for cores without the DSP extension."""
 
 from tvm_tinyml.passes.apply_recipes import Recipes
+from tvm_tinyml.targets.cortex_m.recipes.dense import DenseGemm
 from tvm_tinyml.targets.cortex_m.recipes.scalar_conv import ScalarConv
+from tvm_tinyml.targets.cortex_m.recipes.scalar_dense import ScalarDense
 from tvm_tinyml.targets.cortex_m.recipes.scalar_depthwise import LongDepthwise, ScalarDepthwise, ShortDepthwise
 from tvm_tinyml.targets.cortex_m.recipes.scalar_product import LongProduct, ScalarProduct, ShortProduct
+from tvm_tinyml.targets.cortex_m.recipes.scalar_sum import ScalarSum
 
 
 def mainline_recipes(goal: str) -> Recipes:
@@ -21,7 +24,12 @@ def _scalar(goal: str, product: ScalarProduct, form: type[LongDepthwise] | type[
     if goal == "flash":
         return {}
     scratch_bytes = 1024 if goal == "ram" else 6144
-    return {"tinyml.conv2d": (ScalarDepthwise(form, scratch_bytes), ScalarConv(product, scratch_bytes))}
+    convolution, rows = ScalarConv(product, scratch_bytes), ScalarDense(product)
+    return {
+        "tinyml.conv2d": (ScalarDepthwise(form, scratch_bytes), convolution, rows),
+        "tinyml.dense": (DenseGemm(convolution), rows),
+        **{f"tinyml.{kind}": (ScalarSum(kind, narrow=product.narrow),) for kind in ("add", "subtract")},
+    }
 
 
 __all__ = ["baseline_recipes", "mainline_recipes"]

@@ -16,6 +16,9 @@ from tests.targets.microkernels.alone import Argument, on_core, on_host
 from tvm_tinyml.arithmetic import multiply_by_quantized_multiplier, quantize_multiplier
 from tvm_tinyml.benchmark import bench
 from tvm_tinyml.targets.cortex_m.microkernels import (
+    scalar_add,
+    scalar_dense,
+    scalar_dense_short,
     scalar_depthwise,
     scalar_depthwise_short,
     scalar_gemm,
@@ -24,6 +27,7 @@ from tvm_tinyml.targets.cortex_m.microkernels import (
     scalar_pack,
     scalar_planes,
 )
+from tvm_tinyml.targets.cortex_m.microkernels.affine import Function
 from tvm_tinyml.targets.cortex_m.microkernels.microkernel import Microkernel
 from tvm_tinyml.targets.cortex_m.microkernels.output import choose_output
 from tvm_tinyml.targets.cortex_m.microkernels.pack import Window
@@ -169,7 +173,7 @@ def test_equal_names_are_equal_code(rng: np.random.Generator) -> None:
 def staircase(channels: Channels, sums: Ints) -> NDArray[np.int8]:
     """What the epilogue computes of sums, [N], for the only channel: its arithmetic, in Python's integers."""
     output, scales = channels.short()
-    lower, upper, bias, highest, first, *rest = (int(word) for word in scales[0])
+    lower, upper, highest, first, *rest, bias = (int(word) for word in scales[0])
     p, lower = lower >> 24, lower & 0xFFFFFF
     found = []
     for total in sums:
@@ -359,6 +363,97 @@ def test_weights_that_cannot_be_doubled_are_told() -> None:
     assert not scalar_depthwise.fits(np.array([[-128, 0]]))
 
 
+# --- dense ------------------------------------------------------------------------------------------------------------
+
+
+def row(core: str, channels: Channels, x: Ints, at_once: int) -> tuple[Microkernel, list[Argument]]:
+    """Return the kernel for a row of activations, and its arguments; the third is the output."""
+    if core == LONG:
+        kernel = scalar_dense.dense(at_once, channels.output)
+        bias, scale = channels.bias, scalar_dense.scale_words(*channels.scale[1:])
+    else:
+        output, words = channels.short()
+        kernel, bias, scale = scalar_dense_short.dense(at_once, output), words[:, -1], words[:, :-1]
+    constants = scalar_dense.pack(channels.weight, bias, scale, at_once).ravel()
+    padded = np.zeros(-(-len(x) // scalar_dense.K_MULTIPLE) * scalar_dense.K_MULTIPLE, np.uint8)
+    padded[: len(x)] = x + 128
+    y, moved = np.zeros(len(channels.bias), np.int8), np.array([padded.sum(dtype=np.int64)], np.int32)
+    return kernel, [constants, padded, y, (y, y.nbytes), len(padded), moved]
+
+
+@pytest.mark.parametrize("output", OUTPUTS)
+@pytest.mark.parametrize("core", CORES)
+def test_any_row_is_exact(core: str, output: str, rng: np.random.Generator, tmp_path: Path) -> None:
+    for at_once in range(1, scalar_dense.MOST_CHANNELS + 1):
+        k = int(rng.integers(1, 70))
+        channels, x = Channels(rng, 2 * at_once, k, output), rng.integers(-128, 128, k)
+        kernel, arguments = row(core, channels, x, at_once)
+        expected = channels.outputs(channels.weight @ x)
+        np.testing.assert_array_equal(on_core(core, kernel, arguments, misaligned=[1, 2])[2], expected)
+        folder = tmp_path / str(at_once)
+        folder.mkdir()
+        np.testing.assert_array_equal(on_host(kernel, arguments, folder)[2], expected)
+
+
+@pytest.mark.parametrize("weight", [-128, 127])
+@pytest.mark.parametrize("pixel", [-128, 127])
+@pytest.mark.parametrize("core", CORES)
+def test_extreme_rows_are_exact(core: str, pixel: int, weight: int, rng: np.random.Generator) -> None:
+    channels, x = Channels(rng, 6, 640, weight=weight), np.full(640, pixel)
+    kernel, arguments = row(core, channels, x, 6)
+    np.testing.assert_array_equal(on_core(core, kernel, arguments)[2], channels.outputs(channels.weight @ x))
+
+
+@pytest.mark.parametrize("core", CORES)
+def test_bytes_are_moved_and_summed(core: str, rng: np.random.Generator, tmp_path: Path) -> None:
+    x = rng.integers(-128, 128, 37).astype(np.int8)
+    x[:2] = -128, 127
+    arguments: list[Argument] = [np.zeros(37, np.uint8), x, 37, np.array([1000], np.int32)]
+    for found in (
+        on_core(core, scalar_dense.flip(), arguments, misaligned=[0, 1]),
+        on_host(scalar_dense.flip(), arguments, tmp_path),
+    ):
+        np.testing.assert_array_equal(found[0], x.astype(np.int64) + 128)
+        assert found[2] == 1000 + (x.astype(np.int64) + 128).sum()
+
+
+# --- sums of tensors --------------------------------------------------------------------------------------------------
+
+SUMS = [
+    scalar_add.Sum((1 << 20, 1 << 19), 3 << 19, 20, -128, 127),
+    scalar_add.Sum((-(1 << 21), 1 << 20), -(5 << 20), 21, -128, 127),
+    scalar_add.Sum((1 << 21, 1 << 21), 1 << 20, 21, -20, 60),
+    scalar_add.Sum((3000, -2900), 7, 12, 0, 127),
+]
+
+
+@pytest.mark.parametrize("form", SUMS, ids=str)
+@pytest.mark.parametrize("core", CORES)
+def test_any_number_of_elements_is_added(
+    core: str, form: scalar_add.Sum, rng: np.random.Generator, tmp_path: Path
+) -> None:
+    for size in (1, 3, 4, 5, 8, 30):
+        a, b = rng.integers(-128, 128, (2, size)).astype(np.int8)
+        a[0], b[0] = 127, -128
+        total = form.factors[0] * a.astype(np.int64) + form.factors[1] * b.astype(np.int64) + form.offset
+        expected = np.clip(total >> form.shift, form.low, form.high)
+        kernel = scalar_add.add(form, narrow=core == SHORT)
+        arguments: list[Argument] = [form.words, a, b, np.zeros(size, np.int8), size]
+        np.testing.assert_array_equal(on_core(core, kernel, arguments, misaligned=[1, 2, 3])[3], expected)
+        folder = tmp_path / str(size)
+        folder.mkdir()
+        np.testing.assert_array_equal(on_host(kernel, arguments, folder)[3], expected)
+
+
+def test_a_sum_that_is_not_affine_is_refused() -> None:
+    values = [np.arange(-128, 128)] * 2
+    expected = np.clip(values[0][:, None] + values[1][None, :], -128, 127)
+    function = Function(values, [1.0, 1.0], 0.0, 0, -128, 127, expected)
+    assert scalar_add.fit(function) is not None
+    expected[128, 128] += 1  # 0 + 0
+    assert scalar_add.fit(function) is None
+
+
 # --- whole layers -----------------------------------------------------------------------------------------------------
 
 
@@ -463,9 +558,38 @@ def test_depthwise_convolutions_of_any_kind_are_exact(name: str, target: str) ->
         assert "ScalarDepthwise" in schedules
 
 
+def sums(kind: str, a: tuple[int, ...], b: tuple[int, ...], seed: int, activation: str) -> Network:
+    graph = Int8Graph(seed)
+    x, y = graph.input(a, (0.05, -4)), graph.input(b, (0.11, 7))
+    return graph.finish("layer", getattr(graph, kind)(x, y, activation=activation))
+
+
+@pytest.mark.parametrize("target", CORES)
+@pytest.mark.parametrize("activation", ["NONE", "RELU"])
+@pytest.mark.parametrize("kind", ["add", "sub"])
+def test_sums_of_tensors_are_exact(kind: str, activation: str, target: str) -> None:
+    for seed in range(3):
+        schedules, differing = built(sums(kind, (1, 5, 3, 7), (1, 5, 3, 7), seed, activation), target)
+        assert (schedules, differing) == (["ScalarSum"], 0)
+    schedules, differing = built(sums(kind, (1, 5, 3, 7), (1, 1, 1, 7), 0, activation), target)
+    assert differing == 0
+    assert "ScalarSum" not in schedules  # it does not broadcast
+
+
+@pytest.mark.parametrize("target", CORES)
+def test_dense_layers_and_few_pixels_are_exact(target: str) -> None:
+    for rows, length, units in ((1, 64, 10), (1, 9, 1), (2, 640, 13), (2, 33, 6), (7, 20, 5)):
+        graph = Int8Graph(rows)
+        network = graph.finish("layer", graph.dense(graph.input((rows, length), (0.05, -4)), units))
+        schedules, differing = built(network, target)
+        assert (schedules, differing) == (["ScalarDense" if rows < 3 else "ScalarConv"], 0)
+    for shape, kernel in (((1, 3, 4, 7), (3, 3)), ((2, 5, 5, 3), (5, 5)), ((1, 1, 2, 8), (1, 1))):
+        schedules, differing = built(convolution(shape, 8, kernel, padding="VALID"), target)
+        assert (schedules, differing) == (["ScalarDense"], 0)
+
+
 REFUSED: dict[str, tuple[Callable[[], Network], Sequence[str]]] = {
     "pair of weights": (lambda: convolution((1, 4, 3, 8), 2, weights=np.full((2, 1, 1, 8), -128, np.int8)), CORES),
-    "fewer pixels than a tile": (lambda: convolution((1, 1, 2, 8), 4), CORES),
     "large scale": (lambda: convolution((1, 4, 3, 8), 4, effective_scale=2.5, output=(0.5, 3)), CORES),
     "small scale": (lambda: convolution((1, 4, 3, 8), 4, effective_scale=2.0**-30, output=(0.5, 3)), [LONG]),
 }
