@@ -37,14 +37,22 @@ def clamp(output: Output, values: Sequence[str], low: str, high: str) -> list[st
     if (output.low, output.high) == _WHOLE:
         words = [f"vqmovnb.s32 {q}, {q}" for q in values]
         return [*words, *(f"vqmovnb.s16 {q}, {q}" for q in values)]
-    lines = [_immediate(low, output.low), _immediate(high, output.high)]
+    lines = [_immediate(low, output.low, "i32"), _immediate(high, output.high, "i32")]
     for q in values:
         lines += [f"vmax.s32 {q}, {q}, {low}", f"vmin.s32 {q}, {q}, {high}"]
     return lines
 
 
-def _immediate(vector: str, value: int) -> str:
-    return f"vmov.i32 {vector}, #{value}" if value >= 0 else f"vmvn.i32 {vector}, #{~value}"
+def clamp_halves(output: Output, values: str, low: str, high: str) -> list[str]:
+    """Return the steps that leave a clamped byte at the bottom of each half; ``low`` and ``high`` are overwritten."""
+    if (output.low, output.high) == _WHOLE:
+        return [f"vqmovnb.s16 {values}, {values}"]
+    bounds = [_immediate(low, output.low, "i16"), _immediate(high, output.high, "i16")]
+    return [*bounds, f"vmax.s16 {values}, {values}, {low}", f"vmin.s16 {values}, {values}, {high}"]
+
+
+def _immediate(vector: str, value: int, lane: str) -> str:
+    return f"vmov.{lane} {vector}, #{value}" if value >= 0 else f"vmvn.{lane} {vector}, #{~value}"
 
 
 def scale_words(bias: Ints, multiplier: Ints, shift: Ints, zero_point: Ints) -> NDArray[np.int32]:

@@ -3,6 +3,7 @@
 from tvm_tinyml.passes.apply_recipes import Recipes
 from tvm_tinyml.targets.cortex_m.recipes.elementwise import Sum
 from tvm_tinyml.targets.cortex_m.recipes.helium_conv import HeliumConv, HeliumDense
+from tvm_tinyml.targets.cortex_m.recipes.helium_depthwise import HeliumDepthwise
 from tvm_tinyml.targets.cortex_m.recipes.pool import AveragePool, LargestPool, Mean
 
 
@@ -14,7 +15,7 @@ def helium_recipes(goal: str) -> Recipes:
     if goal == "flash":
         return {}
     return {
-        "tinyml.conv2d": (HeliumConv(1024 if goal == "ram" else 4096),),
+        "tinyml.conv2d": (HeliumDepthwise(), HeliumConv(1024 if goal == "ram" else 4096)),
         "tinyml.dense": (HeliumDense(),),
         "tinyml.add": (Sum("add"),),
         "tinyml.subtract": (Sum("subtract"),),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,7 @@ from tests.targets.microkernels.alone import Argument, on_core, on_host
 from tvm_tinyml.benchmark import bench
 from tvm_tinyml.device.engines import needs_qemu
 from tvm_tinyml.reference import operators
-from tvm_tinyml.targets.cortex_m.microkernels import helium_gemm
+from tvm_tinyml.targets.cortex_m.microkernels import helium_depthwise, helium_gemm
 from tvm_tinyml.targets.cortex_m.microkernels.helium_pack import helium_pack
 from tvm_tinyml.targets.cortex_m.microkernels.microkernel import Microkernel
 from tvm_tinyml.targets.cortex_m.microkernels.output import choose_output
@@ -50,8 +51,8 @@ class Product:
     def expected(self) -> Bytes:
         x = np.lib.stride_tricks.sliding_window_view(self.x, self.k)[:: self.stride]
         scales = [values.astype(np.int32) for values in (self.bias, self.multiplier, -self.shift)]
-        bounds = {"output_zero_point": int(self.zero_point[0]), "clamp_min": self.low, "clamp_max": self.high}
-        return operators.dense(x, self.w.astype(np.int8), *scales, **bounds)
+        w, zero_point = self.w.astype(np.int8), int(self.zero_point[0])
+        return operators.dense(x, w, *scales, output_zero_point=zero_point, clamp_min=self.low, clamp_max=self.high)
 
     def call(self, pixels: int = 2) -> tuple[Microkernel, list[Argument]]:
         channels = len(self.w)
@@ -167,4 +168,86 @@ def test_scales_that_the_epilogue_cannot_do_are_left_to_the_schedules(scale: flo
 def test_fewer_channels_than_lanes_are_left_to_the_schedules(channels: int) -> None:
     schedule, differing = built(layer(channels=channels))
     assert schedule != "HeliumConv"
+    assert differing == 0
+
+
+class Windows:
+    """An image [height, width, channels], a filter of each channel, and what comes out of a row of windows."""
+
+    def __init__(self, rng: np.random.Generator, kernel: tuple[int, int], channels: int, output: str) -> None:
+        zero_point, low, high = OUTPUTS[output]
+        self.kernel, self.output = kernel, choose_output(zero_point, low, high)
+        self.x = rng.integers(-128, 128, (kernel[0], 9, channels)).astype(np.int8)
+        self.w = rng.integers(-127, 128, (channels, kernel[0] * kernel[1]))
+        self.bias, self.shift = rng.integers(-20000, 20000, channels), rng.integers(1, 9, channels)
+        self.multiplier = rng.integers(1 << 30, 1 << 31, channels)
+        self.zero_point, self.low, self.high = np.full(channels, zero_point), low, high
+
+    def expected(self) -> Bytes:
+        w = self.w.reshape(-1, *self.kernel, 1).astype(np.int8)
+        bias, multiplier, shift = (values.astype(np.int32) for values in (self.bias, self.multiplier, -self.shift))
+        zero_point, low, high = int(self.zero_point[0]), self.low, self.high
+        convolve = functools.partial(operators.conv2d, groups=len(w), output_zero_point=zero_point)
+        y: Bytes = convolve(self.x[None], w, bias, multiplier, shift, clamp_min=low, clamp_max=high)
+        return np.asarray(y[0, 0], np.int8)
+
+    def call(self) -> tuple[Microkernel, list[Argument]]:
+        (rows, columns), channels = self.kernel, len(self.w)
+        constants = helium_depthwise.pack(self.w, self.bias, self.multiplier, self.shift, self.zero_point)
+        pixels = self.x.shape[1] - columns + 1
+        row_step = (self.x.shape[1] - columns + 1) * channels
+        kernel = helium_depthwise.helium_depthwise(rows, columns, self.output)
+        y = np.zeros((pixels, channels), np.int8)
+        return kernel, [constants, self.x, y, pixels, len(constants), channels, channels, channels, row_step]
+
+
+@on_the_core
+@pytest.mark.parametrize("output", OUTPUTS)
+@pytest.mark.parametrize("kernel", [(1, 1), (3, 3), (2, 4), (5, 5), (1, 7)])
+def test_depthwise_windows_are_exact(
+    kernel: tuple[int, int], output: str, rng: np.random.Generator, tmp_path: Path
+) -> None:
+    for channels in (8, 13, 32):
+        problem = Windows(rng, kernel, channels, output)
+        np.testing.assert_array_equal(on_core(CORE, *problem.call(), misaligned=[1, 2])[2], problem.expected())
+    np.testing.assert_array_equal(on_host(*problem.call(), tmp_path)[2], problem.expected())
+
+
+@on_the_core
+@pytest.mark.parametrize("x", [-128, 127])
+@pytest.mark.parametrize("weights", [(127, 127), (-127, -128), (-128, -127), (-127, -127)])
+def test_the_largest_pairs_of_taps_are_exact(x: int, weights: tuple[int, int], rng: np.random.Generator) -> None:
+    problem = Windows(rng, (1, 4), 8, "zero point above the clamp")
+    problem.x[:] = x
+    problem.w[:] = np.tile(weights, 2)
+    assert helium_depthwise.fits(problem.w)
+    np.testing.assert_array_equal(on_core(CORE, *problem.call())[2], problem.expected())
+
+
+def depthwise(seed: int, shape: tuple[int, ...], kernel: tuple[int, int], **settings: object) -> Network:
+    graph = Int8Graph(seed)
+    return graph.finish("layer", graph.depthwise(graph.input(shape, (0.05, -4)), kernel, **settings))  # type: ignore[arg-type]
+
+
+@on_the_core
+@pytest.mark.parametrize(
+    ("shape", "kernel", "settings"),
+    [
+        ((1, 6, 5, 8), (3, 3), {}),
+        ((2, 9, 7, 21), (3, 2), {"strides": (2, 1)}),
+        ((1, 9, 9, 16), (3, 3), {"dilation": (2, 2)}),
+        ((1, 3, 3, 64), (3, 3), {"dead": [0, 9]}),
+    ],
+)
+def test_depthwise_convolutions_are_exact(
+    shape: tuple[int, ...], kernel: tuple[int, int], settings: dict[str, object]
+) -> None:
+    assert built(depthwise(2, shape, kernel, **settings)) == ("HeliumDepthwise", 0)
+
+
+@on_the_core
+def test_pairs_of_taps_too_large_for_16_bits_are_left_to_the_schedules() -> None:
+    weights = np.full((8, 1, 2, 1), -128, np.int8)
+    schedule, differing = built(depthwise(3, (1, 4, 4, 8), (1, 2), weights=weights))
+    assert schedule != "HeliumDepthwise"
     assert differing == 0
