@@ -153,7 +153,7 @@ def test_all_weights_lie_in_one_section(in_ram: bool) -> None:
 
 
 def test_the_c_form_of_a_small_network_is_the_golden_text(golden: Callable[[str, str], None]) -> None:
-    sources = build(small_network(), "cortex-m4", emit="c").sources
+    sources = build(small_network(), "cortex-m4", emit="c", disabled_passes=["tinyml.ApplyRecipes"]).sources
     for name in sorted(sources):
         if not name.endswith("_helpers.h"):
             golden(name, sources[name])
