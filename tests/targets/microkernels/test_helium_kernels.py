@@ -11,10 +11,12 @@ from numpy.typing import NDArray
 
 import tvm_tinyml as tinyml
 from benchmarks.int8_graph import Int8Graph, Network
+from tests.compile.toolchains import cross_compile
 from tests.targets.microkernels.alone import Argument, on_core, on_host
 from tvm_tinyml.benchmark import bench
 from tvm_tinyml.device.engines import needs_qemu
 from tvm_tinyml.reference import operators
+from tvm_tinyml.session import Session
 from tvm_tinyml.targets.cortex_m.microkernels import helium_depthwise, helium_gemm
 from tvm_tinyml.targets.cortex_m.microkernels.helium_pack import helium_pack
 from tvm_tinyml.targets.cortex_m.microkernels.microkernel import Microkernel
@@ -23,7 +25,7 @@ from tvm_tinyml.targets.cortex_m.microkernels.pack import Window
 
 pytest.importorskip("capstone", reason="needs capstone: pip install tvm_tinyml[sim]")
 CORE = "cortex-m55"
-on_the_core = pytest.mark.skipif(needs_qemu(CORE), reason="the native engine is not built")
+on_the_core = pytest.mark.skipif(needs_qemu(CORE), reason="the project's own engine is not built")
 
 Bytes = NDArray[np.int8]
 OUTPUTS = {
@@ -251,3 +253,18 @@ def test_pairs_of_taps_too_large_for_16_bits_are_left_to_the_schedules() -> None
     schedule, differing = built(depthwise(3, (1, 4, 4, 8), (1, 2), weights=weights))
     assert schedule != "HeliumDepthwise"
     assert differing == 0
+
+
+@on_the_core
+@pytest.mark.parametrize("flags", ["cortex-m55", "cortex-m55+nomve"])
+def test_gcc_makes_the_same_bytes_of_the_c_form_with_and_without_helium(flags: str, tmp_path: Path) -> None:
+    """Assembly and C bodies of the same library."""
+    graph = Int8Graph(4)
+    x = graph.conv(graph.input((1, 9, 7, 3), (0.05, -4)), 12, (3, 3), strides=(2, 2))
+    network = graph.finish("layers", graph.conv(graph.depthwise(x, (3, 3)), 9, (1, 1)))
+    library = tinyml.build(tinyml.load(network.data, name="layers"), CORE)
+    inputs = network.random_inputs(1)
+    session = Session(library.metadata, cross_compile(library, tmp_path, flags))
+    call = session.run(inputs)
+    np.testing.assert_array_equal(call.outputs[0], network.run(inputs)[0])
+    assert any("helium" in name for name in library.sources["tvmgen_layers.c"].split())
