@@ -47,6 +47,7 @@ KERNELS = {
     "subs r5, #1;bne 1b;pop {r4-r6, pc}",
 }  # fmt: skip
 MEMORIES = ("zero-wait", "l4r5zi-120")
+ALL = (*CORES, "cortex-m55", "cortex-m85")
 
 
 def words() -> bytes:
@@ -76,11 +77,12 @@ def measure(core: str) -> dict[tuple[str, str], Cycles]:
 
 
 def test_cycles_of_small_kernels(golden: Callable[[str, str], None]) -> None:
-    columns = {core: measure(core) for core in CORES}
+    pytest.importorskip("tvm_tinyml.device._machine", reason="needs the C extension: Unicorn has no Helium")
+    columns = {core: measure(core) for core in ALL}
     text = f"model {MODEL_VERSION}\n"
     for memory in MEMORIES:
-        rows = [(name, *(columns[core][name, memory].total for core in CORES)) for name in KERNELS]
-        text += f"\n{table((memory, *CORES), rows)}\n"
+        rows = [(name, *(columns[core][name, memory].total for core in ALL)) for name in KERNELS]
+        text += f"\n{table((memory, *ALL), rows)}\n"
     golden("small_kernels.txt", text)
 
 
