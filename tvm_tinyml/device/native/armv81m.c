@@ -269,9 +269,9 @@ const encoding_t armv81m[] = {
 
 /* What of these comes with Helium. */
 const encoding_t helium_integer[] = {
+    {"1111 0000 0001 1111 1100 ---- ---- ---1", RUN(letp), form_loop_end, .it = NOT_IN_IT, .ends = 1},
     {"1111 0000 00-- nnnn 1110 0000 0000 0001", RUN(dls), form_tail_loop, .it = NOT_IN_IT},
     {"1111 0000 00-- nnnn 1100 ---- ---- ---1", RUN(wls), form_tail_loop, .it = NOT_IN_IT, .ends = 1},
-    {"1111 0000 0001 1111 1100 ---- ---- ---1", RUN(letp), form_loop_end, .it = NOT_IN_IT, .ends = 1},
 
     LONG("0", "10", asrl, form_pair_right),
     LONG("0", "00", lsll, form_pair_left),

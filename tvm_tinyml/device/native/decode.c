@@ -21,12 +21,14 @@ static const struct {
     {float_double, FP_DOUBLE},
     {float_double_v5, FP_DOUBLE | FP_V5},
     {float_system, ARMV81M | FP_SINGLE},
+    {float_half, FP_HALF},
     {helium_memory, HELIUM},
     {helium_lanes, HELIUM},
     {helium_shift, HELIUM},
     {helium_multiply, HELIUM},
     {helium_predicate, HELIUM},
     {helium_move, HELIUM},
+    {helium_float, HELIUM_FLOAT},
 };
 
 enum { TABLES = sizeof tables / sizeof *tables, SEGMENTS = 12, BUCKETS = 256 + 512 };

@@ -109,9 +109,7 @@ uint64_t to_integral(machine_t *m, uint64_t value, int rounding, int exact) {
     if (exponent >= 0) return value; /* infinities too */
     double whole = (double)round_magnitude(significand, exponent, sign != 0, rounding, &rest);
     if (rest && exact) m->fpscr |= INEXACT;
-    uint64_t result;
-    memcpy(&result, &whole, sizeof result);
-    return result | sign;
+    return as_bits(whole) | sign;
 }
 
 uint32_t to_half(machine_t *m, uint64_t value) {
@@ -144,10 +142,7 @@ uint64_t from_half(machine_t *m, uint32_t half) {
         return sign | 0x7ffull << 52 | (uint64_t)(fraction ? fraction | 0x200 : 0) << 42;
     }
     if (exponent) return sign | (uint64_t)(exponent - 15 + 1023) << 52 | (uint64_t)fraction << 42;
-    double value = fraction * 0x1p-24;
-    uint64_t result;
-    memcpy(&result, &value, sizeof result);
-    return sign | result;
+    return sign | as_bits(fraction * 0x1p-24);
 }
 
 uint64_t widen(machine_t *m, uint32_t single_bits) {
@@ -157,10 +152,7 @@ uint64_t widen(machine_t *m, uint32_t single_bits) {
     }
     float value;
     memcpy(&value, &single_bits, sizeof value);
-    double wide = value;
-    uint64_t result;
-    memcpy(&result, &wide, sizeof result);
-    return result;
+    return as_bits(value);
 }
 
 uint32_t narrow(machine_t *m, uint64_t value) {
@@ -168,9 +160,7 @@ uint32_t narrow(machine_t *m, uint64_t value) {
         if (is_signaling_double(value)) m->fpscr |= INVALID;
         return (uint32_t)(value >> 63) << 31 | 0x7fc00000 | (uint32_t)(fraction_of(value) >> 29);
     }
-    double wide;
-    memcpy(&wide, &value, sizeof wide);
-    float result = (float)wide;
+    float result = (float)as_double(value);
     uint32_t result_bits;
     memcpy(&result_bits, &result, sizeof result_bits);
     return result_bits;

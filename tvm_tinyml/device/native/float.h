@@ -43,6 +43,28 @@ uint32_t narrow(machine_t *m, uint64_t value);
 /* N, Z, C, V of a comparison, at the top. */
 uint32_t compare(machine_t *m, uint64_t a, uint64_t b, int signal_every_nan);
 
+static inline double as_double(uint64_t x) {
+    double value;
+    memcpy(&value, &x, sizeof value);
+    return value;
+}
+
+static inline uint64_t as_bits(double x) {
+    uint64_t value;
+    memcpy(&value, &x, sizeof value);
+    return value;
+}
+
+/* a * b + c of singles or halves, where the product is exact. What the sum loses makes its last bit 1, so that rounding it
+ * once more gives the nearest single or half. */
+static inline double fused_double(double a, double b, double c) {
+    double product = a * b, sum = product + c;
+    if (sum != sum || isinf(sum)) return sum;
+    double part = sum - product, lost = (product - (sum - part)) + (c - part);
+    uint64_t bits = as_bits(sum);
+    return lost == 0 || bits & 1 ? sum : as_double((lost > 0) == (sum > 0) ? bits + 1 : bits - 1);
+}
+
 static inline int is_nan_double(uint64_t x) { return (x << 1) > 0xffe0000000000000u; }
 static inline int is_signaling_double(uint64_t x) { return is_nan_double(x) && !(x >> 51 & 1); }
 

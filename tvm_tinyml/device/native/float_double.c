@@ -11,6 +11,8 @@
 #define SQRT sqrt
 #define GET(r) get_double(m, o->r)
 #define SET(r, value) set_double(m, o->r, value)
+#define GET_FIXED GET
+#define SET_FIXED SET
 #define WIDEN(x) (x)
 #define NARROW(x) (x)
 #define FORM_TWO form_two_doubles
@@ -18,7 +20,21 @@
 #define FORM_TO form_single_of_double
 #define FORM_FROM form_double_of_single
 #define FLOAT_REGISTERS 16
-#define PRECISION "1"
+#define PRECISION "1011"
+
+static inline FLOAT number(machine_t *m, WORD x) {
+    FLOAT value;
+    (void)m;
+    memcpy(&value, &x, sizeof value);
+    return value;
+}
+
+static inline WORD word(machine_t *m, FLOAT x) {
+    WORD value;
+    (void)m;
+    memcpy(&value, &x, sizeof value);
+    return value;
+}
 
 #include "float_operations.h"
 
@@ -34,8 +50,9 @@ static OPERATION(vcvt_from_single) {
 
 const encoding_t float_double[] = {
     FLOAT_PATTERNS,
+    MOVE_PATTERN,
     {"11101110 1-11 0111 ---- 1011 11-0 ----", RUN(vcvt_single), form_single_of_double},
     {"11101110 1-11 0111 ---- 1010 11-0 ----", RUN(vcvt_from_single), form_double_of_single},
     {.pattern = ""},
 };
-const encoding_t float_double_v5[] = {FLOAT_V5_PATTERNS, HALF_PATTERNS, {.pattern = ""}};
+const encoding_t float_double_v5[] = {FLOAT_V5_PATTERNS, HALF_CONVERSIONS, {.pattern = ""}};

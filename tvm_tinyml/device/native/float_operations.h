@@ -1,26 +1,16 @@
-/* Arithmetic for one width; included by float_single.c and float_double.c, which define
+/* Arithmetic for one width; included by the files of the widths, which define
  *
  *   FLOAT, WORD           the number and its bits
+ *   number(m, bits), word(m, number)
  *   GET(r), SET(r, bits)  a register of that width
  *   FORM_TWO, FORM_THREE, FORM_TO, FORM_FROM  the forms of its registers; the last two also of a single with an integer
- *   PRECISION             the bit that tells widths in patterns, as text
+ *   PRECISION             the four bits that tell widths in patterns, as text
+ *   GET_FIXED(r), SET_FIXED(r, bits)  the same for a number with a fixed point
  *   QUIET, DEFAULT_NAN    bits: the one that tells quiet NaNs, and the NaN that no operand gave
- *   FMA, SQRT             the host's functions
+ *   FMA, SQRT             as fmaf and sqrtf
  *   WIDEN(bits), NARROW(bits)  to double and back
  */
-#define SIGN ((WORD)1 << (sizeof(WORD) * 8 - 1))
-
-static inline FLOAT number(WORD x) {
-    FLOAT value;
-    memcpy(&value, &x, sizeof value);
-    return value;
-}
-
-static inline WORD word(FLOAT x) {
-    WORD value;
-    memcpy(&value, &x, sizeof value);
-    return value;
-}
+#define SIGN ((WORD)((WORD)1 << (sizeof(WORD) * 8 - 1)))
 
 static inline int is_nan(WORD x) { return (WORD)(x << 1) > (WORD)(((DEFAULT_NAN) & ~(WORD)(QUIET)) << 1); }
 static inline int is_signaling(WORD x) { return is_nan(x) && !(x & QUIET); }
@@ -37,9 +27,9 @@ static WORD nan_of(const WORD *operands, int count) {
 static NEVER_INLINE WORD nan_of_two(WORD a, WORD b) { return nan_of((const WORD[]){a, b}, 2); }
 
 #define BINARY(name, operator)                                                     \
-    static inline WORD name(WORD a, WORD b) {                                      \
-        FLOAT result = number(a) operator number(b);                               \
-        return UNLIKELY(result != result) ? nan_of_two(a, b) : word(result);       \
+    static inline WORD name(machine_t *m, WORD a, WORD b) {                                      \
+        FLOAT result = number(m, a) operator number(m, b);                         \
+        return UNLIKELY(result != result) ? nan_of_two(a, b) : word(m, result);    \
     }
 
 BINARY(add, +)
@@ -57,8 +47,8 @@ static NEVER_INLINE WORD nan_of_fused(machine_t *m, WORD addend, WORD a, WORD b)
 }
 
 static inline WORD fused(machine_t *m, WORD addend, WORD a, WORD b) {
-    FLOAT result = FMA(number(a), number(b), number(addend));
-    return UNLIKELY(result != result) ? nan_of_fused(m, addend, a, b) : word(result);
+    FLOAT result = FMA(number(m, a), number(m, b), number(m, addend));
+    return UNLIKELY(result != result) ? nan_of_fused(m, addend, a, b) : word(m, result);
 }
 
 #define OPERATE(name, value)                                                       \
@@ -67,29 +57,28 @@ static inline WORD fused(machine_t *m, WORD addend, WORD a, WORD b) {
         NEXT;                                                                      \
     }
 
-OPERATE(vadd, add(GET(n), GET(m)))
-OPERATE(vsub, subtract(GET(n), GET(m)))
-OPERATE(vmul, multiply(GET(n), GET(m)))
-OPERATE(vnmul, multiply(GET(n), GET(m)) ^ SIGN)
-OPERATE(vdiv, divide(GET(n), GET(m)))
-OPERATE(vmla, add(GET(d), multiply(GET(n), GET(m))))
-OPERATE(vmls, add(GET(d), multiply(GET(n), GET(m)) ^ SIGN))
-OPERATE(vnmla, add(GET(d) ^ SIGN, multiply(GET(n), GET(m)) ^ SIGN))
-OPERATE(vnmls, add(GET(d) ^ SIGN, multiply(GET(n), GET(m))))
+OPERATE(vadd, add(m, GET(n), GET(m)))
+OPERATE(vsub, subtract(m, GET(n), GET(m)))
+OPERATE(vmul, multiply(m, GET(n), GET(m)))
+OPERATE(vnmul, multiply(m, GET(n), GET(m)) ^ SIGN)
+OPERATE(vdiv, divide(m, GET(n), GET(m)))
+OPERATE(vmla, add(m, GET(d), multiply(m, GET(n), GET(m))))
+OPERATE(vmls, add(m, GET(d), multiply(m, GET(n), GET(m)) ^ SIGN))
+OPERATE(vnmla, add(m, GET(d) ^ SIGN, multiply(m, GET(n), GET(m)) ^ SIGN))
+OPERATE(vnmls, add(m, GET(d) ^ SIGN, multiply(m, GET(n), GET(m))))
 OPERATE(vfma, fused(m, GET(d), GET(n), GET(m)))
 OPERATE(vfms, fused(m, GET(d), GET(n) ^ SIGN, GET(m)))
 OPERATE(vfnma, fused(m, GET(d) ^ SIGN, GET(n) ^ SIGN, GET(m)))
 OPERATE(vfnms, fused(m, GET(d) ^ SIGN, GET(n), GET(m)))
-OPERATE(vmov, GET(m))
 OPERATE(vabs, GET(m) & ~SIGN)
 OPERATE(vneg, GET(m) ^ SIGN)
 
-static inline WORD square_root(WORD x) {
-    FLOAT result = SQRT(number(x));
-    return UNLIKELY(result != result) ? nan_of((const WORD[]){x}, 1) : word(result);
+static inline WORD square_root(machine_t *m, WORD x) {
+    FLOAT result = SQRT(number(m, x));
+    return UNLIKELY(result != result) ? nan_of((const WORD[]){x}, 1) : word(m, result);
 }
 
-OPERATE(vsqrt, square_root(GET(m)))
+OPERATE(vsqrt, square_root(m, GET(m)))
 
 static OPERATION(vmov_immediate) {
     SET(d, NARROW(widen(m, o->immediate)));
@@ -161,27 +150,29 @@ static OPERATION(vcvt_integer) {
 static OPERATION(vcvt_from_integer) {
     uint32_t x = m->s[o->m];
     FLOAT value = o->kind ? (FLOAT)(int32_t)x : (FLOAT)x;
-    SET(d, word(value));
+    SET(d, word(m, value));
     NEXT;
 }
 
 /* kind: signed; width: of the integer; amount: bits of it behind the point */
 static OPERATION(vcvt_fixed) {
     uint32_t x = to_integer(m, WIDEN(GET(d)), TO_ZERO, o->kind, o->width, o->amount);
-    WORD sign = o->kind && x >> 31 ? ~(WORD)0 << 31 : 0;
-    SET(d, o->width == 16 && !o->kind ? (uint16_t)x : x | sign);
+    SET_FIXED(d, o->kind ? (uint64_t)(int64_t)(int32_t)x : o->width == 16 ? (uint16_t)x : x);
     NEXT;
 }
 
 static OPERATION(vcvt_from_fixed) {
-    uint32_t x = (uint32_t)GET(d), shift = 32u - o->width;
+    uint32_t x = (uint32_t)GET_FIXED(d), shift = 32u - o->width;
     double value = o->kind ? (double)((int32_t)(x << shift) >> shift) : (double)(x << shift >> shift);
     FLOAT result = (FLOAT)ldexp(value, -o->amount);
-    SET(d, word(result));
+    SET(d, word(m, result));
     NEXT;
 }
 
 OPERATE(vrint, NARROW(to_integral(m, WIDEN(GET(m)), o->amount, o->kind))) /* kind: inexact is an exception */
+
+#ifndef IS_HALF
+OPERATE(vmov, GET(m))
 
 static OPERATION(vcvt_from_half) { /* amount: how far the half lies above the bottom */
     SET(d, NARROW(from_half(m, m->s[o->m] >> o->amount)));
@@ -193,6 +184,7 @@ static OPERATION(vcvt_half) {
     m->s[o->d] = (m->s[o->d] & 0xffff0000u >> o->amount) | half << o->amount;
     NEXT;
 }
+#endif
 
 static const uint8_t roundings[] = {AWAY, TO_NEAREST, TO_PLUS, TO_MINUS};
 
@@ -233,15 +225,17 @@ static int form_rint_rounded(const instruction_t *i, operation_t *o) {
     return FORM_TWO(i, o);
 }
 
+#ifndef IS_HALF
 static int form_half(const instruction_t *i, operation_t *o) { /* bits 16: to half, 7: top */
     o->amount = bits(i->code, 7, 7) ? 16 : 0;
     return bits(i->code, 16, 16) ? FORM_TO(i, o) : FORM_FROM(i, o);
 }
+#endif
 
 /* --- patterns ------------------------------------------------------------------------------------------------------ */
 
-#define THREE(code, op, name) {"11101110" code "---- ---- 101" PRECISION "-" op "-0 ----", RUN(name), FORM_THREE}
-#define TWO(code, op, name, form) {"11101110 1-11" code "---- 101" PRECISION op "-0 ----", RUN(name), form}
+#define THREE(code, op, name) {"11101110" code "---- ---- " PRECISION "-" op "-0 ----", RUN(name), FORM_THREE}
+#define TWO(code, op, name, form) {"11101110 1-11" code "---- " PRECISION op "-0 ----", RUN(name), form}
 
 #define FLOAT_PATTERNS                                                             \
     THREE("0-00", "0", vmla),                                                      \
@@ -257,27 +251,28 @@ static int form_half(const instruction_t *i, operation_t *o) { /* bits 16: to ha
     THREE("1-01", "1", vfnma),                                                     \
     THREE("1-10", "0", vfma),                                                      \
     THREE("1-10", "1", vfms),                                                      \
-    {"11101110 1-11 ---- ---- 101" PRECISION "0000 ----", RUN(vmov_immediate), form_immediate}, \
-    TWO("0000", "01", vmov, FORM_TWO),                                             \
+    {"11101110 1-11 ---- ---- " PRECISION "0000 ----", RUN(vmov_immediate), form_immediate}, \
     TWO("0000", "11", vabs, FORM_TWO),                                             \
     TWO("0001", "01", vneg, FORM_TWO),                                             \
     TWO("0001", "11", vsqrt, FORM_TWO),                                            \
     TWO("0100", "-1", vcmp, form_compare),                                         \
-    {"11101110 1-11 0101 ---- 101" PRECISION "-100 0000", RUN(vcmp_zero), form_compare}, \
+    {"11101110 1-11 0101 ---- " PRECISION "-100 0000", RUN(vcmp_zero), form_compare}, \
     TWO("1000", "-1", vcvt_from_integer, form_from_integer),                       \
     TWO("110-", "-1", vcvt_integer, form_to_integer),                              \
     TWO("101-", "-1", vcvt_from_fixed, form_fixed),                                \
     TWO("111-", "-1", vcvt_fixed, form_fixed)
 
-#define HALF_PATTERNS                                                              \
+#define MOVE_PATTERN TWO("0000", "01", vmov, FORM_TWO)
+
+#define HALF_CONVERSIONS                                                           \
     TWO("0010", "-1", vcvt_from_half, form_half),                                  \
     TWO("0011", "-1", vcvt_half, form_half)
 
 #define FLOAT_V5_PATTERNS                                                          \
     TWO("0110", "-1", vrint, form_rint),                                           \
     TWO("0111", "01", vrint, form_rint),                                           \
-    {"11111110 0-kk ---- ---- 101" PRECISION "-0-0 ----", RUN(vsel), FORM_THREE, .it = NOT_IN_IT},  \
-    {"11111110 1-00 ---- ---- 101" PRECISION "-0-0 ----", RUN(vmaxnm), FORM_THREE, .it = NOT_IN_IT}, \
-    {"11111110 1-00 ---- ---- 101" PRECISION "-1-0 ----", RUN(vminnm), FORM_THREE, .it = NOT_IN_IT}, \
-    {"11111110 1-11 10-- ---- 101" PRECISION "01-0 ----", RUN(vrint), form_rint_rounded, .it = NOT_IN_IT}, \
-    {"11111110 1-11 11-- ---- 101" PRECISION "-1-0 ----", RUN(vcvt_integer), form_to_integer_rounded, .it = NOT_IN_IT}
+    {"11111110 0-kk ---- ---- " PRECISION "-0-0 ----", RUN(vsel), FORM_THREE, .it = NOT_IN_IT},  \
+    {"11111110 1-00 ---- ---- " PRECISION "-0-0 ----", RUN(vmaxnm), FORM_THREE, .it = NOT_IN_IT}, \
+    {"11111110 1-00 ---- ---- " PRECISION "-1-0 ----", RUN(vminnm), FORM_THREE, .it = NOT_IN_IT}, \
+    {"11111110 1-11 10-- ---- " PRECISION "01-0 ----", RUN(vrint), form_rint_rounded, .it = NOT_IN_IT}, \
+    {"11111110 1-11 11-- ---- " PRECISION "-1-0 ----", RUN(vcvt_integer), form_to_integer_rounded, .it = NOT_IN_IT}

@@ -11,6 +11,8 @@
 #define SQRT sqrtf
 #define GET(r) m->s[o->r]
 #define SET(r, value) m->s[o->r] = (value)
+#define GET_FIXED(r) m->s[o->r]
+#define SET_FIXED(r, value) m->s[o->r] = (uint32_t)(value)
 #define WIDEN(x) widen(m, x)
 #define NARROW(x) narrow(m, x)
 #define FORM_TWO form_singles
@@ -18,9 +20,23 @@
 #define FORM_TO form_singles
 #define FORM_FROM form_singles
 #define FLOAT_REGISTERS 32
-#define PRECISION "0"
+#define PRECISION "1010"
+
+static inline FLOAT number(machine_t *m, WORD x) {
+    FLOAT value;
+    (void)m;
+    memcpy(&value, &x, sizeof value);
+    return value;
+}
+
+static inline WORD word(machine_t *m, FLOAT x) {
+    WORD value;
+    (void)m;
+    memcpy(&value, &x, sizeof value);
+    return value;
+}
 
 #include "float_operations.h"
 
-const encoding_t float_single[] = {FLOAT_PATTERNS, HALF_PATTERNS, {.pattern = ""}};
+const encoding_t float_single[] = {FLOAT_PATTERNS, MOVE_PATTERN, HALF_CONVERSIONS, {.pattern = ""}};
 const encoding_t float_single_v5[] = {FLOAT_V5_PATTERNS, {.pattern = ""}};

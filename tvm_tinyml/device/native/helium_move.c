@@ -162,7 +162,6 @@ static int form_system(const instruction_t *i, operation_t *o) { /* bits 24: bef
     o->kind = (uint8_t)(bits(i->code, 22, 22) << 3 | bits(i->code, 15, 13));
     o->width = (uint8_t)(!before ? 2 : write_back);
     if (!bits(i->code, 23, 23)) o->immediate = -o->immediate;
-    if (!before && !write_back) return OTHER_PATTERN;
     return o->kind == FPSCR || o->kind == FPSCR_NZCVQC || o->kind == VPR || o->kind == P0 ? 0 : UNSUPPORTED;
 }
 
@@ -191,7 +190,9 @@ const encoding_t helium_move[] = {
 const encoding_t float_system[] = {
     {"1110 1110 1110 0010 dddd 1010 0001 0000", RUN(vmsr_predicate), form_register},
     {"1110 1110 1111 0010 dddd 1010 0001 0000", RUN(vmrs_predicate), form_register},
-    {"1110 110- --- 1 NNNN ---0 1111 1 iiiiiii", RUN(vldr_system), form_system, .scale = 2},
-    {"1110 110- --- 0 NNNN ---0 1111 1 iiiiiii", RUN(vstr_system), form_system, .scale = 2},
+    {"1110 1101 ---1 NNNN ---0 1111 1 iiiiiii", RUN(vldr_system), form_system, .scale = 2},
+    {"1110 1100 --11 NNNN ---0 1111 1 iiiiiii", RUN(vldr_system), form_system, .scale = 2},
+    {"1110 1101 ---0 NNNN ---0 1111 1 iiiiiii", RUN(vstr_system), form_system, .scale = 2},
+    {"1110 1100 --10 NNNN ---0 1111 1 iiiiiii", RUN(vstr_system), form_system, .scale = 2},
     {.pattern = ""},
 };

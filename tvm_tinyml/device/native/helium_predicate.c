@@ -3,13 +3,6 @@
  * Source: Armv8-M Architecture Reference Manual (DDI 0553), B5.6 and C2. */
 #include "vector.h"
 
-/* What is true of active lanes becomes P0; kind: the mask of a VPT block that begins, or 0. */
-static inline void set_predicate(machine_t *m, const operation_t *o, uint32_t holds) {
-    m->vpr = (m->vpr & ~0xffffu) | (holds & active(m));
-    if (o->kind) m->vpr = (m->vpr & 0xffff) | o->kind * 0x110000u;
-    else advance(m);
-}
-
 #define COMPARE_LOOP(lane, second, comparison)                                     \
     vector_t x = get_vector(m, o->n);                                              \
     uint32_t holds = 0;                                                            \
@@ -36,8 +29,7 @@ FOR_SIGNED(COMPARE, vcmp_lt, <)
 FOR_SIGNED(COMPARE, vcmp_gt, >)
 FOR_SIGNED(COMPARE, vcmp_le, <=)
 
-/* VPT, and VCMP where the four bits of the mask are 0. */
-static int form_mask(const instruction_t *i, operation_t *o) {
+int form_mask(const instruction_t *i, operation_t *o) {
     o->kind = (uint8_t)(bits(i->code, 22, 22) << 3 | bits(i->code, 15, 13));
     return 0;
 }

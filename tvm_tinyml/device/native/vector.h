@@ -72,6 +72,15 @@ static inline void put_saturated(machine_t *m, int q, const vector_t *v, uint32_
     put_vector(m, q, v);
 }
 
+/* What is true of active lanes becomes P0; kind: the mask of a VPT block that begins, or 0. */
+static inline void set_predicate(machine_t *m, const operation_t *o, uint32_t holds) {
+    m->vpr = (m->vpr & ~0xffffu) | (holds & active(m));
+    if (o->kind) m->vpr = (m->vpr & 0xffff) | o->kind * 0x110000u;
+    else advance(m);
+}
+
+form_fn form_mask; /* kind: the four bits of the mask of VPT, which are 0 in VCMP */
+
 /* Numbers wide enough for sums and products of two lanes. */
 #define WIDE_s8 int32_t
 #define WIDE_u8 int32_t
@@ -114,7 +123,7 @@ static inline void put_saturated(machine_t *m, int q, const vector_t *v, uint32_
 #define SIZES(front, behind, name, form)                                           \
     SIZES_SIGNED("1110" front, behind, name, form), SIZES_UNSIGNED("1111" front, behind, name, form)
 
-extern const encoding_t armv81m[], float_system[], helium_integer[];
+extern const encoding_t armv81m[], float_system[], float_half[], helium_integer[];
 extern const encoding_t helium_memory[], helium_lanes[], helium_shift[], helium_multiply[];
 extern const encoding_t helium_predicate[], helium_move[], helium_float[];
 
