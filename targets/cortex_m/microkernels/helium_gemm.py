@@ -75,20 +75,12 @@ def helium_gemm(steps: int, output: Output, *, pixels: int = 2) -> Microkernel:
     lines += [f"ldr r0, [sp, #{_X_STRIDE}]", "add r3, r1, r0"] if pixels == 2 else []
     lines += [f"ldr r5, [sp, #{_CONSTANTS}]"]
     if kind > 1:
-        lines += _step(pixels, first=True)
+        lines += step(pixels, first=True)
     if kind > 2:
-        lines += [f"ldr r9, [sp, #{_TURNS}]", ".p2align 2", "1:", *_step(pixels), "subs r9, #1", "bne 1b"]
-    lines += _step(pixels, first=kind == 1, last=True)
+        lines += [f"ldr r9, [sp, #{_TURNS}]", ".p2align 2", "1:", *step(pixels), "subs r9, #1", "bne 1b"]
+    lines += step(pixels, first=kind == 1, last=True)
     lines += [f"ldr r9, [sp, #{_X_STEP}]", f"add r1, {_POINTERS[pixels - 1]}, r9"]
-    vectors = [f"q{p}" for p in range(pixels)]
-    for q, (a, b, c, d) in zip(vectors, _SUMS, strict=False):
-        lines += [f"vmov {q}[2], {q}[0], {a}, {c}", f"vmov {q}[3], {q}[1], {b}, {d}"]
-    lines += [f"vadd.i32 {q}, {q}, q4" for q in vectors]
-    lines += helium_output.scale(output, vectors, "q5", "q6", "q7", "q2")
-    lines += helium_output.clamp(output, vectors, "q2", "q3")
-    lines += [f"ldr r0, [sp, #{_Y_STRIDE}]"]
-    for q in vectors:
-        lines += [f"vstrb.32 {q}, [r7]", "add r7, r7, r0"]
+    lines += finish(output, pixels, f"ldr r0, [sp, #{_Y_STRIDE}]")
     lines += [f"subs r11, #{pixels}", "bne 2b", f"str r5, [sp, #{_CONSTANTS}]"]
     lines += [f"ldr r0, [sp, #{_GROUPS}]", "subs r0, #1", f"str r0, [sp, #{_GROUPS}]", "bne 3b"]
     lines += ["vpop {d8-d15}", "add sp, #16", "pop {r4-r11, pc}"]
@@ -101,8 +93,13 @@ def helium_gemm(steps: int, output: Output, *, pixels: int = 2) -> Microkernel:
     )
 
 
-def _step(pixels: int, *, first: bool = False, last: bool = False) -> list[str]:
-    """Multiply a vector of each pixel with one of each channel; the first starts the sums, the last is predicated."""
+def step(pixels: int, *, first: bool = False, last: bool = False) -> list[str]:
+    """Return how to multiply a vector of each pixel with one of each channel.
+
+    Parameters
+    ----------
+    first, last : it starts the sums; it loads by the predicate.
+    """
     multiply = "vmladav.s8" if first else "vmladava.s8"
     loads = [
         f"vldrb{'t' if last else ''}.u8 q{p}, [{pointer}]{'' if last else ', #16'}"
@@ -113,6 +110,20 @@ def _step(pixels: int, *, first: bool = False, last: bool = False) -> list[str]:
         weight = f"q{2 + channel % 2}"
         lines.append(f"vldrb.u8 {weight}, [r5], #16")
         lines += [f"{multiply} {_SUMS[p][channel]}, q{p}, {weight}" for p in range(pixels)]
+    return lines
+
+
+def finish(output: Output, pixels: int, load_stride: str) -> list[str]:
+    """Return the end of a tile: from its sums to outputs at r7, which moves on. The instruction loads their stride."""
+    vectors = [f"q{p}" for p in range(pixels)]
+    lines = []
+    for q, (a, b, c, d) in zip(vectors, _SUMS, strict=False):
+        lines += [f"vmov {q}[2], {q}[0], {a}, {c}", f"vmov {q}[3], {q}[1], {b}, {d}"]
+    lines += [f"vadd.i32 {q}, {q}, q4" for q in vectors]
+    lines += helium_output.scale(output, vectors, "q5", "q6", "q7", "q2")
+    lines += [*helium_output.clamp(output, vectors, "q2", "q3"), load_stride]
+    for q in vectors:
+        lines += [f"vstrb.32 {q}, [r7]", "add r7, r7, r0"]
     return lines
 
 

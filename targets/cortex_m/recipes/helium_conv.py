@@ -6,13 +6,14 @@ import dataclasses
 from collections.abc import Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 from tvm import relax, tirx
 from tvm.script.ir_builder import IRBuilder
 from tvm.script.ir_builder import tirx as T
 
 from tvm_tinyml.passes.integer_ops import Attributes, shape_of
 from tvm_tinyml.passes.kernels.kernel import Kernel, constant
-from tvm_tinyml.targets.cortex_m.microkernels import helium_gemm
+from tvm_tinyml.targets.cortex_m.microkernels import helium_gemm, helium_runs
 from tvm_tinyml.targets.cortex_m.microkernels.helium_pack import helium_pack
 from tvm_tinyml.targets.cortex_m.microkernels.microkernel import Microkernel, texts
 from tvm_tinyml.targets.cortex_m.microkernels.output import Output, choose_output
@@ -85,12 +86,25 @@ class _Layer:
         images = source.batch == 1 or (rows and source.row * source.out_h == source.image)
         return self.window.runs == 1 and rows and images
 
+    @property
+    def in_place(self) -> bool:
+        """Whether to read runs where they lie, one row of pixels a call; by instructions, counted from the code."""
+        source, window = self.source, self.window
+        if self.lies_ready or window.columns > 1:
+            return False
+        groups, of_run = -(-len(self.channels.bias) // helium_gemm.CHANNELS), helium_gemm.steps_of(window.run_bytes)
+        pairs = source.batch * source.out_h * -(-source.out_w // TILE)
+        reading = pairs * groups * (16 * window.runs * of_run + 5 * window.runs + 40)
+        product = source.pixels // TILE * groups * (16 * helium_gemm.steps_of(self.products) + 35)
+        copying = source.pixels * (25 + window.runs * (5 + 2 * of_run))
+        return reading < product + copying
+
     def kernel(self, x: relax.Expr, scratch_bytes: int) -> Kernel:
-        """Return the function: one product over all pixels, or blocks of pixels that are copied first."""
+        """Return the function: one product over all pixels, one for each row, or blocks that are copied first."""
         source, count, pixels = self.source, len(self.channels.bias), self.source.pixels
         constants = self._constants()
-        tile = min(TILE, pixels)
-        gemm = helium_gemm.helium_gemm(helium_gemm.steps_of(self.products), self.output, pixels=tile)
+        tile = TILE if self.in_place else min(TILE, pixels)
+        gemm = self._product(tile)
         used: list[Microkernel] = [gemm]
         with IRBuilder() as builder, T.prim_func(s_tir=True):
             T.func_name("main")
@@ -104,7 +118,7 @@ class _Layer:
                 rest = number % tile
                 for start, taken, step in ((0, number - rest, 1), (number - rest, tile if rest else 0, 0)):
                     if taken:
-                        numbers = helium_gemm.numbers(self.products, stride * step, count * step)
+                        numbers = self._numbers(stride * step, count * step)
                         at = T.handle_add_byte_offset(windows, start * stride) if start else windows
                         to = T.address_of(y[(first + start) * count])
                         call = (packed.access_ptr("r"), at, to, taken, len(constants), *numbers)
@@ -115,6 +129,10 @@ class _Layer:
                 T.writes()
                 if self.lies_ready:
                     multiply(image.access_ptr("r"), source.column, 0, pixels)
+                elif self.in_place:
+                    with T.serial(source.batch * source.out_h) as line:
+                        first = line * source.out_w
+                        multiply(T.address_of(image[source.offset(first)]), source.column, first, source.out_w)
                 else:
                     pack = helium_pack(self.window)
                     used.append(pack)
@@ -137,6 +155,18 @@ class _Layer:
         flat = relax.op.reshape(x, (source.batch * source.image,))
         return Kernel("conv2d", func, [flat, relax.const(constants.ravel())], pixels * count * self.products)
 
-    def _constants(self) -> np.ndarray:
+    def _product(self, pixels: int) -> Microkernel:
+        if self.in_place:
+            return helium_runs.helium_runs(helium_gemm.steps_of(self.window.run_bytes), self.output)
+        return helium_gemm.helium_gemm(helium_gemm.steps_of(self.products), self.output, pixels=pixels)
+
+    def _numbers(self, stride: int, channels: int) -> tuple[int, ...]:
+        window = self.window
+        if self.in_place:
+            return helium_runs.numbers(window.run_bytes, window.runs, window.row_stride, stride, channels)
+        return helium_gemm.numbers(self.products, stride, channels)
+
+    def _constants(self) -> NDArray[np.int32]:
         c = self.channels
-        return helium_gemm.pack(c.weight, c.bias, c.multiplier, c.shift, c.zero_point)
+        weight = helium_runs.widened(c.weight, self.window.runs) if self.in_place else c.weight
+        return helium_gemm.pack(weight, c.bias, c.multiplier, c.shift, c.zero_point)

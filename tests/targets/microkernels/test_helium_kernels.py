@@ -17,7 +17,7 @@ from tvm_tinyml.benchmark import bench
 from tvm_tinyml.device.engines import needs_qemu
 from tvm_tinyml.reference import operators
 from tvm_tinyml.session import Session
-from tvm_tinyml.targets.cortex_m.microkernels import helium_depthwise, helium_gemm
+from tvm_tinyml.targets.cortex_m.microkernels import helium_depthwise, helium_gemm, helium_runs
 from tvm_tinyml.targets.cortex_m.microkernels.helium_pack import helium_pack
 from tvm_tinyml.targets.cortex_m.microkernels.microkernel import Microkernel
 from tvm_tinyml.targets.cortex_m.microkernels.output import choose_output
@@ -76,6 +76,23 @@ def test_products_of_any_length_are_exact(pixels: int, output: str, rng: np.rand
             np.testing.assert_array_equal(
                 on_core(CORE, *problem.call(pixels), misaligned=[1, 2])[2], problem.expected()
             )
+
+
+@on_the_core
+@pytest.mark.parametrize("output", OUTPUTS)
+@pytest.mark.parametrize(("runs", "run_bytes"), [(3, 9), (2, 16), (3, 48), (2, 50), (5, 33), (1, 20)])
+def test_windows_of_several_runs_are_exact(
+    runs: int, run_bytes: int, output: str, rng: np.random.Generator, tmp_path: Path
+) -> None:
+    problem = Product(rng, 4, runs * run_bytes, 7, output)  # runs that touch: as if it were one
+    constants = helium_gemm.pack(
+        helium_runs.widened(problem.w, runs), problem.bias, problem.multiplier, problem.shift, problem.zero_point
+    )
+    kernel = helium_runs.helium_runs(helium_gemm.steps_of(run_bytes), problem.output)
+    numbers = helium_runs.numbers(run_bytes, runs, run_bytes, problem.stride, 7)
+    arguments: list[Argument] = [constants, problem.x, np.zeros((4, 7), np.int8), 4, len(constants), *numbers]
+    for found in (on_core(CORE, kernel, arguments, misaligned=[1, 2])[2], on_host(kernel, arguments, tmp_path)[2]):
+        np.testing.assert_array_equal(found, problem.expected())
 
 
 @pytest.mark.parametrize("output", OUTPUTS)
