@@ -105,11 +105,14 @@ def step(pixels: int, *, first: bool = False, last: bool = False) -> list[str]:
         f"vldrb{'t' if last else ''}.u8 q{p}, [{pointer}]{'' if last else ', #16'}"
         for p, pointer in enumerate(_POINTERS[:pixels])
     ]
-    lines = [f"vps{'t' * pixels}", *loads] if last else loads
+    # The loads of pixels stand together behind a predicate; else each goes with a multiplication of the other unit.
+    lines = [f"vps{'t' * pixels}", *loads] if last else loads[:1]
     for channel in range(CHANNELS):
         weight = f"q{2 + channel % 2}"
         lines.append(f"vldrb.u8 {weight}, [r5], #16")
-        lines += [f"{multiply} {_SUMS[p][channel]}, q{p}, {weight}" for p in range(pixels)]
+        for p in range(pixels):
+            lines += [loads[p]] if channel == 0 and p and not last else []
+            lines.append(f"{multiply} {_SUMS[p][channel]}, q{p}, {weight}")
     return lines
 
 
