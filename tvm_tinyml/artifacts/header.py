@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 from tvm_tinyml.model import TensorSpec
 from tvm_tinyml.program import ALIGNMENT_BYTES, Buffer, Place, Program
-from tvm_tinyml.targets.llvm_main import ERROR_ALIGNMENT, ERROR_NULL
 from tvm_tinyml.targets.assembly import uses_fpu
+from tvm_tinyml.targets.llvm_main import ERROR_ALIGNMENT, ERROR_NULL
 from tvm_tinyml.targets.target import Target
 
 

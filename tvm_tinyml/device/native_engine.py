@@ -299,7 +299,8 @@ class Encoding:
 
 def encodings() -> list[Encoding]:
     """Return all encodings, in the order in which they are looked for. ImportError or OSError without the extension."""
-    library, found = _library(), []
+    library = _library()
+    found: list[Encoding] = []
     name, features = ctypes.c_char_p(), ctypes.c_uint32()
     while pattern := library.tinyml_machine_pattern(len(found), ctypes.byref(name), ctypes.byref(features)):
         found.append(Encoding(pattern.decode().replace(" ", ""), (name.value or b"").decode(), features.value))

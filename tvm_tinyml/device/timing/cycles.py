@@ -101,7 +101,7 @@ class _Count:
         self.core = core
         self.starts: list[int] = profile.block_start.tolist()
         sizes: list[int] = profile.block_size_bytes.tolist()
-        self.ends = [start + size for start, size in zip(self.starts, sizes, strict=True)]
+        self.ends: list[int] = [start + size for start, size in zip(self.starts, sizes, strict=True)]
         self.code = [core.decode(read(start, size), start) for start, size in zip(self.starts, sizes, strict=True)]
         self.owners = [_owners(*block, function_at) for block in zip(self.code, self.starts, self.ends, strict=True)]
         self.edges: list[tuple[int, int, int]] = list(
