@@ -24,6 +24,9 @@ VECTOR_BYTES = 16
 HEADER_WORDS = 1 + 4 * LANES
 """Of a group of channels, in front of its weights: where its outputs lie, and its scales."""
 
+UNROLLED = 2
+"""Steps in the body of the loop."""
+
 _SUMS = (("r0", "r2", "r4", "r6"), ("r8", "r10", "r12", "lr"))
 _POINTERS = ("r1", "r3")
 
@@ -53,11 +56,11 @@ def numbers(products: int, stride: int, channels: int) -> tuple[int, int, int, i
     """
     steps = steps_of(products)
     done = VECTOR_BYTES * (steps - 1)
-    return stride, stride - done, channels, max(steps - 2, 0), products - done
+    return stride, stride - done, channels, max(steps - 2, 0) // UNROLLED, products - done
 
 
 def helium_gemm(steps: int, output: Output, *, pixels: int = 2) -> Microkernel:
-    """Return the kernel for sums of so many vectors; from three on it is the same for all.
+    """Return the kernel for sums of so many vectors; from four on all even ones share it, and all odd ones.
 
     Its arguments: constants (`pack`, aligned to 4 bytes), the first pixel and output (aligned to nothing), the number
     of pixels (a multiple of the parameter), the number of groups of channels, and `numbers`.
@@ -66,7 +69,7 @@ def helium_gemm(steps: int, output: Output, *, pixels: int = 2) -> Microkernel:
     ----------
     pixels : of a tile, 1 or 2.
     """
-    kind = min(steps, 3)
+    kind = steps if steps < 4 else 4 + steps % UNROLLED
     lines = ["push {r0-r11, lr}", "vpush {d8-d15}", f"ldr r0, [sp, #{_LAST}]", "vctp.8 r0", "3:"]
     lines += [f"ldr r5, [sp, #{_CONSTANTS}]", "ldr r0, [r5], #4"]
     lines += [f"vldrw.u32 q{q}, [r5], #16" for q in (4, 5, 6, 7)]
@@ -76,8 +79,10 @@ def helium_gemm(steps: int, output: Output, *, pixels: int = 2) -> Microkernel:
     lines += [f"ldr r5, [sp, #{_CONSTANTS}]"]
     if kind > 1:
         lines += step(pixels, first=True)
-    if kind > 2:
-        lines += [f"ldr r9, [sp, #{_TURNS}]", ".p2align 2", "1:", *step(pixels), "subs r9, #1", "bne 1b"]
+    if kind in (3, 5):
+        lines += step(pixels)
+    if kind > 3:
+        lines += loop(f"ldr r9, [sp, #{_TURNS}]", pixels)
     lines += step(pixels, first=kind == 1, last=True)
     lines += [f"ldr r9, [sp, #{_X_STEP}]", f"add r1, {_POINTERS[pixels - 1]}, r9"]
     lines += finish(output, pixels, f"ldr r0, [sp, #{_Y_STRIDE}]")
@@ -116,6 +121,11 @@ def step(pixels: int, *, first: bool = False, last: bool = False) -> list[str]:
     return lines
 
 
+def loop(load_turns: str, pixels: int) -> list[str]:
+    """Return the loop over pairs of steps; the instruction loads their number into r9."""
+    return [load_turns, ".p2align 2", "1:", *step(pixels) * UNROLLED, "subs r9, #1", "bne 1b"]
+
+
 def finish(output: Output, pixels: int, load_stride: str) -> list[str]:
     """Return the end of a tile: from its sums to outputs at r7, which moves on. The instruction loads their stride."""
     vectors = [f"q{p}" for p in range(pixels)]
@@ -131,7 +141,7 @@ def finish(output: Output, pixels: int, load_stride: str) -> list[str]:
 
 
 def _portable(kind: int, output: Output) -> str:
-    steps = "turns + 2" if kind == 3 else str(kind)
+    steps = f"{UNROLLED} * turns + {kind - 2}" if kind > 3 else str(kind)
     epilogue = "".join(f"        {line}\n" for line in output.portable().splitlines())
     return f"""  const int32_t steps = {steps}, products = {VECTOR_BYTES} * (steps - 1) + last;
   (void)x_step, (void)turns;

@@ -10,8 +10,10 @@ import numpy as np
 from tvm_tinyml.targets.cortex_m.microkernels.helium_gemm import (
     CHANNELS,
     HEADER_WORDS,
+    UNROLLED,
     VECTOR_BYTES,
     finish,
+    loop,
     step,
     steps_of,
 )
@@ -35,7 +37,7 @@ def numbers(run_bytes: int, runs: int, run_stride: int, stride: int, channels: i
     run_stride : from a run to the next in bytes; the others are as for `helium_gemm.numbers`.
     """
     done = VECTOR_BYTES * (steps_of(run_bytes) - 1)
-    turns = done // VECTOR_BYTES
+    turns = done // VECTOR_BYTES // UNROLLED
     return stride, stride - runs * run_stride, channels, turns, run_bytes - done, runs, run_stride - done
 
 
@@ -47,7 +49,7 @@ def widened(weight: Ints, runs: int) -> Ints:
 
 
 def helium_runs(steps: int, output: Output) -> Microkernel:
-    """Return the kernel for runs of so many vectors; from two on it is the same for all. See `helium_gemm`."""
+    """Return the kernel for runs of so many vectors; from three on all even ones share it, and all odd ones. See `helium_gemm`."""
     lines = ["push {r0-r11, lr}", "sub sp, #8", "vpush {d8-d15}", f"ldr r0, [sp, #{_LAST}]", "vctp.8 r0", "3:"]
     lines += [f"ldr r5, [sp, #{_CONSTANTS}]", "ldr r0, [r5], #4"]
     lines += [f"vldrw.u32 q{q}, [r5], #16" for q in (4, 5, 6, 7)]
@@ -56,8 +58,11 @@ def helium_runs(steps: int, output: Output) -> Microkernel:
     lines += [f"str r11, [sp, #{_PIXELS_LEFT}]", f"ldr r0, [sp, #{_X_STRIDE}]", f"ldr r7, [sp, #{_RUN_STEP}]"]
     lines += ["add r3, r1, r0", f"ldr r11, [sp, #{_RUNS}]", f"ldr r5, [sp, #{_CONSTANTS}]"]
     lines += ["clrm {r0, r2, r4, r6, r8, r10, r12, lr}", ".p2align 2", "4:"]
-    if steps > 1:
-        lines += [f"ldr r9, [sp, #{_TURNS}]", ".p2align 2", "1:", *step(2), "subs r9, #1", "bne 1b"]
+    kind = steps if steps < 3 else 3 + (steps - 1) % UNROLLED
+    if kind in (2, 4):
+        lines += step(2)
+    if kind > 2:
+        lines += loop(f"ldr r9, [sp, #{_TURNS}]", 2)
     lines += [*step(2, last=True), "add r1, r1, r7", "add r3, r3, r7", "subs r11, #1", "bne 4b"]
     lines += [f"ldr r9, [sp, #{_X_STEP}]", "add r1, r3, r9", f"ldr r7, [sp, #{_Y_NOW}]"]
     lines += finish(output, 2, f"ldr r0, [sp, #{_Y_STRIDE}]")
@@ -65,19 +70,21 @@ def helium_runs(steps: int, output: Output) -> Microkernel:
     lines += [f"str r5, [sp, #{_CONSTANTS}]", f"ldr r0, [sp, #{_GROUPS}]", "subs r0, #1", f"str r0, [sp, #{_GROUPS}]"]
     lines += ["bne 3b", "vpop {d8-d15}", "add sp, #24", "pop {r4-r11, pc}"]
     return Microkernel(
-        name=f"tinyml_helium_runs_{min(steps, 2)}_{output.name}",
+        name=f"tinyml_helium_runs_{kind}_{output.name}",
         parameters=PARAMETERS,
         assembly=lines,
-        portable=_portable(output),
+        portable=_portable(kind, output),
         condition=MVE,
     )
 
 
-def _portable(output: Output) -> str:
+def _portable(kind: int, output: Output) -> str:
+    steps = f"{UNROLLED} * turns + {kind - 2}" if kind > 2 else str(kind)
     epilogue = "".join(f"        {line}\n" for line in output.portable().splitlines())
-    return f"""  const int32_t steps = turns + 1, products = {VECTOR_BYTES} * turns + last;
-  const int32_t run_stride = run_step + {VECTOR_BYTES} * turns, run_words = {CHANNELS * VECTOR_BYTES // 4} * steps;
-  (void)x_step;
+    return f"""  const int32_t steps = {steps}, products = {VECTOR_BYTES} * (steps - 1) + last;
+  const int32_t run_stride = run_step + {VECTOR_BYTES} * (steps - 1);
+  const int32_t run_words = {CHANNELS * VECTOR_BYTES // 4} * steps;
+  (void)x_step, (void)turns;
   for (; groups > 0; --groups, constants += {HEADER_WORDS} + run_words * runs) {{
     const int8_t *const weight = (const int8_t *)(constants + {HEADER_WORDS});
     for (int32_t p = 0; p < pixels; ++p)

@@ -80,7 +80,7 @@ def test_products_of_any_length_are_exact(pixels: int, output: str, rng: np.rand
 
 @on_the_core
 @pytest.mark.parametrize("output", OUTPUTS)
-@pytest.mark.parametrize(("runs", "run_bytes"), [(3, 9), (2, 16), (3, 48), (2, 50), (5, 33), (1, 20)])
+@pytest.mark.parametrize(("runs", "run_bytes"), [(3, 9), (2, 16), (3, 48), (2, 50), (5, 33), (1, 20), (2, 80)])
 def test_windows_of_several_runs_are_exact(
     runs: int, run_bytes: int, output: str, rng: np.random.Generator, tmp_path: Path
 ) -> None:
@@ -102,6 +102,15 @@ def test_the_body_in_c_of_products_does_the_same(output: str, rng: np.random.Gen
         folder = tmp_path / str(k)
         folder.mkdir()
         np.testing.assert_array_equal(on_host(*problem.call(), folder)[2], problem.expected())
+
+
+def test_equal_names_are_equal_code() -> None:
+    """Lengths whose loops have the same body share a function, in both forms."""
+    output = choose_output(-128, -128, 127)
+    assert helium_gemm.helium_gemm(4, output) == helium_gemm.helium_gemm(16, output)
+    assert helium_gemm.helium_gemm(5, output) == helium_gemm.helium_gemm(7, output)
+    assert helium_runs.helium_runs(3, output) == helium_runs.helium_runs(9, output)
+    assert helium_runs.helium_runs(4, output) == helium_runs.helium_runs(12, output)
 
 
 @on_the_core
