@@ -49,7 +49,10 @@ def widened(weight: Ints, runs: int) -> Ints:
 
 
 def helium_runs(steps: int, output: Output) -> Microkernel:
-    """Return the kernel for runs of so many vectors; from three on all even ones share it, and all odd ones. See `helium_gemm`."""
+    """Return the kernel for runs of so many vectors; from three on all even ones share it, and all odd ones.
+
+    Its arguments are those of `helium_gemm`, with `numbers` of this module; pixels come in pairs.
+    """
     lines = ["push {r0-r11, lr}", "sub sp, #8", "vpush {d8-d15}", f"ldr r0, [sp, #{_LAST}]", "vctp.8 r0", "3:"]
     lines += [f"ldr r5, [sp, #{_CONSTANTS}]", "ldr r0, [r5], #4"]
     lines += [f"vldrw.u32 q{q}, [r5], #16" for q in (4, 5, 6, 7)]
