@@ -16,7 +16,7 @@ from tvm_tinyml.targets.cortex_m.microkernels.microkernel import texts
 from tvm_tinyml.targets.cortex_m.microkernels.output import choose_output
 from tvm_tinyml.targets.cortex_m.recipes.channels import Channels, all_exact
 
-MOST_TAPS = 25
+MOST_TAPS = 64
 """They are straight code, about 30 bytes each."""
 
 

@@ -265,6 +265,7 @@ def depthwise(seed: int, shape: tuple[int, ...], kernel: tuple[int, int], **sett
         ((2, 9, 7, 21), (3, 2), {"strides": (2, 1)}),
         ((1, 9, 9, 16), (3, 3), {"dilation": (2, 2)}),
         ((1, 3, 3, 64), (3, 3), {"dead": [0, 9]}),
+        ((1, 7, 9, 8), (7, 7), {}),
     ],
 )
 def test_depthwise_convolutions_are_exact(
