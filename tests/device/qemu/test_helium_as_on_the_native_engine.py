@@ -59,11 +59,11 @@ NO_INVALID = ("vcvt_widen",)
 def programs(engine: Callable[[str], QemuEngine]) -> Programs:
     """The program on the native engine and on QEMU, and that engine for other things."""
     qemu = engine("cortex-m55")
-    native = NativeEngine("cortex-m55", qemu.memory)
+    native = NativeEngine("cortex-m55", qemu.memory, check_alignment=True)
     return (
         VectorProgram(Simulator(engine=native), CASES),
         VectorProgram(Simulator(engine=qemu), CASES),
-        NativeEngine("cortex-m55", qemu.memory),
+        NativeEngine("cortex-m55", qemu.memory, check_alignment=True),
     )
 
 

@@ -192,7 +192,12 @@ POLYNOMIAL(u16, u32)
 #define DOT(lane, name)                                                            \
     static OPERATION(vmladav_##lane) {                                             \
         uint32_t sum = o->kind ? R(d) : 0;                                         \
-        PRODUCTS_OF_ACTIVE(lane, sum += (uint32_t)product)                         \
+        if (!o->width && !o->amount && active(m) == ALL) { /* the most common form, fast */ \
+            vector_t x = get_vector(m, o->n), y = get_vector(m, o->m);             \
+            for (int i = 0; i < LANES(lane); i++) sum += (uint32_t)x.lane[i] * (uint32_t)y.lane[i]; \
+        } else {                                                                   \
+            PRODUCTS_OF_ACTIVE(lane, sum += (uint32_t)product)                     \
+        }                                                                          \
         R(d) = sum;                                                                \
         advance(m);                                                                \
         NEXT;                                                                      \
