@@ -16,8 +16,9 @@ from tvm_tinyml.schedules.cortex_m import (
     SCALAR_SMALL_RULES,
 )
 from tvm_tinyml.targets.cortex_m.cores import CORES, Core
-from tvm_tinyml.targets.cortex_m.recipes import dual_issue_recipes, no_recipes, single_issue_recipes
+from tvm_tinyml.targets.cortex_m.recipes import dual_issue_recipes, single_issue_recipes
 from tvm_tinyml.targets.cortex_m.recipes.helium_recipes import helium_recipes
+from tvm_tinyml.targets.cortex_m.recipes.on_the_stack import on_the_stack
 from tvm_tinyml.targets.cortex_m.recipes.scalar_recipes import baseline_recipes, mainline_recipes
 from tvm_tinyml.targets.target import Target
 
@@ -90,7 +91,8 @@ def _recipes(core: Core, features: frozenset[str], *, fp: bool) -> Callable[[str
     if "mve" in features and fp:
         return helium_recipes
     if "dsp" in features:
-        return no_recipes if not fp else dual_issue_recipes if core.dual_issue else single_issue_recipes
+        recipes = dual_issue_recipes if core.dual_issue else single_issue_recipes
+        return recipes if fp else lambda goal: on_the_stack(recipes(goal))
     return mainline_recipes if core.mainline else baseline_recipes
 
 

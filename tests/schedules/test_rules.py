@@ -111,9 +111,9 @@ def test_every_tile_computes_the_same_bytes(rng: np.random.Generator, rule: Sche
     pytest.importorskip("unicorn", reason="needs unicorn: pip install tvm_tinyml[sim]")
     module = conv2d(rng, (1, 4, 32, 5), (4, 3, 3, 5), strides=[1, 1])
     inputs = inputs_of(module, rng)
-    library = build(module, "cortex-m4+nofp", [rule])
+    library = build(module, "cortex-m4", [rule])
     assert library.metadata["layers"][-1]["schedule"] == type(rule).__name__
-    np.testing.assert_array_equal(run(library, inputs)[0], run(build(module, "cortex-m4+nofp", [Unscheduled()]), inputs)[0])
+    np.testing.assert_array_equal(run(library, inputs)[0], run(build(module, "cortex-m4", [Unscheduled()]), inputs)[0])
 
 
 # --- lists and the pass that applies them ---------------------------------------------------------------------------

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-DSP_AND_FP = "defined(__ARM_FEATURE_DSP) && defined(__ARM_FP)"
+DSP = "defined(__ARM_FEATURE_DSP)"
+DSP_AND_FP = f"{DSP} && defined(__ARM_FP)"
 THUMB2 = "defined(__thumb2__)"
 THUMB1 = "defined(__thumb__)"
 """When the C form takes the assembly: the compiler's own word that the core has what a generator uses. Thumb-2 has all

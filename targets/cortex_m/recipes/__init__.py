@@ -52,9 +52,4 @@ def _dsp(goal: str, products: Callable[[int], Product], *, mixed: bool) -> Recip
     }
 
 
-def no_recipes(_goal: str) -> Recipes:
-    """Return none."""
-    return {}
-
-
-__all__ = ["dual_issue_recipes", "no_recipes", "single_issue_recipes"]
+__all__ = ["dual_issue_recipes", "single_issue_recipes"]

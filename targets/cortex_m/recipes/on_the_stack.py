@@ -1,0 +1,35 @@
+"""Recipes for cores with the DSP extension but without floating-point registers, or where they must not be used."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+
+from tvm import relax
+
+from tvm_tinyml.passes.apply_recipes import Recipes
+from tvm_tinyml.passes.integer_ops import Attributes
+from tvm_tinyml.passes.kernels.kernel import Kernel, Recipe
+from tvm_tinyml.targets.assembly import assembly_of, c_of
+from tvm_tinyml.targets.cortex_m.microkernels.on_the_stack import assembly_on_the_stack, c_on_the_stack
+
+
+def on_the_stack(recipes: Recipes) -> Recipes:
+    """Return the same recipes, with what their microkernels hold in floating-point registers on the stack."""
+    return {operator: [_OnTheStack(recipe) for recipe in of_operator] for operator, of_operator in recipes.items()}
+
+
+class _OnTheStack:
+    def __init__(self, recipe: Recipe) -> None:
+        self._recipe = recipe
+
+    def lower(self, arguments: Sequence[relax.Expr], attributes: Attributes) -> Kernel | None:
+        """See `Recipe.lower`."""
+        kernel = self._recipe.lower(arguments, attributes)
+        if kernel is None:
+            return None
+        texts = {
+            "tinyml.assembly": {name: assembly_on_the_stack(text) for name, text in assembly_of(kernel.func).items()},
+            "tinyml.c": {name: c_on_the_stack(text) for name, text in c_of(kernel.func).items()},
+        }
+        return dataclasses.replace(kernel, func=kernel.func.with_attr(texts))
