@@ -16,7 +16,7 @@ setup(
             sorted(glob(f"{NATIVE}/*.c")),
             depends=sorted(glob(f"{NATIVE}/*.h")),
             # A product and a sum of the simulated program are rounded one after the other, and never fused by the host.
-            extra_compile_args=[] if WINDOWS else ["-O2", "-ffp-contract=off", "-fvisibility=hidden"],
+            extra_compile_args=["/Zc:preprocessor"] if WINDOWS else ["-O2", "-ffp-contract=off", "-fvisibility=hidden"],
             libraries=[] if WINDOWS else ["m"],
             optional=True,
             py_limited_api=True,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
-from itertools import pairwise
+from itertools import groupby, pairwise
 from random import Random
 
 import pytest
@@ -207,6 +207,7 @@ def test_patterns_have_the_length_of_an_instruction(native: MakeEngine) -> None:
     for encoding in encodings():
         assert len(encoding.pattern) in (16, 32), encoding
         assert set(encoding.pattern) <= set("01-dnmaDNMAxyziskw"), encoding
+        assert sum(sign.isalpha() for sign, _ in groupby(encoding.pattern)) <= 12  # as many as the decoder has room for
         assert (encoding.pattern[:3] == "111" and encoding.pattern[3:5] != "00") is (len(encoding.pattern) == 32)
 
 

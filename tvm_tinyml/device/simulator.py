@@ -95,7 +95,7 @@ class Simulator:
 
     Parameters
     ----------
-    core : cortex-m0plus, cortex-m3, cortex-m4, cortex-m7 or cortex-m33.
+    core : cortex-m0plus, cortex-m3, cortex-m4, cortex-m7, cortex-m33, cortex-m55 or cortex-m85.
     check_alignment : fault at misaligned LDM, LDRD, VLDR and the like as hardware does; loads and stores of one word
         may be misaligned from the Cortex-M3 on, and never on the M0+.
     engine : what executes the code; default is a new ``NativeEngine``, or with a RuntimeWarning a ``UnicornEngine``

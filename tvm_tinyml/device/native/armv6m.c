@@ -7,7 +7,7 @@
 #include "multiple.h"
 #include "special.h"
 
-/* --- loads and stores ---------------------------------------------------------------------------------------------- */
+/* --- loads and stores --------------------------------------------------------------------------------------------- */
 
 #define LOAD_REGISTER(name, bytes, value)                                          \
     static OPERATION(name##_register) {                                            \
@@ -39,7 +39,7 @@ STORE_REGISTER(str, 4, store_word(p, R(d)))
 STORE_REGISTER(strh, 2, store_half(p, R(d)))
 STORE_REGISTER(strb, 1, *p = (uint8_t)R(d))
 
-/* --- registers that a program can only move ------------------------------------------------------------------------ */
+/* --- registers that a program can only move ----------------------------------------------------------------------- */
 
 static OPERATION(mov_pc) { m->r[PC] = R(m) & ~1u; }
 static OPERATION(add_pc) { m->r[PC] = (R(m) + o->immediate) & ~1u; }
@@ -102,7 +102,7 @@ static int form_stack_move(const instruction_t *i, operation_t *o) {
     return 0;
 }
 
-/* --- several registers --------------------------------------------------------------------------------------------- */
+/* --- several registers -------------------------------------------------------------------------------------------- */
 
 static int form_push(const instruction_t *i, operation_t *o) {
     o->immediate = bits(i->code, 7, 0) | bits(i->code, 8, 8) << LR;

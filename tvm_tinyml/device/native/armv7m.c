@@ -8,7 +8,7 @@
 #include "multiple.h"
 #include "special.h"
 
-/* --- single loads and stores --------------------------------------------------------------------------------------- */
+/* --- single loads and stores -------------------------------------------------------------------------------------- */
 
 /* name##_pre, name##_post, name##_register and, of loads, name##_literal. */
 #define ADDRESSES(ACCESS, name, bytes, what)                                       \
@@ -82,7 +82,7 @@ static int form_index_pc(const instruction_t *i, operation_t *o) {
     return form_index(i, o);
 }
 
-/* --- several words ------------------------------------------------------------------------------------------------- */
+/* --- several words ------------------------------------------------------------------------------------------------ */
 
 /* Bits 24: the base lies behind the words, 21: it is written back. */
 static int form_multiple(const instruction_t *i, operation_t *o) {
@@ -95,7 +95,7 @@ static int form_multiple(const instruction_t *i, operation_t *o) {
     return single || pc || list >> SP & 1 || (o->kind && list >> o->n & 1) ? UNPREDICTABLE : form_list(i, o);
 }
 
-/* --- two words, exclusive accesses --------------------------------------------------------------------------------- */
+/* --- two words, exclusive accesses -------------------------------------------------------------------------------- */
 
 /* The address lies ``immediate`` behind the base; ``kind``: before (1) or after (2) the access the base moves there. */
 static OPERATION(ldrd) {
@@ -209,7 +209,7 @@ int form_byte(const instruction_t *i, operation_t *o) {
     return form_strex(i, o);
 }
 
-/* --- branches ------------------------------------------------------------------------------------------------------ */
+/* --- branches ----------------------------------------------------------------------------------------------------- */
 
 static OPERATION(cbz) { m->r[PC] = R(n) == 0 ? o->immediate : o->address + o->size; }
 static OPERATION(cbnz) { m->r[PC] = R(n) != 0 ? o->immediate : o->address + o->size; }
@@ -249,7 +249,7 @@ static int form_it(const instruction_t *i, operation_t *o) {
 
 OPERATION(it) { NEXT; }
 
-/* --- data processing ----------------------------------------------------------------------------------------------- */
+/* --- data processing ---------------------------------------------------------------------------------------------- */
 
 static OPERATION(movt) {
     R(d) = (uint16_t)R(d) | o->immediate << 16;
@@ -388,7 +388,7 @@ static int form_extend(const instruction_t *i, operation_t *o) {
     return 0;
 }
 
-/* --- multiplication, division -------------------------------------------------------------------------------------- */
+/* --- multiplication, division ------------------------------------------------------------------------------------- */
 
 static OPERATION(mla) {
     R(d) = R(a) + R(n) * R(m);
@@ -448,13 +448,14 @@ static OPERATION(udiv) {
     NEXT;
 }
 
-/* --- the table ----------------------------------------------------------------------------------------------------- */
+/* --- the table ---------------------------------------------------------------------------------------------------- */
 
 #define DATA_REGISTER(code, s, name, d, n, form_plain, form)                                       \
     {"1110101" code s n "0 000" d "00 00 mmmm", RUN(name##_register), form_plain},                 \
     {"1110101" code s n "0 sss" d "ss kk mmmm", RUN(name##_shifted), form}
 
-#define DATA_IMMEDIATE(code, s, name, d, n, form) {"11110 i 0" code s n "0 iii" d "iiiiiiii", RUN(name##_immediate), form}
+#define DATA_IMMEDIATE(code, s, name, d, n, form) \
+    {"11110 i 0" code s n "0 iii" d "iiiiiiii", RUN(name##_immediate), form}
 
 #define DATA(code, name)                                                                           \
     DATA_REGISTER(code, "0", name, "dddd", "nnnn", NULL, form_shifted),                            \

@@ -4,7 +4,7 @@
 #include "integer.h"
 #include "vector.h"
 
-/* --- loops --------------------------------------------------------------------------------------------------------- */
+/* --- loops -------------------------------------------------------------------------------------------------------- */
 
 /* width: log2 of the bytes of a lane, or NO_TAIL */
 static OPERATION(dls) {
@@ -68,7 +68,7 @@ static int form_loop_end(const instruction_t *i, operation_t *o) {
     return 0;
 }
 
-/* --- selects ------------------------------------------------------------------------------------------------------- */
+/* --- selects ------------------------------------------------------------------------------------------------------ */
 
 static inline int holds(const machine_t *m, int condition) {
     int result;
@@ -101,7 +101,7 @@ static int form_select(const instruction_t *i, operation_t *o) {
     return o->kind > 13 ? OTHER_PATTERN : o->n == SP || o->m == SP ? UNPREDICTABLE : 0;
 }
 
-/* --- shifts of two registers ---------------------------------------------------------------------------------------- */
+/* --- shifts of two registers -------------------------------------------------------------------------------------- */
 
 /* d holds the low word (even), a the high one (odd). */
 static inline uint64_t get_pair(const machine_t *m, const operation_t *o) { return (uint64_t)R(a) << 32 | R(d); }
@@ -159,7 +159,8 @@ static uint64_t shift_unsigned(machine_t *m, uint64_t x, int amount, int width, 
 /* By a constant, amount: the form has made shifts to the right less than 0. */
 #define PAIR(name, kind, round, saturate)                                          \
     static OPERATION(name) {                                                       \
-        set_pair(m, o, (uint64_t)shift_##kind(m, (TYPE_##kind)get_pair(m, o), (int8_t)o->amount, 64, round, saturate)); \
+        TYPE_##kind pair = (TYPE_##kind)get_pair(m, o);                            \
+        set_pair(m, o, (uint64_t)shift_##kind(m, pair, (int8_t)o->amount, 64, round, saturate)); \
         NEXT;                                                                      \
     }
 
@@ -235,7 +236,7 @@ static int form_single_register(const instruction_t *i, operation_t *o) {
     return o->m == o->d ? UNPREDICTABLE : 0;
 }
 
-/* --- clearing ------------------------------------------------------------------------------------------------------ */
+/* --- clearing ----------------------------------------------------------------------------------------------------- */
 
 static OPERATION(clrm) { /* the list's bit 15 means APSR */
     for (uint32_t i = 0; i < 15; i++)

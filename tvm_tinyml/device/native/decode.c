@@ -31,7 +31,7 @@ static const struct {
     {helium_float, HELIUM_FLOAT},
 };
 
-enum { TABLES = sizeof tables / sizeof *tables, SEGMENTS = 12, BUCKETS = 256 + 512 };
+enum { TABLES = sizeof tables / sizeof *tables, SEGMENTS = 12, NARROW_BUCKETS = 256, BUCKETS = NARROW_BUCKETS + 512 };
 
 typedef struct { /* bits of a field that lie together */
     uint8_t letter, low, width;
@@ -42,6 +42,7 @@ typedef struct {
     uint32_t mask, value;
     int available; /* the core has it */
     int may_write_sp;
+    int wide;
     int segment_count;
     segment_t segments[SEGMENTS]; /* of one letter behind each other, from the top bits down */
 } pattern_t;
@@ -86,12 +87,20 @@ static int parse(const char *text, pattern_t *pattern) {
     return length;
 }
 
-static uint32_t bucket_of(uint32_t code, int wide) { return wide ? 256 + bits(code, 28, 20) : bits(code, 15, 8); }
+static uint32_t bucket_bits(uint32_t code, int wide) { return wide ? bits(code, 28, 20) : bits(code, 15, 8); }
 
-static int fits_bucket(const pattern_t *pattern, int wide, uint32_t bucket) {
-    uint32_t mask = wide ? bits(pattern->mask, 28, 20) : bits(pattern->mask, 15, 8);
-    uint32_t value = wide ? bits(pattern->value, 28, 20) : bits(pattern->value, 15, 8);
-    return (bucket & mask) == value;
+/* Count a pattern in each bucket that its instructions fall into, or put it there once all are counted. */
+static void enter(decoder_t *decoder, uint32_t index, int counting) {
+    const pattern_t *pattern = &decoder->patterns[index];
+    uint32_t all = pattern->wide ? 511 : 255, free_bits = all & ~bucket_bits(pattern->mask, pattern->wide);
+    uint32_t value = bucket_bits(pattern->value, pattern->wide), chosen = free_bits;
+    for (;;) {
+        uint32_t *start = &decoder->bucket_start[(pattern->wide ? NARROW_BUCKETS : 0) + (value | chosen)];
+        if (!counting) decoder->in_bucket[*start] = (uint16_t)index;
+        (*start)++;
+        if (!chosen) return;
+        chosen = (chosen - 1) & free_bits;
+    }
 }
 
 void decoder_free(decoder_t *decoder) {
@@ -102,44 +111,39 @@ void decoder_free(decoder_t *decoder) {
 }
 
 decoder_t *decoder_new(uint32_t features) {
-    uint32_t count = 0, listed = 0, capacity = 0;
+    uint32_t count = 0, listed = 0;
     for (int t = 0; t < TABLES; t++)
         for (const encoding_t *e = tables[t].encodings; *e->pattern; e++) count++;
     decoder_t *decoder = calloc(1, sizeof *decoder);
-    int *wide = malloc(count * sizeof *wide);
-    if (decoder) decoder->patterns = calloc(count, sizeof *decoder->patterns);
-    if (!decoder || !wide || !decoder->patterns) goto failed;
+    if (!decoder) return NULL;
+    decoder->patterns = calloc(count, sizeof *decoder->patterns);
+    if (!decoder->patterns) goto failed;
     count = 0;
     /* What the core lacks comes last: it is only looked at to tell what an instruction would be elsewhere. */
     for (int available = 1; available >= 0; available--)
         for (int t = 0; t < TABLES; t++) {
             if (((features & tables[t].needs) == tables[t].needs) != available) continue;
             for (const encoding_t *e = tables[t].encodings; *e->pattern; e++) {
-                pattern_t *pattern = &decoder->patterns[count];
+                pattern_t *pattern = &decoder->patterns[count++];
                 pattern->encoding = e;
                 pattern->available = available;
-                wide[count++] = parse(e->pattern, pattern) == 32;
+                pattern->wide = parse(e->pattern, pattern) == 32;
             }
         }
-    for (uint32_t b = 0; b < BUCKETS; b++) {
+    for (uint32_t p = 0; p < count; p++) enter(decoder, p, 1);
+    for (uint32_t b = 0; b < BUCKETS; b++) { /* from the number in each to where they begin */
+        uint32_t size = decoder->bucket_start[b];
         decoder->bucket_start[b] = listed;
-        for (uint32_t p = 0; p < count; p++) {
-            if (wide[p] != (b >= 256) || !fits_bucket(&decoder->patterns[p], wide[p], b >= 256 ? b - 256 : b))
-                continue;
-            if (listed == capacity) {
-                capacity = capacity ? 2 * capacity : 4096;
-                uint16_t *grown = realloc(decoder->in_bucket, capacity * sizeof *grown);
-                if (!grown) goto failed;
-                decoder->in_bucket = grown;
-            }
-            decoder->in_bucket[listed++] = (uint16_t)p;
-        }
+        listed += size;
     }
-    decoder->bucket_start[BUCKETS] = listed;
-    free(wide);
+    decoder->in_bucket = malloc(listed * sizeof *decoder->in_bucket);
+    if (!decoder->in_bucket) goto failed;
+    for (uint32_t p = 0; p < count; p++) enter(decoder, p, 0);
+    /* Each start has moved to the end of its bucket, which is where the next one begins. */
+    memmove(decoder->bucket_start + 1, decoder->bucket_start, BUCKETS * sizeof *decoder->bucket_start);
+    decoder->bucket_start[0] = 0;
     return decoder;
 failed:
-    free(wide);
     decoder_free(decoder);
     return NULL;
 }
@@ -176,7 +180,7 @@ static int fill(const pattern_t *pattern, const instruction_t *i, operation_t *o
 }
 
 const encoding_t *decode(const decoder_t *decoder, const instruction_t *i, int wide, operation_t *o, int *moves_stack) {
-    uint32_t bucket = bucket_of(i->code, wide);
+    uint32_t bucket = (wide ? NARROW_BUCKETS : 0) + bucket_bits(i->code, wide);
     int status = UNDEFINED;
     *moves_stack = 0;
     *o = (operation_t){.address = i->address, .size = wide ? 4 : 2};
@@ -219,4 +223,6 @@ const encoding_t *encoding_at(uint32_t index, uint32_t *features) {
     return NULL;
 }
 
-const char *decoder_name(const decoder_t *decoder, uint32_t pattern) { return decoder->patterns[pattern].encoding->name; }
+const char *decoder_name(const decoder_t *decoder, uint32_t pattern) {
+    return decoder->patterns[pattern].encoding->name;
+}

@@ -9,12 +9,13 @@ static inline int32_t top(uint32_t x) { return (int16_t)(x >> 16); }
 static inline uint32_t exchange(uint32_t x) { return x >> 16 | x << 16; }
 static inline uint32_t rotate(uint32_t x, uint32_t by) { return x >> by | x << (-by & 31); }
 
-/* --- in parallel --------------------------------------------------------------------------------------------------- */
+/* --- in parallel -------------------------------------------------------------------------------------------------- */
 
 enum { WRAPPED, SATURATED, HALVED }; /* what becomes of a sum */
 
 /* Lane ``i`` of ``width`` bits, put back in its place. ``ge`` collects the bits of GE. */
-static inline uint32_t lane(uint32_t x, uint32_t y, int i, int width, int subtract, int is_signed, int what, uint32_t *ge) {
+static inline uint32_t lane(
+    uint32_t x, uint32_t y, int i, int width, int subtract, int is_signed, int what, uint32_t *ge) {
     int32_t mask = (1 << width) - 1, sign = is_signed << (width - 1);
     int32_t a = ((int32_t)(x >> i * width & (uint32_t)mask) ^ sign) - sign;
     int32_t b = ((int32_t)(y >> i * width & (uint32_t)mask) ^ sign) - sign;
@@ -63,7 +64,8 @@ PARALLEL_ALL(uh, 0, HALVED)
 
 static OPERATION(sel) {
     uint32_t ge = m->greater_equal;
-    uint32_t mask = (ge & 1 ? 0xffu : 0) | (ge & 2 ? 0xff00u : 0) | (ge & 4 ? 0xff0000u : 0) | (ge & 8 ? 0xff000000u : 0);
+    uint32_t low = (ge & 1 ? 0xffu : 0) | (ge & 2 ? 0xff00u : 0), high = (ge & 4 ? 0xffu : 0) | (ge & 8 ? 0xff00u : 0);
+    uint32_t mask = low | high << 16;
     R(d) = (R(n) & mask) | (R(m) & ~mask);
     NEXT;
 }
@@ -87,7 +89,7 @@ static OPERATION(usada8) {
     NEXT;
 }
 
-/* --- saturation ---------------------------------------------------------------------------------------------------- */
+/* --- saturation --------------------------------------------------------------------------------------------------- */
 
 static inline int32_t saturate(machine_t *m, int64_t value) {
     if (value != (int32_t)value) {
@@ -127,7 +129,7 @@ static OPERATION(usat16) {
     NEXT;
 }
 
-/* --- packing and extending ----------------------------------------------------------------------------------------- */
+/* --- packing and extending ---------------------------------------------------------------------------------------- */
 
 static OPERATION(pkhbt) {
     R(d) = (R(n) & 0xffff) | (R(m) << o->amount & 0xffff0000);
@@ -163,7 +165,7 @@ static int form_rotation(const instruction_t *i, operation_t *o) {
     return 0;
 }
 
-/* --- multiplication ------------------------------------------------------------------------------------------------ */
+/* --- multiplication ----------------------------------------------------------------------------------------------- */
 
 /* A sum of 32 bits that sets Q, and does not saturate, when it does not fit. */
 static inline uint32_t accumulate(machine_t *m, int64_t sum) {

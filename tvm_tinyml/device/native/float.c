@@ -11,10 +11,16 @@ void collect_exceptions(machine_t *m) {
     if (host & FE_INEXACT) m->fpscr |= INEXACT;
 }
 
-/* --- registers out of their places --------------------------------------------------------------------------------- */
+/* --- registers out of their places -------------------------------------------------------------------------------- */
 
-static uint8_t single(uint32_t code, int high, int low) { return (uint8_t)(bits(code, high + 3, high) << 1 | bits(code, low, low)); }
-static uint8_t twice(uint32_t code, int high, int low) { return (uint8_t)(bits(code, low, low) << 4 | bits(code, high + 3, high)); }
+/* Four bits from ``low`` on, and one that lies apart: the lowest of a single's number, the highest of a double's. */
+static uint8_t single(uint32_t code, int low, int apart) {
+    return (uint8_t)(bits(code, low + 3, low) << 1 | bits(code, apart, apart));
+}
+
+static uint8_t twice(uint32_t code, int low, int apart) {
+    return (uint8_t)(bits(code, apart, apart) << 4 | bits(code, low + 3, low));
+}
 
 int form_singles(const instruction_t *i, operation_t *o) {
     o->d = single(i->code, 12, 22);
@@ -46,7 +52,7 @@ int form_double_of_single(const instruction_t *i, operation_t *o) {
     return o->d > 15 ? UNDEFINED : 0;
 }
 
-/* --- conversions, all by way of double, which holds every single and half ------------------------------------------ */
+/* --- conversions, all by way of double, which holds every single and half ----------------------------------------- */
 
 static uint64_t fraction_of(uint64_t x) { return x & 0xfffffffffffffu; }
 static int exponent_of(uint64_t x) { return (int)(x >> 52 & 0x7ff); }
@@ -87,8 +93,8 @@ uint32_t to_integer(machine_t *m, uint64_t value, int rounding, int is_signed, i
     }
     take_apart(value, &significand, &exponent);
     exponent += fraction;
-    /* From 2**53 on the magnitude is out of every range. */
-    magnitude = exponent > 0 && significand ? UINT64_MAX : round_magnitude(significand, exponent > 0 ? 0 : exponent, negative, rounding, &rest);
+    if (exponent > 0 && significand) magnitude = UINT64_MAX; /* at least 2**53, out of every range */
+    else magnitude = round_magnitude(significand, exponent > 0 ? 0 : exponent, negative, rounding, &rest);
     if (magnitude > limit) {
         m->fpscr |= INVALID;
         magnitude = limit;
@@ -125,7 +131,7 @@ uint32_t to_half(machine_t *m, uint64_t value) {
     /* The last place of a half is 2**(biased - 25), of subnormal ones 2**-24. */
     int place = biased > 0 ? biased - 25 : -24;
     uint32_t result = (uint32_t)round_magnitude(significand, exponent - place, 0, TO_NEAREST, &rest);
-    if (biased > 0) result += (uint32_t)(biased - 1) << 10; /* the hidden bit adds 1 to the exponent, a carry one more */
+    if (biased > 0) result += (uint32_t)(biased - 1) << 10; /* the hidden bit adds 1 to the exponent, a carry again */
     if (biased > 30 || result >= 0x7c00) {
         m->fpscr |= OVERFLOWED | INEXACT;
         return sign | 0x7c00;

@@ -55,8 +55,8 @@ static inline uint64_t as_bits(double x) {
     return value;
 }
 
-/* a * b + c of singles or halves, where the product is exact. What the sum loses makes its last bit 1, so that rounding it
- * once more gives the nearest single or half. */
+/* a * b + c of singles or halves, where the product is exact. What the sum loses makes its last bit 1, so that rounding
+ * it once more gives the nearest single or half. */
 static inline double fused_double(double a, double b, double c) {
     double product = a * b, sum = product + c;
     if (sum != sum || isinf(sum)) return sum;

@@ -5,7 +5,7 @@
 #include "memory.h"
 #include "system_float.h"
 
-/* --- memory -------------------------------------------------------------------------------------------------------- */
+/* --- memory ------------------------------------------------------------------------------------------------------- */
 
 static OPERATION(vldr_single) {
     uint32_t address = R(n) + o->immediate;
@@ -110,7 +110,7 @@ static int form_words(const instruction_t *i, operation_t *o) { /* bits 24: befo
     return !count || o->d + count > 32 ? UNPREDICTABLE : 0;
 }
 
-/* --- registers ----------------------------------------------------------------------------------------------------- */
+/* --- registers ---------------------------------------------------------------------------------------------------- */
 
 static OPERATION(vmov_from_core) {
     m->s[o->n] = R(d);

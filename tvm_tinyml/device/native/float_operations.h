@@ -91,7 +91,7 @@ static int form_immediate(const instruction_t *i, operation_t *o) { /* sign, 3 b
     return FORM_TWO(i, o);
 }
 
-/* --- comparison, selection ----------------------------------------------------------------------------------------- */
+/* --- comparison, selection ---------------------------------------------------------------------------------------- */
 
 static inline void set_flags(machine_t *m, uint64_t a, uint64_t b, int signal_every_nan) {
     uint32_t flags = compare(m, a, b, signal_every_nan); /* it may set others in FPSCR */
@@ -139,7 +139,7 @@ static WORD extremum(machine_t *m, WORD a, WORD b, int smallest) {
 OPERATE(vmaxnm, extremum(m, GET(n), GET(m), 0))
 OPERATE(vminnm, extremum(m, GET(n), GET(m), 1))
 
-/* --- conversions --------------------------------------------------------------------------------------------------- */
+/* --- conversions -------------------------------------------------------------------------------------------------- */
 
 /* amount: the rounding; kind: signed */
 static OPERATION(vcvt_integer) {
@@ -232,7 +232,7 @@ static int form_half(const instruction_t *i, operation_t *o) { /* bits 16: to ha
 }
 #endif
 
-/* --- patterns ------------------------------------------------------------------------------------------------------ */
+/* --- patterns ----------------------------------------------------------------------------------------------------- */
 
 #define THREE(code, op, name) {"11101110" code "---- ---- " PRECISION "-" op "-0 ----", RUN(name), FORM_THREE}
 #define TWO(code, op, name, form) {"11101110 1-11" code "---- " PRECISION op "-0 ----", RUN(name), form}

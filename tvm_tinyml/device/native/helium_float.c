@@ -1,8 +1,8 @@
 /* Helium: lanes of half and single precision.
  *
- * Vectors are computed with the standard settings: NaN is always the default one, single denormals are 0, half denormals
- * are not. Every lane is computed as a double, which is wide enough that rounding it once more gives the nearest single or
- * half. Source: Armv8-M Architecture Reference Manual (DDI 0553), C2. */
+ * Vectors are computed with the standard settings: NaN is always the default one, single denormals are 0, half
+ * denormals are not. Every lane is computed as a double, which is wide enough that rounding it once more gives the
+ * nearest single or half. Source: Armv8-M Architecture Reference Manual (DDI 0553), C2. */
 #include <fenv.h>
 
 #include "float.h"
@@ -138,7 +138,7 @@ SIGNS(32, vabs, &~SIGN_f32)
 SIGNS(16, vneg, ^SIGN_f16)
 SIGNS(32, vneg, ^SIGN_f32)
 
-/* --- pairs of lanes as complex numbers ----------------------------------------------------------------------------- */
+/* --- pairs of lanes as complex numbers ---------------------------------------------------------------------------- */
 
 /* kind: turned by 270 degrees instead of 90 */
 #define COMPLEX_ADD(size)                                                          \
@@ -176,7 +176,7 @@ COMPLEX_PRODUCT(32, vcmul, a * (negative ? -b : b))
 COMPLEX_PRODUCT(16, vcmla, fused_double(a, negative ? -b : b, wide_f16(m, r.u16[i])))
 COMPLEX_PRODUCT(32, vcmla, fused_double(a, negative ? -b : b, wide_f32(m, r.u32[i])))
 
-/* --- comparisons --------------------------------------------------------------------------------------------------- */
+/* --- comparisons -------------------------------------------------------------------------------------------------- */
 
 /* The lesser or the greater number; a quiet NaN loses. */
 static double extremum(double a, double b, int smallest) {
@@ -265,7 +265,7 @@ static int comparison(machine_t *m, double a, double b, int which) {
 COMPARE(16)
 COMPARE(32)
 
-/* --- conversions --------------------------------------------------------------------------------------------------- */
+/* --- conversions -------------------------------------------------------------------------------------------------- */
 
 /* kind: signed; amount: bits behind the point; width: how to round */
 #define CONVERT(size)                                                              \
@@ -317,7 +317,7 @@ static OPERATION(vcvt_narrow) {
     NEXT;
 }
 
-/* --- forms --------------------------------------------------------------------------------------------------------- */
+/* --- forms -------------------------------------------------------------------------------------------------------- */
 
 static int form_turn_add(const instruction_t *i, operation_t *o) {
     o->kind = (uint8_t)bits(i->code, 24, 24);
@@ -347,7 +347,9 @@ static int form_condition(const instruction_t *i, operation_t *o, int last) {
     return form_mask(i, o);
 }
 
-static int form_compare(const instruction_t *i, operation_t *o) { return form_condition(i, o, (int)bits(i->code, 0, 0)); }
+static int form_compare(const instruction_t *i, operation_t *o) {
+    return form_condition(i, o, (int)bits(i->code, 0, 0));
+}
 
 static int form_compare_general(const instruction_t *i, operation_t *o) {
     return o->m == SP ? OTHER_PATTERN : form_condition(i, o, (int)bits(i->code, 5, 5));

@@ -128,7 +128,7 @@ REVERSE(vrev16, u8, 2)
 FOR_UNSIGNED(COMPLEX, vcadd, 0)
 FOR_SIGNED(COMPLEX, vhcadd, 1)
 
-/* --- sums with a carry through all lanes --------------------------------------------------------------------------- */
+/* --- sums with a carry through all lanes -------------------------------------------------------------------------- */
 
 /* kind: begin with the carry that subtracts or adds nothing */
 static void add_through(machine_t *m, const operation_t *o, uint32_t inverted) {
@@ -153,7 +153,7 @@ static OPERATION(vsbc) {
     NEXT;
 }
 
-/* --- logic --------------------------------------------------------------------------------------------------------- */
+/* --- logic -------------------------------------------------------------------------------------------------------- */
 
 #define LOGICAL(name, result)                                                      \
     static OPERATION(name) {                                                       \
@@ -219,7 +219,7 @@ static int form_constant(const instruction_t *i, operation_t *o) {
     return 0;
 }
 
-/* --- all lanes to one ---------------------------------------------------------------------------------------------- */
+/* --- all lanes to one --------------------------------------------------------------------------------------------- */
 
 #define LARGEST_OF(lane, name, start, number, comparison)                          \
     static OPERATION(name##_##lane) {                                              \

@@ -19,7 +19,7 @@ static inline uint8_t *store_to(machine_t *m, const operation_t *o, uint32_t add
     return aligned(m, o, address, size) ? writable(m, o, address, size) : NULL;
 }
 
-/* All elements at once, or NULL when they must be looked at one by one: for a buffer that is watched, or for a fault. */
+/* All elements at once, or NULL when they must be looked at one by one: for a watched buffer, or for a fault. */
 static inline const uint8_t *load_all(const machine_t *m, uint32_t address, uint32_t size, uint32_t element) {
     if (address & (element - 1) || address - m->watch_start < m->data_watch_size) return NULL;
     const uint8_t *p = within(&m->ram, address, size);
@@ -97,7 +97,7 @@ STORE(u16, u16)
 STORE(u16, u32)
 STORE(u32, u32)
 
-/* --- to and from addresses in a vector ----------------------------------------------------------------------------- */
+/* --- to and from addresses in a vector ---------------------------------------------------------------------------- */
 
 /* At the base and the offsets in m, shifted by ``amount``. */
 #define GATHER(type, lane)                                                         \
@@ -147,8 +147,8 @@ SCATTER(u16, u16)
 SCATTER(u16, u32)
 SCATTER(u32, u32)
 
-/* Words at addresses that the vector n holds, and the immediate; kind: the addresses are written back. Doublewords are two
- * words each, of which the addresses lie in every second lane; that is what ``width`` is then. */
+/* Words at addresses that the vector n holds, and the immediate; kind: the addresses are written back. If a is a
+ * register, offsets from it. width: doublewords, with addresses in every second lane. */
 static inline uint32_t word_address(const machine_t *m, const operation_t *o, const vector_t *v, int i) {
     int lane = o->width ? i & 2 : i;
     uint32_t start = o->a == PC ? v->u32[lane] + o->immediate : R(a) + (v->u32[lane] << o->amount);
@@ -191,10 +191,10 @@ static OPERATION(vstr_words) {
     NEXT;
 }
 
-/* --- structures of 2 or 4 elements, taken apart into as many vectors ----------------------------------------------- */
+/* --- structures of 2 or 4 elements, taken apart into as many vectors ---------------------------------------------- */
 
-/* Each instruction moves four words, so that two or four of them move all. ``amount`` is the number of vectors, ``width``
- * the bytes of an element; kind: the base is written back. */
+/* Each instruction moves four words, so that two or four of them move all. amount: the number of vectors, width: bytes
+ * of an element, kind: the base is written back. */
 static const uint8_t words_of_2[2][4] = {{0, 1, 6, 7}, {2, 3, 4, 5}};
 static const uint8_t words_of_4[4][4] = {{0, 1, 10, 11}, {2, 3, 12, 13}, {4, 5, 14, 15}, {6, 7, 8, 9}};
 
@@ -237,7 +237,7 @@ static OPERATION(vst_structures) {
     NEXT;
 }
 
-/* --- forms --------------------------------------------------------------------------------------------------------- */
+/* --- forms -------------------------------------------------------------------------------------------------------- */
 
 /* Bits 24: before, 23: add, 21: write back; scaled by the size of an element. */
 static int form_contiguous(const instruction_t *i, operation_t *o, int scale) {
@@ -291,7 +291,8 @@ static int form_structures(const instruction_t *i, operation_t *o) {
 }
 
 /* Any general register as base, for elements as wide as lanes; r0 to r7 where elements are widened or narrowed. */
-#define WHOLE(load, behind, name, form) {"1110 110- -0-" load "NNNN ddd1 111" behind "--- ----", RUN(name), form, .moves_base = 1}
+#define WHOLE(load, behind, name, form) \
+    {"1110 110- -0-" load "NNNN ddd1 111" behind "--- ----", RUN(name), form, .moves_base = 1}
 #define PART(sign, load, half, behind, name, form)                                 \
     {"111" sign "110- -0-" load half "nnn ddd0 111" behind "--- ----", RUN(name), form}
 

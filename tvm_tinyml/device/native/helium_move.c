@@ -50,7 +50,7 @@ static OPERATION(vmov_two_from) {
     NEXT;
 }
 
-/* A row of numbers from an even register n on, in steps of ``amount``; with a limit, an odd register a, they go round. */
+/* A row of numbers from an even register n on, in steps of ``amount``; up to a limit, an odd register a, they wrap. */
 #define ROW(lane, name)                                                            \
     static OPERATION(vidup_##lane) {                                               \
         vector_t r;                                                                \
@@ -124,7 +124,7 @@ static OPERATION(vstr_system) {
     NEXT;
 }
 
-/* --- forms --------------------------------------------------------------------------------------------------------- */
+/* --- forms -------------------------------------------------------------------------------------------------------- */
 
 static int form_lane_8(const instruction_t *i, operation_t *o) {
     o->amount = (uint8_t)(bits(i->code, 16, 16) << 3 | bits(i->code, 21, 21) << 2 | bits(i->code, 6, 5));

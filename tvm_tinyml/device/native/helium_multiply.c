@@ -28,15 +28,16 @@ FOR_UNSIGNED(PRODUCT_GENERAL, vmul, (uint64_t)a * (uint64_t)b)
 FOR_UNSIGNED(PRODUCT_GENERAL, vmla, (uint64_t)d + (uint64_t)a * (uint64_t)b)
 FOR_UNSIGNED(PRODUCT_GENERAL, vmlas, (uint64_t)d * (uint64_t)a + (uint64_t)b)
 
+#define HALF(lane) ((uint64_t)1 << (8 * LANE_BYTES(lane) - 1))
 #define HIGH_PARTS(lane, name)                                                     \
     PRODUCT(lane, vmulh, (uint64_t)a * (uint64_t)b >> 8 * LANE_BYTES(lane))        \
-    PRODUCT(lane, vrmulh, ((uint64_t)a * (uint64_t)b + ((uint64_t)1 << (8 * LANE_BYTES(lane) - 1))) >> 8 * LANE_BYTES(lane))
+    PRODUCT(lane, vrmulh, ((uint64_t)a * (uint64_t)b + HALF(lane)) >> 8 * LANE_BYTES(lane))
 
 FOR_ALL(HIGH_PARTS, )
 
-/* --- doubled and saturated ----------------------------------------------------------------------------------------- */
+/* --- doubled and saturated ---------------------------------------------------------------------------------------- */
 
-/* The high half of ``twice`` a sum of products, which is below 2**62, of an accumulator, and of the half that rounds. */
+/* The high half of twice some products below 2**62, an accumulator shifted there, and the half that rounds. */
 static inline int64_t high_half(int64_t products, int64_t accumulator, int width, int round) {
     /* The sum itself may have a bit more than 64 bits have room for: its halves are added apart. */
     int64_t half = products + (round ? (int64_t)1 << (width - 2) : 0); /* twice this, over 2**width */
@@ -116,7 +117,7 @@ FOR_SIGNED(DOUBLED_PAIRS, vqrdmladh, +, 1)
 FOR_SIGNED(DOUBLED_PAIRS, vqdmlsdh, -, 0)
 FOR_SIGNED(DOUBLED_PAIRS, vqrdmlsdh, -, 1)
 
-/* --- longer results ------------------------------------------------------------------------------------------------ */
+/* --- longer results ----------------------------------------------------------------------------------------------- */
 
 /* Of the bottom halves of lanes, or of the top ones (kind). */
 #define LONG_PRODUCT(from, to)                                                     \
@@ -177,9 +178,9 @@ LONG_DOUBLED(s32, s64)
 POLYNOMIAL(u8, u16)
 POLYNOMIAL(u16, u32)
 
-/* --- sums of products ---------------------------------------------------------------------------------------------- */
+/* --- sums of products --------------------------------------------------------------------------------------------- */
 
-/* kind: add to what is there; width: exchange the lanes of each pair of n; amount: subtract the products of upper lanes */
+/* kind: add to what is there; width: exchange the lanes of each pair of n; amount: subtract products of upper lanes */
 #define PRODUCTS_OF_ACTIVE(lane, statement)                                        \
     vector_t x = get_vector(m, o->n), y = get_vector(m, o->m);                     \
     uint32_t mask = active(m);                                                     \

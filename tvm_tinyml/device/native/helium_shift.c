@@ -3,8 +3,8 @@
  * Source: Armv8-M Architecture Reference Manual (DDI 0553), C2. */
 #include "vector.h"
 
-/* A lane of ``width`` bits to the left, or to the right by less than 0. Behind the left end it is out of every range, and
- * its low bits are 0. */
+/* A lane of ``width`` bits to the left, or to the right by less than 0. Behind the left end it is out of every range,
+ * and its low bits are 0. */
 static inline int64_t shifted(int64_t x, int amount, int width, int round) {
     if (amount >= width) return x == 0 ? 0 : x < 0 ? -((int64_t)1 << 62) : (int64_t)1 << 62;
     if (amount >= 0) return (int64_t)((uint64_t)x << amount);
@@ -67,7 +67,7 @@ static OPERATION(vqshlu_s32) { SHIFT_LOOP(s32, o->m, u32, (int8_t)o->amount, 0, 
 FOR_UNSIGNED(INSERT, vsli)
 FOR_UNSIGNED(INSERT, vsri)
 
-/* --- from wide lanes to halves of them, and back ------------------------------------------------------------------- */
+/* --- from wide lanes to halves of them, and back ------------------------------------------------------------------ */
 
 /* width: the top half is written; amount: a shift to the right before */
 #define NARROW(name, from, to, round, saturate)                                    \
@@ -124,7 +124,7 @@ WIDEN(u8, u16)
 WIDEN(s16, s32)
 WIDEN(u16, u32)
 
-/* --- through all lanes, and within them ---------------------------------------------------------------------------- */
+/* --- through all lanes, and within them --------------------------------------------------------------------------- */
 
 static OPERATION(vshlc) { /* what a register holds comes in at the bottom; what leaves at the top goes there */
     vector_t r = get_vector(m, o->d);
@@ -146,7 +146,8 @@ static OPERATION(vshlc) { /* what a register holds comes in at the bottom; what 
         if (count > width) count = width;                                          \
         for (int i = 0; i < LANES(lane); i++) {                                    \
             uint32_t result = 0;                                                   \
-            for (uint32_t bit = 0; bit < count; bit++) result |= (uint32_t)(x.lane[i] >> bit & 1) << (count - 1 - bit); \
+            for (uint32_t bit = 0; bit < count; bit++)                             \
+                result |= (uint32_t)(x.lane[i] >> bit & 1) << (count - 1 - bit);   \
             r.lane[i] = (TYPE_##lane)result;                                       \
         }                                                                          \
         put_vector(m, o->d, &r);                                                   \
@@ -155,7 +156,7 @@ static OPERATION(vshlc) { /* what a register holds comes in at the bottom; what 
 
 FOR_UNSIGNED(REVERSE_BITS, vbrsr)
 
-/* --- forms --------------------------------------------------------------------------------------------------------- */
+/* --- forms -------------------------------------------------------------------------------------------------------- */
 
 /* The bits from 16 on: the width of a lane, of which the highest bit is the one set, and the shift. */
 static uint32_t lane_width(uint32_t field) { return field & 32 ? 32 : field & 16 ? 16 : 8; }

@@ -19,7 +19,7 @@ typedef struct {
     uint32_t *older, *newer;   /* slot -> slot, in the order of use */
 } lines_t;
 
-/* Prepare for a memory of ``size`` bytes from ``start`` on, and ``slack`` bytes more. Returns 0 when there is no memory. */
+/* Prepare for a memory of ``size`` bytes from ``start`` on, and ``slack`` bytes more. 0 when there is no room. */
 int lines_init(lines_t *l, uint32_t start, uint32_t size, uint32_t slack, uint32_t shift, uint32_t capacity);
 void lines_free(lines_t *l);
 void lines_clear(lines_t *l);

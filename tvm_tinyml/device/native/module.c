@@ -61,8 +61,8 @@ EXPORT int tinyml_machine_run(machine_t *m, uint32_t entry, uint32_t *state, uin
     return run(m, entry, state, budget);
 }
 
-/* Where the last run ended with a fault: the instruction, the address it accessed, and how many bytes there. Returns the
- * name of an instruction that the core lacks, or NULL. */
+/* Where the last run ended with a fault: the instruction, the address it accessed, and how many bytes there. Returns
+ * the name of an instruction that the core lacks, or NULL. */
 EXPORT const char *tinyml_machine_fault(const machine_t *m, uint32_t *numbers) {
     numbers[0] = m->fault_pc;
     numbers[1] = m->fault_address;
