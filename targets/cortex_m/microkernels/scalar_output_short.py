@@ -13,6 +13,7 @@ the negative steps a little; then a second constant is added behind zero.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -22,8 +23,11 @@ from numpy.typing import NDArray
 from tvm_tinyml.arithmetic import doubling_high_multiply, multiply_by_quantized_multiplier
 from tvm_tinyml.targets.cortex_m.microkernels.output import LARGEST_SUM, Ints
 
-CANDIDATES = 33
-"""Multipliers that are tried."""
+CANDIDATES, MORE_BITS = 9, 3
+"""Multipliers that are tried, and bits of p beyond those that always leave room for the lower product."""
+
+FAR = 1 << 61
+"""Beyond all constants."""
 
 LEAST_BITS = 8
 """Of a sum: p and lower share a word."""
@@ -134,6 +138,7 @@ class _Staircase:
     highest : [O], the first sum of the last step, or the largest there is.
     steps, outputs, inside : [O, N], sums from which on the outputs are at least so large, if they are between the two.
     zero : [O], the first sum whose first rounding is not negative.
+    around_zero : [2, O], the outputs in front of that sum, and there.
     """
 
     first: Ints
@@ -143,6 +148,7 @@ class _Staircase:
     outputs: Ints
     inside: NDArray[np.bool_]
     zero: Ints
+    around_zero: Ints
 
     @classmethod
     def of(
@@ -160,8 +166,9 @@ class _Staircase:
         first = np.clip(steps[:, 0] - 1, least, most)
         last = np.maximum(np.minimum(steps[:, -1], most), first)
         inside = (steps > first[:, None]) & (steps <= last[:, None])
-        start = scaled(first[:, None])[:, 0]
-        return cls(first, start, last - first, steps - first[:, None], outputs, inside, zero - first)
+        start, *around_zero = (scaled(total[:, None])[:, 0] for total in (first, zero - 1, zero))
+        steps = steps - first[:, None]
+        return cls(first, start, last - first, steps, outputs, inside, zero - first, np.stack(around_zero))
 
 
 def _first(holds: Callable[[Ints], NDArray[np.bool_]], least: Ints, most: Ints, count: int) -> Ints:
@@ -180,24 +187,27 @@ def _first(holds: Callable[[Ints], NDArray[np.bool_]], least: Ints, most: Ints, 
 
 
 def _search(output: ShortOutput, stairs: _Staircase, multiplier: Ints, shift: Ints) -> Ints | None:
-    """Try multipliers near the exact one, until all steps are in place for every channel."""
+    """Try multipliers near the exact one, until all steps are in place for every channel.
+
+    The larger p, the finer the multipliers, as long as the lower product has no more than 32 bits.
+    """
     n = output.bits
-    p = 32 - np.maximum(np.ceil(np.log2(stairs.highest + 1)).astype(np.int64), LEAST_BITS)
-    if (p < 1).any():
+    least_p = 32 - np.maximum(np.ceil(np.log2(stairs.highest + 1)).astype(np.int64), LEAST_BITS)
+    if (least_p < 1).any():
         return None
-    up = n + p - 31 - shift
-    ideal = np.where(up >= 0, multiplier << np.maximum(up, 0), multiplier >> np.maximum(-up, 0))
-    behind = np.where(shift > 0, 1 << np.maximum(n - shift, 0), 0) * output.signed
     words = np.zeros((len(multiplier), output.words), np.int64)
     missing = np.ones(len(multiplier), np.bool_)
-    for candidate in range(CANDIDATES):
-        factor = ideal + (candidate + 1) // 2 * (1 if candidate % 2 else -1)
-        least, most = _constants(output, stairs, factor, p, behind)
-        use = missing & (least <= most) & (factor >= 0)
-        total = (least + most) >> 1
-        first = _zero_at_the_sign(stairs, factor, p) if output.signed else total
-        lower = (factor & ((1 << p) - 1)) + (p << 24)
-        value = [lower, factor >> p, stairs.highest, first, behind, total - first]
+    for more, candidate in itertools.product(range(MORE_BITS, -1, -1), range(CANDIDATES)):
+        p = np.minimum(least_p + more, 32 - LEAST_BITS)
+        up = n + p - 31 - shift
+        ideal = np.where(up >= 0, multiplier << np.maximum(up, 0), multiplier >> np.maximum(-up, 0))
+        factor = np.maximum(ideal + (candidate + 1) // 2 * (1 if candidate % 2 else -1), 0)
+        upper, lower = factor >> p, factor & ((1 << p) - 1)
+        constants = _constants(n, stairs, factor, p)
+        (before, behind), possible = _two_constants(*constants) if output.signed else _one_constant(*constants)
+        use = missing & possible & (lower * stairs.highest < 1 << 32)
+        first = _zero_at_the_sign(stairs, factor, p) if output.signed else before
+        value = [lower + (p << 24), upper, stairs.highest, first, behind - before, before - first]
         words[use, :-1] = np.stack(value[: output.words - 1], axis=1)[use]
         missing &= ~use
         if not missing.any():
@@ -209,19 +219,40 @@ def _product(t: Ints, factor: Ints, p: Ints) -> Ints:
     return np.asarray(t * factor >> p)
 
 
-def _constants(output: ShortOutput, stairs: _Staircase, factor: Ints, p: Ints, behind: Ints) -> tuple[Ints, Ints]:
-    """Return the least and the largest constant, [O], with which every step is in its place."""
-    inside, bound, none = stairs.inside, stairs.outputs << output.bits, np.iinfo(np.int64)
+def _constants(bits: int, stairs: _Staircase, factor: Ints, p: Ints) -> tuple[Ints, Ints]:
+    """Return the least and the largest constants that put every step in its place, [2, O]: before zero, and behind."""
+    zero, top = stairs.zero[:, None], stairs.highest[:, None]
+    end = np.where(stairs.inside, stairs.outputs, stairs.start[:, None]).max(axis=1, initial=-128)
+    outputs, inside = stairs.outputs + 0 * top, (zero > 0) & (zero <= top)
+    before, behind = stairs.around_zero[..., None]
+    # Sums that give at least, or at most, an output: those of the steps, the one in front of each, zero, both ends.
+    at_least = np.hstack([stairs.steps, zero, 0 * top]), np.hstack([outputs, behind, stairs.start[:, None]])
+    at_most = np.hstack([stairs.steps - 1, zero - 1, top]), np.hstack([outputs - 1, before, end[:, None]])
+    counts = np.hstack([stairs.inside, inside, np.ones_like(inside)])
 
-    def value(t: Ints) -> Ints:
-        return _product(t, factor[:, None], p[:, None]) + behind[:, None] * (t >= stairs.zero[:, None])
+    def room(sums: Ints, outputs: Ints) -> Ints:
+        return (outputs << bits) - _product(np.where(counts, sums, 0), factor[:, None], p[:, None])
 
-    least = np.where(inside, bound - value(np.where(inside, stairs.steps, 0)), none.min).max(axis=1)
-    most = np.where(inside, bound - 1 - value(np.where(inside, stairs.steps - 1, 0)), none.max).min(axis=1)
-    end = np.where(inside, stairs.outputs, stairs.start[:, None]).max(axis=1, initial=-128)
-    of_first = (stairs.start << output.bits) - value(np.zeros((len(p), 1), np.int64))[:, 0]
-    of_last = ((end + 1) << output.bits) - 1 - value(stairs.highest[:, None])[:, 0]
-    return np.maximum(least, of_first), np.minimum(most, of_last)
+    least, most = [], []
+    for is_behind in (False, True):
+        lower, upper = (counts & ((sums >= zero) == is_behind) for sums, _ in (at_least, at_most))
+        least.append(np.where(lower, room(*at_least), -FAR).max(axis=1))
+        most.append(np.where(upper, room(at_most[0], at_most[1] + 1) - 1, FAR).min(axis=1))
+    return np.stack(least), np.stack(most)
+
+
+def _one_constant(least: Ints, most: Ints) -> tuple[Ints, NDArray[np.bool_]]:
+    """Return a constant for both sides of zero, [2, O], and where it is possible."""
+    lower, upper = least.max(axis=0), most.min(axis=0)
+    middle = (lower + upper) >> 1
+    return np.stack([middle, middle]), np.asarray(lower <= upper)
+
+
+def _two_constants(least: Ints, most: Ints) -> tuple[Ints, NDArray[np.bool_]]:
+    """Return a constant for each side; one without sums has that of the other."""
+    middle = (least + most) >> 1
+    empty = (least == -FAR) & (most == FAR)
+    return np.where(empty, middle[::-1], middle), np.asarray((least <= most).all(axis=0))
 
 
 def _zero_at_the_sign(stairs: _Staircase, factor: Ints, p: Ints) -> Ints:

@@ -25,7 +25,10 @@ from tvm_tinyml.targets.cortex_m.recipes.depthwise_geometry import Index
 from tvm_tinyml.targets.cortex_m.recipes.scalar_product import Fitted, ScalarProduct
 
 LEAST_TILES, MOST_TILES = 4, 32
-"""Of a block, where the image has so many."""
+"""Of a block. Weights are spread for each block: for fewer tiles that would take a tenth of the time and more."""
+
+STRETCH = 3
+"""How many times the scratch a block of `LEAST_TILES` may take; a tile may take any."""
 
 
 class ScalarConv:
@@ -34,8 +37,7 @@ class ScalarConv:
     Parameters
     ----------
     product : how to multiply.
-    scratch_bytes : packed windows that lie there at once, if a few tiles do not take more. The more, the less often the
-        weights are spread.
+    scratch_bytes : packed windows that lie there at once, about. The more, the less often the weights are spread.
     """
 
     def __init__(self, product: ScalarProduct, scratch_bytes: int) -> None:
@@ -110,6 +112,12 @@ def cut_into_blocks(pixels: int, tile: int, most_tiles: int) -> list[Blocks]:
     return [Blocks(0, whole, size), *([Blocks(pixels - rest * tile, 1, rest)] if rest else [])]
 
 
+def _most_tiles(tile_bytes: int, scratch_bytes: int) -> int:
+    """Return how many tiles a block has at most."""
+    few = min(LEAST_TILES, STRETCH * scratch_bytes // tile_bytes)
+    return max(1, few, min(scratch_bytes // tile_bytes, MOST_TILES))
+
+
 def _build(
     image: relax.Expr,
     source: Source,
@@ -125,7 +133,7 @@ def _build(
     channels, groups = last.start + last.width * len(last.constants), last.group + 1
     steps = window.products // scalar_gemm.K_STEP
     tile_words = tile * steps
-    blocks = cut_into_blocks(pixels, tile, min(max(scratch_bytes // (4 * tile_words), LEAST_TILES), MOST_TILES))
+    blocks = cut_into_blocks(pixels, tile, _most_tiles(4 * tile_words, scratch_bytes))
     even = source.column * source.out_w == source.row
     walk = Walk(pixels if even else source.out_w, source.column, source.row)
     pack = scalar_pack.pack_words(window, walk, tile, narrow=product.narrow)
