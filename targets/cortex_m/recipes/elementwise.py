@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 from tvm import relax
 from tvm.script.ir_builder import IRBuilder
 from tvm.script.ir_builder import tirx as T
@@ -14,8 +15,8 @@ from tvm_tinyml import reference
 from tvm_tinyml.passes.integer_ops import Attributes, shape_of
 from tvm_tinyml.passes.kernels.kernel import Kernel
 from tvm_tinyml.targets.cortex_m.microkernels import add
-from tvm_tinyml.targets.cortex_m.microkernels.affine import Affine, Function, fit
-from tvm_tinyml.targets.cortex_m.microkernels.microkernel import texts
+from tvm_tinyml.targets.cortex_m.microkernels.affine import Function, fit
+from tvm_tinyml.targets.cortex_m.microkernels.microkernel import Microkernel, texts
 
 INT8 = np.arange(-128, 128, dtype=np.int8)
 
@@ -39,25 +40,30 @@ class Sum:
         if shape_of(arguments[0]) != shape_of(arguments[1]):
             return None
         affine = fit(sum_function(self._kind, attributes))
-        return None if affine is None else self._build(arguments, affine)
+        if affine is None:
+            return None
+        return sum_kernel(self._kind, arguments, add.add(affine.rounding), affine.words, Sum.__name__)
 
-    def _build(self, arguments: Sequence[relax.Expr], affine: Affine) -> Kernel:
-        size = math.prod(shape_of(arguments[0]))
-        kernel = add.add(affine.rounding)
-        with IRBuilder() as builder, T.prim_func(s_tir=True):
-            T.func_name("main")
-            T.func_attr({"tirx.noalias": True})
-            a, b = (T.arg(name, T.Buffer((size,), "int8")) for name in "ab")
-            words = T.arg("constants", T.Buffer((len(affine.words),), "int32"))
-            y = T.arg("output", T.Buffer((size,), "int8"))
-            with T.sblock("root"):
-                T.reads()
-                T.writes()
-                inputs = (buffer.access_ptr("r") for buffer in (words, a, b))
-                T.evaluate(T.call_extern("int32", kernel.name, *inputs, y.access_ptr("w"), size))
-        func = builder.get().with_attr({**texts([kernel]), "tinyml.schedule": Sum.__name__})
-        flat = [relax.op.reshape(argument, (size,)) for argument in arguments]
-        return Kernel(self._kind, func, [*flat, relax.const(affine.words)])
+
+def sum_kernel(
+    kind: str, arguments: Sequence[relax.Expr], kernel: Microkernel, words: NDArray[np.int32], schedule: str
+) -> Kernel:
+    """Return the function that calls a microkernel of (constants, a, b, result, elements) on two whole tensors."""
+    size = math.prod(shape_of(arguments[0]))
+    with IRBuilder() as builder, T.prim_func(s_tir=True):
+        T.func_name("main")
+        T.func_attr({"tirx.noalias": True})
+        a, b = (T.arg(name, T.Buffer((size,), "int8")) for name in "ab")
+        constants = T.arg("constants", T.Buffer((len(words),), "int32"))
+        y = T.arg("output", T.Buffer((size,), "int8"))
+        with T.sblock("root"):
+            T.reads()
+            T.writes()
+            inputs = (buffer.access_ptr("r") for buffer in (constants, a, b))
+            T.evaluate(T.call_extern("int32", kernel.name, *inputs, y.access_ptr("w"), size))
+    func = builder.get().with_attr({**texts([kernel]), "tinyml.schedule": schedule})
+    flat = [relax.op.reshape(argument, (size,)) for argument in arguments]
+    return Kernel(kind, func, [*flat, relax.const(words)])
 
 
 def sum_function(kind: str, attributes: Attributes) -> Function:

@@ -68,7 +68,7 @@ class MemoryTiming:
         )
 
     def aligned(self) -> MemoryTiming:
-        """Return the same board with every access taken for aligned: a call takes a fifth of the time.
+        """Return the same board with every access taken for aligned.
 
         For a first choice among many kernels; the figures of record are without it.
         """
