@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import permutations, product
+
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -123,3 +125,82 @@ def test_the_check_finds_every_damage_of_a_plan() -> None:
         if others:
             with pytest.raises(AssertionError, match="overlap"):
                 check_plan(lifetimes, {**offsets, key: offsets[others[0]]})
+
+
+def distances_of(seed: int, lifetimes: dict[int, Lifetime], share: float) -> dict[tuple[int, int], int]:
+    """Return distances below a buffer's size for a share of the pairs."""
+    rng = np.random.default_rng(seed)
+    pairs = [pair for pair in permutations(lifetimes, 2) if rng.random() < share]
+    return {(upper, lower): int(rng.integers(0, lifetimes[lower].size_bytes)) for upper, lower in pairs}
+
+
+def small_problem(seed: int) -> tuple[dict[int, Lifetime], dict[tuple[int, int], int]]:
+    """Return up to four buffers of up to four bytes, some of which may overlap in part."""
+    rng = np.random.default_rng(seed)
+    steps = np.sort(rng.integers(0, 3, (int(rng.integers(1, 5)), 2))).tolist()
+    lifetimes = {i: Lifetime(int(rng.integers(1, 5)), first, last) for i, (first, last) in enumerate(steps)}
+    return lifetimes, distances_of(seed, lifetimes, 0.4)
+
+
+def smallest_pool(lifetimes: dict[int, Lifetime], distances: dict[tuple[int, int], int]) -> int:
+    """Return the smallest pool, by trying all offsets."""
+
+    def right(offsets: tuple[int, ...]) -> bool:
+        return all(
+            offsets[a] - offsets[b] >= distances.get((a, b), lifetimes[b].size_bytes)
+            or offsets[b] - offsets[a] >= distances.get((b, a), lifetimes[a].size_bytes)
+            for a in lifetimes
+            for b in range(a)
+            if lifetimes[a].overlaps(lifetimes[b])
+        )
+
+    sizes = [life.size_bytes for life in lifetimes.values()]
+    everywhere = product(*(range(sum(sizes) - size + 1) for size in sizes))
+    return min(max(o + s for o, s in zip(offsets, sizes, strict=True)) for offsets in everywhere if right(offsets))
+
+
+def test_an_input_lies_a_distance_above_the_output_that_is_written_over_it() -> None:
+    lifetimes = {"input": Lifetime(100, 0, 1), "output": Lifetime(80, 1, 2)}
+    assert plan_offsets(lifetimes, 1) == ({"input": 0, "output": 100}, 180)
+    assert plan_offsets(lifetimes, 1, {("input", "output"): 30}) == ({"input": 30, "output": 0}, 130)
+    assert plan_offsets(lifetimes, 1, {("input", "output"): 0}) == ({"input": 0, "output": 0}, 100)
+
+
+def test_a_distance_is_rounded_up_to_the_alignment() -> None:
+    lifetimes = {"input": Lifetime(64, 0, 1), "output": Lifetime(64, 1, 2)}
+    assert plan_offsets(lifetimes, 16, {("input", "output"): 17}) == ({"input": 32, "output": 0}, 96)
+
+
+@pytest.mark.parametrize("alignment", [1, 16])
+def test_distances_are_kept_and_never_cost_anything(alignment: int) -> None:
+    for seed in SEEDS:
+        lifetimes = problem(seed)
+        distances = distances_of(seed, lifetimes, 0.2)
+        offsets, pool = plan_offsets(lifetimes, alignment, distances)
+        check_plan(lifetimes, offsets, distances)
+        assert liveness_bound(lifetimes, alignment, distances) <= pool <= greedy_by_size(lifetimes, alignment)
+
+
+def test_no_plan_is_below_the_bound_which_most_reach() -> None:
+    reached = 0
+    for seed in SEEDS:
+        lifetimes, distances = small_problem(seed)
+        bound, smallest = liveness_bound(lifetimes, 1, distances), smallest_pool(lifetimes, distances)
+        assert bound <= smallest
+        reached += bound == smallest
+    assert reached > 0.9 * len(SEEDS)
+
+
+def test_the_check_knows_distances() -> None:
+    lifetimes = {"input": Lifetime(32, 0, 1), "output": Lifetime(16, 1, 2)}
+    check_plan(lifetimes, {"input": 8, "output": 0}, {("input", "output"): 8})
+    with pytest.raises(AssertionError, match="input and output overlap"):
+        check_plan(lifetimes, {"input": 7, "output": 0}, {("input", "output"): 8})
+    with pytest.raises(AssertionError, match="input and output overlap"):
+        check_plan(lifetimes, {"input": 8, "output": 0})
+
+
+def test_a_distance_beyond_the_size_is_refused() -> None:
+    lifetimes = {"input": Lifetime(32, 0, 1), "output": Lifetime(16, 1, 2)}
+    with pytest.raises(AssertionError, match="distance of 17 bytes from a buffer of 16"):
+        plan_offsets(lifetimes, 1, {("input", "output"): 17})
