@@ -32,6 +32,7 @@ class IntegerOp:
     arguments : names of the tensors it takes, in order.
     attributes : names of the integers (or lists of integers) it takes; all are required.
     infer_shape : shape of the result from the arguments' shapes and the attributes.
+    many : the last argument may be given more than once.
     dtype_of : index of the argument whose dtype the result has.
     """
 
@@ -42,23 +43,26 @@ class IntegerOp:
         attributes: Sequence[str],
         infer_shape: InferShape,
         dtype_of: int = 0,
+        many: bool = False,
     ) -> None:
         self.name = name
         self.arguments = tuple(arguments)
         self.attributes = tuple(attributes)
         self._infer_shape = infer_shape
         self._dtype_of = dtype_of
+        self._many = many
         full_name = f"tinyml.{name}"
         if full_name not in Op.list_op_names():
             _ffi_api.RegisterOp(full_name, f"tinyml integer operator {name}")
         self.op = Op.get(full_name)
-        self.op.set_num_inputs(len(self.arguments))
+        self.op.set_num_inputs(-1 if many else len(self.arguments))
         self.op.set_attr("FPurity", True)
         self.op.set_attr("FInferType", self._infer_type)
 
     def __call__(self, *tensors: relax.Expr, **attributes: int | Sequence[int]) -> relax.Call:
         """Build a call; every tensor and attribute must be given."""
-        assert len(tensors) == len(self.arguments), f"{self.name} takes {self.arguments}"
+        enough = len(tensors) >= len(self.arguments) if self._many else len(tensors) == len(self.arguments)
+        assert enough, f"{self.name} takes {self.arguments}"
         assert set(attributes) == set(self.attributes), f"{self.name} takes {self.attributes}, got {sorted(attributes)}"
         plain = {k: int(v) if isinstance(v, int) else [int(i) for i in v] for k, v in attributes.items()}
         return relax.Call(self.op, list(tensors), attrs=plain)
@@ -96,6 +100,24 @@ def _conv2d_shape(shapes: list[list[int]], attributes: Attributes) -> list[int]:
         window_extent(width, kernel_w, stride_w, left + right, dilation_w),
         channels,
     ]
+
+
+def _conv2d_transpose_shape(shapes: list[list[int]], attributes: Attributes) -> list[int]:
+    (batch, *size, _), (channels, *kernel, _) = shapes[:2]
+    top, left, bottom, right = attributes["padding"]
+    extents = [
+        (n - 1) * stride + (k - 1) * dilation + 1 - cut + added
+        for n, stride, k, dilation, cut, added in zip(
+            size,
+            attributes["strides"],
+            kernel,
+            attributes["dilation"],
+            (top + bottom, left + right),
+            attributes["output_padding"],
+            strict=True,
+        )
+    ]
+    return [batch, *extents, channels]
 
 
 def _pool2d_shape(shapes: list[list[int]], attributes: Attributes) -> list[int]:
@@ -141,6 +163,16 @@ conv2d = IntegerOp(
 )
 """int8 [N,H,W,C] * int8 [O,KH,KW,C/groups] -> int8 [N,H',W',O]. `bias` (int32 [O]) holds the input offset already:
 bias - input_zero_point * sum(weight); padding (top, left, bottom, right) is filled with `input_zero_point`."""
+
+conv2d_transpose = IntegerOp(
+    "conv2d_transpose",
+    ("x", "weight", *_PER_CHANNEL),
+    ("strides", "padding", "output_padding", "dilation", "groups", "input_zero_point", *_OUTPUT),
+    _conv2d_transpose_shape,
+)
+"""int8 [N,H,W,C] * int8 [O,KH,KW,C/groups] -> int8 [N,H',W',O]: each pixel times the filter, less the input's zero
+point, is added at its position times the strides; `padding` (top, left, bottom, right) is cut off, `output_padding`
+(bottom, right) added. `bias` is the model's, since how many products an element sums depends on where it lies."""
 
 dense = IntegerOp("dense", ("x", "weight", *_PER_CHANNEL), _OUTPUT, lambda shapes, _: [shapes[0][0], shapes[1][0]])
 """int8 [N,K] * int8 [O,K] -> int8 [N,O]; `bias` holds the input offset as in `conv2d`."""
@@ -207,3 +239,9 @@ gather2d = IntegerOp(
     lambda shapes, _: [shapes[0][0], shapes[1][0], shapes[2][0], shapes[0][3]],
 )
 """Pixel (rows[y], columns[v]) of an image for each (y, v): nearest resizing; `rows`, `columns` are int32."""
+
+view = IntegerOp("view", ("x",), ("begin", "shape"), lambda _, attributes: attributes["shape"])
+"""The elements of a tensor from `begin` on, as they lie in memory, in another shape: no work at all."""
+
+join = IntegerOp("join", ("x",), ("shape",), lambda _, attributes: attributes["shape"], many=True)
+"""Tensors one behind the other in memory, in another shape: no work where each is computed to where it belongs."""

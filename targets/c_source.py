@@ -51,10 +51,12 @@ def _kernels(program: Program) -> str:
     text = tvm.get_global_func("target.build.c")(finish(program.functions, c), c).inspect_source()
     inputs = {step.kernel: len(step.reads) for step in program.steps}
     bodies = {name: (parameters, body) for name, parameters, body in _DEFINITION.findall(text)}
+    overlapping = program.overlapping
     missing = set(program.kernels) ^ set(bodies)
     assert not missing, f"each kernel has one definition: {missing}"
     kernels = [
-        f"static void {name}({_parameters(bodies[name][0], inputs[name])}) {{\n{bodies[name][1]}}}\n"
+        f"static void {name}({_parameters(bodies[name][0], inputs[name], name in overlapping)})"
+        f" {{\n{bodies[name][1]}}}\n"
         for name in program.kernels
     ]
     return "\n".join([*_microkernels(program), *kernels])
@@ -68,8 +70,10 @@ def _microkernels(program: Program) -> list[str]:
     return [used[name] for name in sorted(used)]
 
 
-def _parameters(text: str, inputs: int) -> str:
-    parts = [part.replace("*", " *restrict").replace("  ", " ") for part in text.split(", ")]
+def _parameters(text: str, inputs: int, overlapping: bool) -> str:
+    """Return the parameters of a kernel; only where no call writes what it reads are they promised to be apart."""
+    pointer = " *" if overlapping else " *restrict "
+    parts = [re.sub(r" *\* *", pointer, part) for part in text.split(", ")]
     return ", ".join(f"const {part}" if i < inputs else part for i, part in enumerate(parts))
 
 
@@ -113,9 +117,13 @@ def _pointer(program: Program, buffer: Buffer) -> str:
         case Place.CONSTANT:
             return f"{program.prefix}_constant_{buffer.index}"
         case Place.INPUT | Place.OUTPUT:
-            return f"{buffer.place.value}_{buffer.index}"
+            name = f"{buffer.place.value}_{buffer.index}"
+            if not buffer.begin_bytes:
+                return name
+            const = "const " if buffer.place is Place.INPUT else ""
+            return f"({const}void *)(({const}int8_t *){name} + {buffer.begin_bytes})"
         case Place.WORKSPACE:
-            address = f"sram + {program.offsets[buffer]}"
+            address = f"sram + {program.offset_bytes(buffer)}"
             return address if buffer.dtype == "int8" else f"(void *)({address})"
 
 

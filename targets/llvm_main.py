@@ -104,8 +104,14 @@ def _pointer(program: Program, buffer: Buffer, body: _Body) -> str:
         case Place.CONSTANT:
             return f"@{program.prefix}_constant_{buffer.index}"
         case Place.INPUT | Place.OUTPUT:
-            return f"%{buffer.place.value}_{buffer.index}"
+            return _element(f"%{buffer.place.value}_{buffer.index}", buffer.begin_bytes, body)
         case Place.WORKSPACE:
-            name = f"%p_{body.fresh()}"
-            body.add(f"{name} = getelementptr i8, ptr %sram, i32 {program.offsets[buffer]}")
-            return name
+            return _element("%sram", program.offset_bytes(buffer), body)
+
+
+def _element(pointer: str, offset_bytes: int, body: _Body) -> str:
+    if not offset_bytes:
+        return pointer
+    name = f"%p_{body.fresh()}"
+    body.add(f"{name} = getelementptr i8, ptr {pointer}, i32 {offset_bytes}")
+    return name

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import tvm
@@ -11,8 +13,10 @@ from tvm import IRModule, relax, tirx
 from tvm.ir import GenericConst, GlobalVar, Op
 
 from tvm_tinyml.model import Model, TensorSpec
-from tvm_tinyml.passes.plan_memory import Lifetime, check_plan, plan_offsets
-from tvm_tinyml.program import ALIGNMENT_BYTES, Buffer, Kernel, Place, Program, Step
+from tvm_tinyml.passes import integer_ops
+from tvm_tinyml.passes.kernels.kernel import Overlap
+from tvm_tinyml.placement import Calls, Memory, memory_of, place
+from tvm_tinyml.program import Buffer, Kernel, Place, Program, Step
 from tvm_tinyml.targets.lowering import scratch_bytes
 
 UNSCHEDULED = "none"
@@ -30,25 +34,20 @@ def flatten(module: IRModule, model: Model, *, io_in_workspace: bool) -> Program
     """
     flat = _Flattener(module, model)
     flat.run()
-    outputs = _place_outputs(flat, model, io_in_workspace)
-    if io_in_workspace:
-        flat.move_inputs_to_workspace()
-    steps = flat.steps
-    lifetimes = _lifetimes(steps, flat.inputs, outputs)
-    offsets, workspace_bytes = plan_offsets(lifetimes, ALIGNMENT_BYTES)
-    check_plan(lifetimes, offsets)
-    symbols = dict.fromkeys(step.kernel for step in steps if step.kernel)
+    kernels = {symbol: _describe(symbol, function) for symbol, function in flat.functions.items()}
+    calls, regions, workspace_bytes = place(_with_outputs(flat, model, io_in_workspace), kernels)
+    symbols = dict.fromkeys(step.kernel for step in calls.steps if step.kernel)
     return Program(
         name=model.name,
         inputs=model.inputs,
         outputs=model.outputs,
-        input_buffers=flat.inputs,
-        output_buffers=outputs,
-        steps=steps,
+        input_buffers=calls.inputs,
+        output_buffers=calls.outputs,
+        steps=calls.steps,
         functions=IRModule({symbol: flat.functions[symbol] for symbol in symbols}),
-        kernels={symbol: _describe(symbol, flat.functions[symbol]) for symbol in symbols},
+        kernels={symbol: kernels[symbol] for symbol in symbols},
         constants=flat.constants,
-        offsets=offsets,
+        regions=regions,
         workspace_bytes=workspace_bytes,
     )
 
@@ -62,11 +61,12 @@ class _Flattener:
         self._values: dict[relax.Var, Value] = {}
         self._symbols: dict[GlobalVar, str] = {}
         self._layers: dict[str, int] = {}
-        self._workspace = 0
+        self._sizes: list[int] = []
         self._constant_index: dict[tuple[str, bytes], int] = {}
         self.constants: list[NDArray[np.generic]] = []
         self.functions: dict[str, tirx.PrimFunc] = {}
         self.steps: list[Step] = []
+        self.moves: dict[Memory, Buffer] = {}
         self.inputs = [_outside(Place.INPUT, i, spec) for i, spec in enumerate(model.inputs)]
         self.results: list[Buffer] = []
 
@@ -81,18 +81,12 @@ class _Flattener:
 
     def workspace(self, dtype: str, size_bytes: int) -> Buffer:
         """Return a new buffer of the workspace."""
-        self._workspace += 1
-        return Buffer(Place.WORKSPACE, self._workspace - 1, dtype, size_bytes)
+        self._sizes.append(size_bytes)
+        return Buffer(Place.WORKSPACE, len(self._sizes) - 1, dtype, size_bytes)
 
     def copy(self, source: Buffer, to: Buffer) -> Step:
         """Return a call that copies."""
         return Step(self._layer("copy"), None, (source, to))
-
-    def move_inputs_to_workspace(self) -> None:
-        """Let the inputs live in the pool."""
-        moved = {buffer: self.workspace(buffer.dtype, buffer.size_bytes) for buffer in self.inputs}
-        self.inputs = [moved[buffer] for buffer in self.inputs]
-        self.steps = [replace_buffers(step, moved) for step in self.steps]
 
     def _value(self, expr: relax.Expr) -> Value:
         match expr:
@@ -108,6 +102,10 @@ class _Flattener:
                 return whole[int(expr.index)]
             case relax.Call() if isinstance(expr.op, Op) and expr.op.name == "relax.reshape":
                 return self._value(expr.args[0])
+            case relax.Call() if expr.op == integer_ops.view.op:
+                return self._view(expr)
+            case relax.Call() if expr.op == integer_ops.join.op:
+                return self._join([self._buffer(argument) for argument in expr.args])
             case relax.Call() if isinstance(expr.op, Op) and expr.op.name == "relax.call_tir":
                 return self._call(expr)
             case _:
@@ -117,6 +115,28 @@ class _Flattener:
         value = self._value(expr)
         assert isinstance(value, Buffer)
         return value
+
+    def _view(self, call: relax.Call) -> Buffer:
+        whole = self._buffer(call.args[0])
+        begin = integer_ops.attributes_of(call)["begin"] * np.dtype(whole.dtype).itemsize
+        return replace(whole, begin_bytes=whole.begin_bytes + begin, size_bytes=_type_bytes(call.ty))
+
+    def _join(self, parts: Sequence[Buffer]) -> Buffer:
+        """Return a buffer whose parts are computed where they belong; what cannot be is copied there."""
+        whole, begin = self.workspace(parts[0].dtype, sum(part.size_bytes for part in parts)), 0
+        for part in parts:
+            to = replace(whole, begin_bytes=begin, size_bytes=part.size_bytes)
+            if self._is_own(part):
+                self.moves[memory_of(part)] = to
+            else:
+                self.steps.append(self.copy(part, to))
+            begin += part.size_bytes
+        return whole
+
+    def _is_own(self, buffer: Buffer) -> bool:
+        """Return whether a buffer is a whole region of the pool that is not to move anywhere else."""
+        whole = buffer.place is Place.WORKSPACE and buffer.size_bytes == self._sizes[buffer.index]
+        return whole and memory_of(buffer) not in self.moves
 
     def _call(self, call: relax.Call) -> Value:
         callee, arguments = call.args[0], call.args[1]
@@ -163,45 +183,50 @@ def _kind(function: tirx.PrimFunc, callee: GlobalVar) -> str:
 def _describe(symbol: str, function: tirx.PrimFunc) -> Kernel:
     attrs = function.attrs
     schedule = str(attrs.get("tinyml.schedule") or UNSCHEDULED)
-    return Kernel(symbol, str(attrs["tinyml.kind"]), schedule, int(attrs.get("tinyml.macs") or 0))
+    overlaps = [Overlap(int(read), int(distance), bool(s)) for read, distance, s in attrs.get("tinyml.overlaps") or ()]
+    in_place = attrs.get("tinyml.in_place")
+    return Kernel(
+        symbol=symbol,
+        kind=str(attrs["tinyml.kind"]),
+        schedule=schedule,
+        macs=int(attrs.get("tinyml.macs") or 0),
+        method=_method(attrs),
+        overlaps=overlaps,
+        in_place=None if in_place is None else int(in_place),
+    )
 
 
-def _place_outputs(flat: _Flattener, model: Model, in_workspace: bool) -> list[Buffer]:
-    """Give each output its own buffer: the one its kernel writes where possible, a copy where not."""
-    taken: dict[Buffer, Buffer] = {}
-    placed: list[Buffer] = []
+def _method(attrs: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Return the recipe's `Method` as plain values."""
+    method = attrs.get("tinyml.method")
+    if not method:
+        return None
+    return {
+        "algorithm": str(method["algorithm"]),
+        "scratch": str(method["scratch"]),
+        "packing": [str(name) for name in method["packing"]],
+        "estimates": {str(name): int(cycles) for name, cycles in method["estimates"].items()},
+    }
+
+
+def _with_outputs(flat: _Flattener, model: Model, in_workspace: bool) -> Calls:
+    """Return the calls, each output with a buffer of its own: what its kernel writes, or a copy."""
+    calls = Calls(flat.steps, flat.inputs, flat.results).moved(flat.moves)
+    sizes = {index: life.size_bytes for index, life in calls.lifetimes().items()}
+    moves: dict[Memory, Buffer] = {}
+    outputs: list[Buffer] = []
     copies: list[Step] = []
-    for i, (result, spec) in enumerate(zip(flat.results, model.outputs, strict=True)):
+    for i, (result, spec) in enumerate(zip(calls.outputs, model.outputs, strict=True)):
         own = flat.workspace(result.dtype, result.size_bytes) if in_workspace else _outside(Place.OUTPUT, i, spec)
-        if result.place is Place.WORKSPACE and result not in taken:
-            taken[result] = own
+        whole = result.place is Place.WORKSPACE and result.size_bytes == sizes[result.index]
+        if whole and memory_of(result) not in moves:
+            moves[memory_of(result)] = own
         else:
             copies.append(flat.copy(result, own))
-        placed.append(own)
-    flat.steps = [replace_buffers(step, taken) for step in [*flat.steps, *copies]]
-    return placed
-
-
-def replace_buffers(step: Step, replacement: dict[Buffer, Buffer]) -> Step:
-    """Return the step with other buffers."""
-    operands = tuple(replacement.get(buffer, buffer) for buffer in step.operands)
-    return Step(step.name, step.kernel, operands, step.results, step.scratch)
-
-
-def _lifetimes(steps: Sequence[Step], inputs: Sequence[Buffer], outputs: Sequence[Buffer]) -> dict[Buffer, Lifetime]:
-    """Return from which step to which each workspace buffer holds a value; inputs from before the first on."""
-    first: dict[Buffer, int] = dict.fromkeys(inputs, -1)
-    last: dict[Buffer, int] = dict.fromkeys(inputs, -1)
-    for i, step in enumerate(steps):
-        for buffer in (*step.reads, *step.writes):
-            first.setdefault(buffer, i)
-            last[buffer] = i
-    last.update({buffer: len(steps) for buffer in outputs})
-    return {
-        buffer: Lifetime(buffer.size_bytes, first[buffer], last[buffer])
-        for buffer in first
-        if buffer.place is Place.WORKSPACE
-    }
+        outputs.append(own)
+    if in_workspace:
+        moves |= {memory_of(buffer): flat.workspace(buffer.dtype, buffer.size_bytes) for buffer in calls.inputs}
+    return Calls([*calls.steps, *copies], calls.inputs, outputs).moved(moves)
 
 
 def _outside(place: Place, index: int, spec: TensorSpec) -> Buffer:

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from tvm import IRModule
 
 from tvm_tinyml.model import TensorSpec
+from tvm_tinyml.passes.kernels.kernel import Overlap
 
 ALIGNMENT_BYTES = 16
 """Alignment of memory pools and of every tensor inside them."""
@@ -31,14 +33,21 @@ class Buffer:
 
     Attributes
     ----------
-    index : of the input, output, constant or workspace buffer.
+    index : of the input, output, constant or region of the workspace.
     size_bytes : without padding.
+    begin_bytes : where it begins in there; several buffers may be parts of one.
     """
 
     place: Place
     index: int
     dtype: str
     size_bytes: int
+    begin_bytes: int = 0
+
+    @property
+    def end_bytes(self) -> int:
+        """Where it ends in its input, output, constant or region."""
+        return self.begin_bytes + self.size_bytes
 
 
 @dataclass(frozen=True)
@@ -81,12 +90,32 @@ class Kernel:
     kind : ``conv2d``, ``dense``, ...
     schedule : name of the rule that scheduled it.
     macs : of one call.
+    method : the recipe's `Method` as plain values; None where a rule scheduled it.
+    overlaps, in_place : where the result may lie over an argument: see :class:`tvm_tinyml.passes.kernels.Kernel`.
     """
 
     symbol: str
     kind: str
     schedule: str
     macs: int
+    method: Mapping[str, Any] | None = None
+    overlaps: Sequence[Overlap] = ()
+    in_place: int | None = None
+
+
+@dataclass(frozen=True)
+class Region:
+    """A range of the pool.
+
+    Attributes
+    ----------
+    first, last : calls, by index, between which it is in use.
+    """
+
+    offset_bytes: int
+    size_bytes: int
+    first: int
+    last: int
 
 
 @dataclass(frozen=True)
@@ -102,7 +131,7 @@ class Program:
     functions : the lowered PrimFuncs under their global symbols.
     kernels : by symbol.
     constants : by index.
-    offsets : bytes from the start of the pool, by workspace buffer.
+    regions : of the pool, by the index of the workspace buffers in them.
     workspace_bytes : of the pool; 0 when nothing is planned.
     """
 
@@ -115,13 +144,31 @@ class Program:
     functions: IRModule
     kernels: Mapping[str, Kernel]
     constants: Sequence[NDArray[np.generic]]
-    offsets: Mapping[Buffer, int]
+    regions: Mapping[int, Region]
     workspace_bytes: int
 
     @property
     def prefix(self) -> str:
         """Prefix of every symbol of the library."""
         return f"tvmgen_{self.name}"
+
+    def offset_bytes(self, buffer: Buffer) -> int:
+        """Return where a workspace buffer begins in the pool."""
+        return self.regions[buffer.index].offset_bytes + buffer.begin_bytes
+
+    @property
+    def overlapping(self) -> set[str]:
+        """Kernels of which some call writes where it reads."""
+        return {step.kernel for step in self.steps if step.kernel and self._overlaps(step)}
+
+    def _overlaps(self, step: Step) -> bool:
+        read, written = ([b for b in buffers if b.place is Place.WORKSPACE] for buffers in (step.reads, step.writes))
+        return any(
+            self.offset_bytes(r) < self.offset_bytes(w) + w.size_bytes
+            and self.offset_bytes(w) < self.offset_bytes(r) + r.size_bytes
+            for r in read
+            for w in written
+        )
 
     @property
     def macs(self) -> int:

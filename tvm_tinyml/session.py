@@ -69,7 +69,7 @@ class Session:
         self._write(inputs)
         calls: list[CallResult | None] = []
         for layer in self._metadata["layers"]:
-            addresses = [self._address(*operand[:2]) for operand in layer["operands"]]
+            addresses = [self._address(place, position) + begin for place, position, _, begin in layer["operands"]]
             if layer["kernel"] is None:
                 source, to = addresses
                 self._simulator.write(to, self._simulator.read(source, layer["operands"][0][2]))

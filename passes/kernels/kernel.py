@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from typing import Protocol
 
 import numpy as np
@@ -27,6 +27,40 @@ class KernelTraits:
 
 
 @dataclass(frozen=True)
+class Method:
+    """How a kernel computes, for people: ``inspect --layouts`` shows it.
+
+    Attributes
+    ----------
+    algorithm : how the result is formed.
+    scratch : in which layout values lie in scratch; empty where they are read where they lie.
+    packing : names of the microkernels that bring them there.
+    estimates : what the recipe compared: its estimates in cycles (with Helium, instructions), the one taken first.
+    """
+
+    algorithm: str
+    scratch: str = ""
+    packing: Sequence[str] = ()
+    estimates: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Overlap:
+    """Leave for a kernel to write where it reads, because it has read what it writes over.
+
+    Attributes
+    ----------
+    read : index of an argument.
+    distance_bytes : the argument may begin so many bytes behind the beginning of what is written, or more.
+    scratch : the kernel's scratch is meant, not its result.
+    """
+
+    read: int
+    distance_bytes: int
+    scratch: bool = False
+
+
+@dataclass(frozen=True)
 class Kernel:
     """One PrimFunc and the tensors it is called with.
 
@@ -36,12 +70,18 @@ class Kernel:
     func : parameters are `arguments` in order, then the result.
     arguments : activations as given, constants packed as the kernel reads them.
     macs : multiply-accumulates of one call, padding included.
+    method : of a recipe; None where a schedule decides.
+    overlaps : where the result, or scratch, may lie over an argument.
+    in_place : index of an argument of which the result may take the place exactly, even where `overlaps` says no more.
     """
 
     kind: str
     func: tirx.PrimFunc
     arguments: Sequence[relax.Expr]
     macs: int = 0
+    method: Method | None = None
+    overlaps: Sequence[Overlap] = ()
+    in_place: int | None = None
 
 
 class Recipe(Protocol):
@@ -55,6 +95,11 @@ def call_kernel(builder: relax.BlockBuilder, kernel: Kernel, call: relax.Call) -
     """Add a kernel to the module that `builder` makes, unless an equal one is there, and call it in place of `call`."""
     func = kernel.func.without_attr("global_symbol") if kernel.func.attrs else kernel.func
     func = func.with_attr({"tinyml.kind": kernel.kind, "tinyml.macs": kernel.macs})
+    if kernel.method:
+        func = func.with_attr("tinyml.method", asdict(kernel.method))
+    func = func.with_attr("tinyml.overlaps", [[o.read, o.distance_bytes, int(o.scratch)] for o in kernel.overlaps])
+    if kernel.in_place is not None:
+        func = func.with_attr("tinyml.in_place", kernel.in_place)
     callee = builder.add_func(func, kernel.kind)
     result = func.params[-1]
     out_type = relax.TensorType([int(i) for i in result.shape], str(result.dtype))

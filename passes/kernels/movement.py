@@ -11,7 +11,7 @@ from tvm import relax, te
 from tvm.script import tirx as T
 
 from tvm_tinyml.passes.integer_ops import Attributes, shape_of
-from tvm_tinyml.passes.kernels.kernel import Kernel, KernelTraits, placeholder
+from tvm_tinyml.passes.kernels.kernel import Kernel, KernelTraits, Overlap, placeholder
 
 
 def pad2d(arguments: Sequence[relax.Expr], attributes: Attributes, _traits: KernelTraits) -> Kernel:
@@ -26,7 +26,7 @@ def pad2d(arguments: Sequence[relax.Expr], attributes: Attributes, _traits: Kern
     def func(
         x: T.Buffer((batch, height, row), "int8"), output: T.Buffer((batch, padded_height, padded_row), "int8")
     ) -> None:
-        T.func_attr({"tirx.noalias": True})
+        T.func_attr({"tirx.noalias": False})
         for n, y in T.grid(batch, padded_height):
             with T.sblock("output"):
                 i, j = T.axis.remap("SS", [n, y])
@@ -63,7 +63,11 @@ def pad2d(arguments: Sequence[relax.Expr], attributes: Attributes, _traits: Kern
                         )
                     )
 
-    return Kernel("pad2d", func, [relax.op.reshape(arguments[0], (batch, height, row))])
+    # How far the output is ahead of the input when a row is about to be copied, and that row: they may not share a byte.
+    ahead = (top + 1) * padded_row + max(0, (batch * height - 1) * (padded_row - row))
+    ahead += (batch - 1) * (top + bottom) * padded_row
+    x = relax.op.reshape(arguments[0], (batch, height, row))
+    return Kernel("pad2d", func, [x], overlaps=[Overlap(0, ahead)])
 
 
 def gather2d(arguments: Sequence[relax.Expr], _attributes: Attributes, _traits: KernelTraits) -> Kernel:

@@ -125,7 +125,7 @@ def _accessor(program: Program, name: str, buffer: Buffer) -> list[str]:
     prefix = program.prefix
     return [
         f"static inline void *{prefix}_{name}(const struct {prefix}_workspace_pools *pools) {{",
-        f"  return (int8_t *)pools->sram + {program.offsets[buffer]};",
+        f"  return (int8_t *)pools->sram + {program.offset_bytes(buffer)};",
         "}",
         "",
     ]

@@ -60,9 +60,11 @@ def metadata(
                 "op": program.kernels[step.kernel].kind if step.kernel else "copy",
                 "kernel": step.kernel,
                 "schedule": program.kernels[step.kernel].schedule if step.kernel else None,
+                "method": program.kernels[step.kernel].method if step.kernel else None,
                 "macs": program.kernels[step.kernel].macs if step.kernel else 0,
                 "weight_bytes": sum(b.size_bytes for b in step.reads if b.place is Place.CONSTANT),
                 "output_bytes": sum(b.size_bytes for b in step.operands[-step.results :]),
+                "scratch_bytes": step.scratch.size_bytes if step.scratch else 0,
                 "operands": [
                     _operand(program, b) for b in (*step.operands, *((step.scratch,) if step.scratch else ()))
                 ],
@@ -79,21 +81,17 @@ def metadata(
 
 
 def memory_map(program: Program) -> list[dict[str, Any]]:
-    """Return each workspace buffer: offset, size and the calls (by index) from which to which it is in use."""
-    used: dict[Buffer, list[int]] = {}
-    for i, step in enumerate(program.steps):
-        for buffer in (*step.reads, *step.writes):
-            if buffer.place is Place.WORKSPACE:
-                used.setdefault(buffer, []).append(i)
+    """Return each region of the pool: offset, size and the calls (by index) from which to which it is in use."""
+    calls = len(program.steps)
     return [
         {
-            "buffer": buffer.index,
-            "offset": program.offsets[buffer],
-            "size_bytes": buffer.size_bytes,
-            "first": 0 if buffer in program.input_buffers else calls[0],
-            "last": len(program.steps) - 1 if buffer in program.output_buffers else calls[-1],
+            "buffer": index,
+            "offset": region.offset_bytes,
+            "size_bytes": region.size_bytes,
+            "first": max(region.first, 0),
+            "last": min(region.last, calls - 1),
         }
-        for buffer, calls in used.items()
+        for index, region in program.regions.items()
     ]
 
 
@@ -106,17 +104,17 @@ def _tensors(program: Program, specs: Sequence[TensorSpec], buffers: Sequence[Bu
             "scale": spec.scale,
             "zero_point": spec.zero_point,
             "size_bytes": buffer.size_bytes,
-            "workspace_offset": program.offsets[buffer] if buffer.place is Place.WORKSPACE else None,
+            "workspace_offset": program.offset_bytes(buffer) if buffer.place is Place.WORKSPACE else None,
         }
         for spec, buffer in zip(specs, buffers, strict=True)
     ]
 
 
 def _operand(program: Program, buffer: Buffer) -> list[str | int]:
-    """Return where an operand lives: place and index, or place and offset in the pool."""
+    """Return where an operand lives: place, index there or offset in the pool, size, and where in there it begins."""
     if buffer.place is Place.WORKSPACE:
-        return [buffer.place.value, program.offsets[buffer], buffer.size_bytes]
-    return [buffer.place.value, buffer.index, buffer.size_bytes]
+        return [buffer.place.value, program.offset_bytes(buffer), buffer.size_bytes, 0]
+    return [buffer.place.value, buffer.index, buffer.size_bytes, buffer.begin_bytes]
 
 
 def _code_bytes(objects: Sequence[bytes]) -> dict[str, int]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -72,6 +73,18 @@ def _conv2d(args: Sequence[Array], call: relax.Call) -> Array:
         *args,
         strides=tuple(a["strides"]),
         padding=tuple(a["padding"]),
+        dilation=tuple(a["dilation"]),
+        **_pick(a, "groups", "input_zero_point", "output_zero_point", "clamp_min", "clamp_max"),
+    )
+
+
+def _conv2d_transpose(args: Sequence[Array], call: relax.Call) -> Array:
+    a: Mapping[str, Any] = attributes_of(call)
+    return operators.conv2d_transpose(
+        *args,
+        strides=tuple(a["strides"]),
+        padding=tuple(a["padding"]),
+        output_padding=tuple(a["output_padding"]),
         dilation=tuple(a["dilation"]),
         **_pick(a, "groups", "input_zero_point", "output_zero_point", "clamp_min", "clamp_max"),
     )
@@ -154,6 +167,15 @@ def _split(args: Sequence[Array], call: relax.Call) -> list[Array]:
     return np.split(args[0], sections, axis=axis)
 
 
+def _view(args: Sequence[Array], call: relax.Call) -> Array:
+    a: Mapping[str, Any] = attributes_of(call)
+    return args[0].ravel()[a["begin"] :][: math.prod(a["shape"])].reshape(a["shape"])
+
+
+def _join(args: Sequence[Array], call: relax.Call) -> Array:
+    return np.concatenate([part.ravel() for part in args]).reshape(attributes_of(call)["shape"])
+
+
 def _resize(args: Sequence[Array], call: relax.Call) -> Array:
     mode, rounding = str(call.attrs.coordinate_transformation_mode), str(call.attrs.rounding_method)
     sizes = zip(args[0].shape[1:3], [int(i) for i in call.args[1].values], strict=True)
@@ -175,6 +197,7 @@ def _pick(attributes: Mapping[str, Any], *names: str) -> dict[str, Any]:
 
 _OPERATORS: dict[str, Evaluate] = {
     "tinyml.conv2d": _conv2d,
+    "tinyml.conv2d_transpose": _conv2d_transpose,
     "tinyml.dense": _dense,
     "tinyml.add": _sum(operators.add),
     "tinyml.subtract": _sum(operators.sub),
@@ -187,6 +210,8 @@ _OPERATORS: dict[str, Evaluate] = {
     "tinyml.softmax": lambda args, call: operators.softmax(*args, **attributes_of(call)),
     "tinyml.pad2d": _pad2d,
     "tinyml.gather2d": lambda args, _: args[0][:, args[1][:, None], args[2][None, :]],
+    "tinyml.view": _view,
+    "tinyml.join": _join,
     "relax.reshape": lambda args, call: movement.reshape(args[0], [int(i) for i in call.ty.shape]),
     "relax.permute_dims": _permute,
     "relax.concat": lambda args, call: movement.concat(args[0], int(call.attrs.axis)),

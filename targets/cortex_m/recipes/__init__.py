@@ -1,18 +1,43 @@
 """Recipes: kernels that are built from microkernels, each for the operators whose conditions it meets."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 from tvm_tinyml.passes.apply_recipes import Recipes
+from tvm_tinyml.passes.kernels.kernel import Recipe
 from tvm_tinyml.targets.cortex_m.microkernels.product import Product, RawHalves, WholeHalves
 from tvm_tinyml.targets.cortex_m.recipes.conv_gemm import ConvGemm
 from tvm_tinyml.targets.cortex_m.recipes.dense import DenseGemm, DenseRows
 from tvm_tinyml.targets.cortex_m.recipes.depthwise import Depthwise
 from tvm_tinyml.targets.cortex_m.recipes.elementwise import Sum
+from tvm_tinyml.targets.cortex_m.recipes.outliers import WithOutliers
 from tvm_tinyml.targets.cortex_m.recipes.pool import AveragePool, LargestPool, Mean
 from tvm_tinyml.targets.cortex_m.recipes.winograd import Winograd
 
-WINOGRAD_BYTES = {"time": 48 * 1024, "balanced": 24 * 1024}
-"""Scratch that a build's goal allows for Winograd's transforms."""
+@dataclass(frozen=True)
+class ScratchBytes:
+    """What a build's goal allows kernels beside tensors, in bytes.
+
+    Attributes
+    ----------
+    winograd : for transforms; 0 for none.
+    windows : packed windows of convolutions.
+    planes : of depthwise convolutions.
+    row : a row of a dense layer, widened.
+    """
+
+    winograd: int
+    windows: int
+    planes: int
+    row: int
+
+
+SCRATCH_BYTES = {
+    "time": ScratchBytes(48 * 1024, 6144, 10240, 1 << 30),
+    "balanced": ScratchBytes(16 * 1024, 6144, 4096, 1 << 30),
+    "ram": ScratchBytes(0, 1024, 2048, 1024),
+}
+"""By goal."""
 
 SHORT_SUM = 24
 """Products up to which the epilogue of whole halves makes up for their loads."""
@@ -37,12 +62,13 @@ def _dsp(goal: str, products: Callable[[int], Product], *, mixed: bool) -> Recip
     """
     if goal == "flash":
         return {}
-    scratch_bytes = 1024 if goal == "ram" else 6144
-    convolution, rows = ConvGemm(products, scratch_bytes), DenseRows()
-    winograd = [Winograd(WINOGRAD_BYTES[goal], mixed=mixed)] if goal in WINOGRAD_BYTES else []
+    scratch = SCRATCH_BYTES[goal]
+    convolution, rows = ConvGemm(products, scratch.windows), DenseRows(scratch.row)
+    winograd = [Winograd(scratch.winograd, mixed=mixed)] if scratch.winograd else []
+    convolutions: Sequence[Recipe] = (Depthwise(scratch.planes), *winograd, convolution, rows)
     return {
-        "tinyml.conv2d": (Depthwise(2048 if goal == "ram" else 10240), *winograd, convolution, rows),
-        "tinyml.dense": (DenseGemm(convolution), rows),
+        "tinyml.conv2d": [WithOutliers(recipe) for recipe in convolutions],
+        "tinyml.dense": (WithOutliers(DenseGemm(convolution)), WithOutliers(rows)),
         "tinyml.add": (Sum("add"),),
         "tinyml.subtract": (Sum("subtract"),),
         "tinyml.avg_pool2d": (AveragePool("avg_pool2d"),),

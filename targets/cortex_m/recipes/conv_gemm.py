@@ -13,13 +13,14 @@ from tvm.script.ir_builder import IRBuilder
 from tvm.script.ir_builder import tirx as T
 
 from tvm_tinyml.passes.integer_ops import Attributes, shape_of, window_extent
-from tvm_tinyml.passes.kernels.kernel import Kernel
+from tvm_tinyml.passes.kernels.kernel import Kernel, Method
 from tvm_tinyml.targets.cortex_m.microkernels import gemm
-from tvm_tinyml.targets.cortex_m.microkernels.microkernel import texts
+from tvm_tinyml.targets.cortex_m.microkernels.microkernel import Microkernel, texts
 from tvm_tinyml.targets.cortex_m.microkernels.output import Output, choose_output
 from tvm_tinyml.targets.cortex_m.microkernels.pack import PIXEL_MULTIPLE, Window
 from tvm_tinyml.targets.cortex_m.microkernels.product import Product
 from tvm_tinyml.targets.cortex_m.recipes.channels import Channels, Part, split
+from tvm_tinyml.targets.cortex_m.recipes.overlap import overlap
 
 HELD_BYTES, WORTH_COPYING = 208, 4
 """Weights of a pair that a buffer of 256 bytes before a flash could not hold are copied to RAM when so many tiles read
@@ -131,11 +132,7 @@ def _build(
     product: Product,
     tiles: int,
 ) -> Kernel:
-    """Return the function that packs and multiplies block after block.
-
-    The last block ends with the last pixel; where that leaves no whole number of tiles, it begins before the end of the
-    one in front, and a few pixels are computed twice.
-    """
+    """Return the function that packs and multiplies block after block."""
     channels, pixels = len(layer.bias), source.pixels
     steps = window.products // gemm.K_STEP
     constants = [_pack(part, layer, product) for part in parts]
@@ -149,10 +146,7 @@ def _build(
     tile_words = window.products * product.value_bytes  # four pixels
     group_in = shape_of(arguments[1])[3]
     groups = sorted({part.group for part in parts})
-    blocks, rest = divmod(pixels, gemm.PIXELS * tiles)
-    last_tiles = -(-rest // gemm.PIXELS)
-    # Where nothing is in front of the last block, its last tile is computed alone.
-    ends = [last_tiles] if blocks or rest % gemm.PIXELS == 0 else [last_tiles - 1, 1]
+    blocks, behind = _blocks(pixels, tiles)
 
     with IRBuilder() as builder, T.prim_func(s_tir=True):
         T.func_name("main")
@@ -166,40 +160,78 @@ def _build(
             stream = T.sblock_alloc_buffer((tiles * tile_words + product.beyond_words,), "int32")
             copy = [T.sblock_alloc_buffer((reach,), "int32").access_ptr("w")] if copies else []
 
-            def block(first: tirx.Expr | int, count: int) -> None:
+            def block(runs: Sequence[tuple[tirx.Expr | int, int]]) -> None:
+                starts = [0, *itertools.accumulate(count * tile_words for _, count in runs)]
                 for group in groups:
-                    if in_order:
-                        pixels_in = (T.address_of(x[source.offset(first)]), window.run_bytes, count)
-                        T.evaluate(T.call_extern("int32", pack.name, stream.access_ptr("w"), *pixels_in))
-                    else:
-                        with T.serial(count) as tile:
-                            pixel = first + tile * gemm.PIXELS
-                            to = stream.access_ptr("w", offset=tile * tile_words)
-                            windows = (source.offset(pixel + i) + group * group_in for i in range(gemm.PIXELS))
-                            T.evaluate(T.call_extern("int32", pack.name, to, *(T.address_of(x[w]) for w in windows)))
-                    for part, offset in zip(parts, offsets, strict=False):
+                    for (first, count), start in zip(runs, starts, strict=False):
+                        pack_run(first, count, start, group)
+                    for ((first, count), start), (part, offset) in itertools.product(
+                        zip(runs, starts, strict=False), zip(parts, offsets, strict=False)
+                    ):
                         if part.group == group:
                             call = (
                                 packed.access_ptr("r", offset=offset),
-                                stream.access_ptr("r"),
+                                stream.access_ptr("r", offset=start),
                                 T.address_of(y[first * channels + part.start]),
-                                stream.access_ptr("r", offset=count * tile_words),
+                                stream.access_ptr("r", offset=start + count * tile_words),
                                 part.count,
                                 *copy,
                             )
                             T.evaluate(T.call_extern("int32", kernels[part.width].name, *call))
 
+            def pack_run(first: tirx.Expr | int, count: int, start: int, group: int) -> None:
+                if in_order:
+                    to = stream.access_ptr("w", offset=start)
+                    pixels_in = (T.address_of(x[source.offset(first)]), window.run_bytes, count)
+                    T.evaluate(T.call_extern("int32", pack.name, to, *pixels_in))
+                    return
+                with T.serial(count) as tile:
+                    pixel = first + tile * gemm.PIXELS
+                    to = stream.access_ptr("w", offset=start + tile * tile_words)
+                    windows = (source.offset(pixel + i) + group * group_in for i in range(gemm.PIXELS))
+                    T.evaluate(T.call_extern("int32", pack.name, to, *(T.address_of(x[w]) for w in windows)))
+
             if blocks:
                 with T.serial(blocks) as number:
-                    block(number * (gemm.PIXELS * tiles), tiles)
-            for i, count in enumerate(ends):
-                if count:
-                    block(0 if i < len(ends) - 1 else pixels - gemm.PIXELS * count, count)
+                    block([(number * (gemm.PIXELS * tiles), tiles)])
+            for runs in behind:
+                block(runs)
+    order = [(number * gemm.PIXELS * tiles, (number + 1) * gemm.PIXELS * tiles) for number in range(blocks)]
+    order += [(runs[0][0], runs[-1][0] + gemm.PIXELS * runs[-1][1]) for runs in behind]
+    spans = [(int(source.offset(first)), end * channels) for first, end in order]
     used = [pack, *(kernels[width] for width in sorted({part.width for part in parts}))]
     func = builder.get().with_attr({**texts(used), "tinyml.schedule": ConvGemm.__name__})
     flat = relax.op.reshape(arguments[0], (source.batch * source.image,))
     macs = pixels * channels * window.runs * window.run_bytes
-    return Kernel("conv2d", func, [flat, relax.const(np.concatenate([*(c.ravel() for c in constants), beyond]))], macs)
+    values = relax.const(np.concatenate([*(c.ravel() for c in constants), beyond]))
+    method = _method(parts, product, window, tiles, pack)
+    return Kernel("conv2d", func, [flat, values], macs, method, [overlap(spans, read_first=len(groups) == 1)])
+
+
+def _blocks(pixels: int, tiles: int) -> tuple[int, list[list[tuple[int, int]]]]:
+    """Cut the pixels into blocks of ``tiles``, and smaller ones behind them: their runs, first pixel and tiles.
+
+    The last tile ends with the last pixel. Where it begins before the end of the one in front, a few pixels are
+    computed twice; both are then of one block, so that what they read has been packed before one of them writes: the
+    output may lie over the input.
+    """
+    size = gemm.PIXELS * tiles
+    blocks, rest = divmod(pixels, size)
+    if rest % gemm.PIXELS == 0:
+        return blocks, [[(pixels - rest, rest // gemm.PIXELS)]] if rest else []
+    if rest < gemm.PIXELS:
+        blocks, rest = blocks - 1, rest + size
+    first, whole = pixels - rest, rest // gemm.PIXELS
+    ahead = whole // 2 if whole == tiles else 0
+    end = [(first + gemm.PIXELS * ahead, whole - ahead), (pixels - gemm.PIXELS, 1)]
+    return blocks, [*([[(first, ahead)]] if ahead else []), end]
+
+
+def _method(parts: Sequence[Part], product: Product, window: Window, tiles: int, pack: Microkernel) -> Method:
+    pairs, alone = (sum(part.count for part in parts if part.pairs is pairs) for pairs in (True, False))
+    channels = " and ".join(f"{n} {name}" for n, name in ((pairs, "pairs"), (alone, "single channels")) if n)
+    scratch = f"{gemm.PIXELS * tiles} windows of {window.products}, {product.layout}"
+    return Method(f"matrix product, {gemm.PIXELS} pixels x {channels}", scratch, [pack.name])
 
 
 def _pack(part: Part, layer: Channels, product: Product) -> NDArray[np.int32]:

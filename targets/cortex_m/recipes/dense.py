@@ -13,13 +13,14 @@ from tvm.script.ir_builder import IRBuilder
 from tvm.script.ir_builder import tirx as T
 
 from tvm_tinyml.passes.integer_ops import Attributes, shape_of
-from tvm_tinyml.passes.kernels.kernel import Kernel, Recipe, constant
+from tvm_tinyml.passes.kernels.kernel import Kernel, Method, Overlap, Recipe, constant
 from tvm_tinyml.targets.cortex_m.microkernels import dense_rows, gemm
 from tvm_tinyml.targets.cortex_m.microkernels.microkernel import Microkernel, texts
 from tvm_tinyml.targets.cortex_m.microkernels.output import Output, choose_output
 from tvm_tinyml.targets.cortex_m.microkernels.pack import Window
 from tvm_tinyml.targets.cortex_m.recipes.channels import Channels, all_exact, is_pair
 from tvm_tinyml.targets.cortex_m.recipes.conv_gemm import Source, geometry
+from tvm_tinyml.targets.cortex_m.recipes.overlap import overlap
 
 MOST_ROWS = gemm.PIXELS - 1
 """From the next one on a matrix product reads the weights less often."""
@@ -47,7 +48,15 @@ class DenseGemm:
 
 
 class DenseRows:
-    """``tinyml.dense`` of at most three rows, and ``tinyml.conv2d`` of as many pixels without padding and groups."""
+    """``tinyml.dense`` of at most three rows, and ``tinyml.conv2d`` of as many pixels without padding and groups.
+
+    Parameters
+    ----------
+    scratch_bytes : that a widened row may take.
+    """
+
+    def __init__(self, scratch_bytes: int = 1 << 30) -> None:
+        self._scratch_bytes = scratch_bytes
 
     def lower(self, arguments: Sequence[relax.Expr], attributes: Attributes) -> Kernel | None:
         """Return the kernel, or None where its conditions are not met."""
@@ -55,7 +64,7 @@ class DenseRows:
             return None
         is_dense = "groups" not in attributes
         source, window = rows_as_pixels(arguments) if is_dense else geometry(arguments, attributes)
-        if source.pixels > MOST_ROWS:
+        if source.pixels > MOST_ROWS or 2 * window.products > self._scratch_bytes:
             return None
         output = choose_output(*(attributes[k] for k in ("output_zero_point", "clamp_min", "clamp_max")))
         layer = Channels.of(arguments, attributes, window.order_of_all(), output)
@@ -158,4 +167,12 @@ def _build(kind: str, x: relax.Expr, source: Source, window: Window, output: Out
                     T.evaluate(T.call_extern("int32", kernel.name, *inputs, *bounds, taken))
     func = builder.get().with_attr({**texts([widen, *kernels]), "tinyml.schedule": DenseRows.__name__})
     macs = source.pixels * channels * window.runs * window.run_bytes
-    return Kernel(kind, func, [relax.op.reshape(x, (size,)), relax.const(np.concatenate(constants))], macs)
+    at_once = max(call.channels for call in calls)
+    method = Method(f"rows, {at_once} channels at once", "one window, a value in each half of a word", [widen.name])
+    order = ((int(source.offset(pixel)), (pixel + 1) * channels) for pixel in range(source.pixels))
+    overlaps = [overlap(order, read_first=True)]
+    if source.pixels == window.runs == 1 and not padding:
+        # A value takes two bytes where it lay in one: writing from the beginning on catches up with reading at the end.
+        overlaps.append(Overlap(0, window.run_bytes, scratch=True))
+    arguments = [relax.op.reshape(x, (size,)), relax.const(np.concatenate(constants))]
+    return Kernel(kind, func, arguments, macs, method, overlaps)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from typing import TypeAlias
 
 import numpy as np
 from tvm import DataType, relax
@@ -12,7 +13,7 @@ from tvm.script.ir_builder import IRBuilder
 from tvm.script.ir_builder import tirx as T
 
 from tvm_tinyml.passes.integer_ops import Attributes, shape_of
-from tvm_tinyml.passes.kernels.kernel import Kernel
+from tvm_tinyml.passes.kernels.kernel import Kernel, Method
 from tvm_tinyml.targets.cortex_m.microkernels import scaled_output
 from tvm_tinyml.targets.cortex_m.microkernels.microkernel import texts
 from tvm_tinyml.targets.cortex_m.microkernels.output import Output, choose_output
@@ -23,6 +24,10 @@ from tvm_tinyml.targets.cortex_m.recipes.depthwise_geometry import Block, Group,
 from tvm_tinyml.targets.cortex_m.recipes.depthwise_plan import Place, Plan
 from tvm_tinyml.targets.cortex_m.recipes.depthwise_rows import Rows
 from tvm_tinyml.targets.cortex_m.recipes.depthwise_strips import Strips
+from tvm_tinyml.targets.cortex_m.recipes.overlap import overlap
+
+
+Choice: TypeAlias = "tuple[Layer, list[Plan]]"
 
 
 class Depthwise:
@@ -48,13 +53,15 @@ class Depthwise:
         if not all_exact(channels, output):
             return None
         form, scales = _scales(channels, output)
-        chosen, plans = self._choose(layer, form)
+        choices = self._choices(layer, form)
+        chosen, plans = choices[0]
         weight = scales.weight[:, chosen.order]
-        return _build(arguments[0], chosen, plans, replace(scales, weight=weight))
+        kernel = _build(arguments[0], chosen, plans, replace(scales, weight=weight))
+        return replace(kernel, method=_method(choices))
 
-    def _choose(self, layer: Layer, output: Output | ScaledOutput) -> tuple[Layer, list[Plan]]:
-        """Return the fastest plans of all phases, and the layer as they see it."""
-        choices: list[tuple[Layer, list[Plan]]] = []
+    def _choices(self, layer: Layer, output: Output | ScaledOutput) -> list[Choice]:
+        """Return the plans of all phases, and the layer as they see it, the fastest first."""
+        choices: list[Choice] = []
         for seen in (layer, layer.turned):
             phases = list(itertools.product(seen.down.phases(), seen.across.phases()))
             for way in (Strips.of, Rows.of):
@@ -62,7 +69,25 @@ class Depthwise:
                 complete: list[Plan] = [plan for plan in plans if plan is not None]
                 if len(complete) == len(plans):
                     choices.append((seen, complete))
-        return min(choices, key=lambda choice: sum(plan.cycles for plan in choice[1]))
+        return sorted(choices, key=_cycles)
+
+
+def _cycles(choice: Choice) -> float:
+    layer, plans = choice
+    return layer.batch * layer.channels_in * layer.multiplier * sum(plan.cycles for plan in plans)
+
+
+def _method(choices: Sequence[Choice]) -> Method:
+    """Describe the first choice, compared with the others."""
+    layer, plans = choices[0]
+    names = [f"{each[0].layout}{', on their side' if seen.sideways else ''}" for seen, each in choices]
+    phases = f", {len(plans)} phases of the dilation" if len(plans) > 1 else ""
+    return Method(
+        f"depthwise, {CHANNELS} channels and {plans[0].rows} rows at once{phases}",
+        names[0],
+        sorted({kernel.name for plan in plans for part in groups(layer.channels_in) for kernel in plan.packing(part)}),
+        {name: round(_cycles(choice)) for name, choice in zip(names, choices, strict=True)},
+    )
 
 
 def _scales(channels: Channels, output: Output) -> tuple[Output | ScaledOutput, Scales]:
@@ -105,11 +130,32 @@ def _build(x: relax.Expr, layer: Layer, plans: Sequence[Plan], scales: Scales) -
                         with T.serial(block.count) as i:
                             buffers = Place(image, packed, border, y, scratch, numbers=start, channels=starts[-1])
                             _emit(buffers, layer, plan, block, parts, number, block.start + i * block.rows)
-    used = [kernel for plan in plans for part in parts for kernel in plan.microkernels(part)]
+    used = [kernel for plan in plans for part in parts for kernel in (*plan.packing(part), plan.microkernel())]
     func = builder.get().with_attr({**texts(used), "tinyml.schedule": Depthwise.__name__})
     flat = relax.op.reshape(x, (sizes[0],))
     filling = relax.const(np.full(CHANNELS, layer.border, np.int8))
-    return Kernel("depthwise_conv2d", func, [flat, relax.const(constants), filling], layer.macs)
+    order = [span for number in range(layer.batch) for plan in plans for span in _order(layer, plan, number)]
+    return Kernel(
+        "depthwise_conv2d",
+        func,
+        [flat, relax.const(constants), filling],
+        layer.macs,
+        overlaps=[overlap(order, read_first=sum(part.count for part in parts) == 1)],
+        in_place=0 if len(order) == layer.batch and layer.keeps_shape else None,
+    )
+
+
+def _order(layer: Layer, plan: Plan, number: int) -> Iterator[tuple[int, int]]:
+    """Yield of each block of rows the first byte that it reads of the input, and the end of what it writes."""
+    down, across = plan.down, plan.across
+    first_across = across.offset(across.border(0, across.positions(across.outputs))[0])
+    channels = layer.channels_in * layer.multiplier
+    for block in blocks(down, plan.rows):
+        for start in range(block.start, block.start + block.count * block.rows, block.rows):
+            first = down.offset(start * down.stride + block.front) + first_across
+            last = down.output_offset + (start + block.rows - 1) * down.output_step
+            last += across.output_offset + (across.outputs - 1) * across.output_step
+            yield int(number * layer.image_bytes + first), number * layer.output_bytes + last + channels
 
 
 def _emit(

@@ -165,6 +165,12 @@ class Layer:
         return self.down.outputs * self.across.outputs * self.channels_in * self.multiplier
 
     @property
+    def keeps_shape(self) -> bool:
+        """Whether each pixel and channel of the output stands where its own stands in the input."""
+        same = all(axis.outputs == axis.size and axis.stride == 1 for axis in (self.down, self.across))
+        return same and self.multiplier == 1
+
+    @property
     def macs(self) -> int:
         """Multiply-accumulates, border included."""
         return self.batch * self.output_bytes * self.taps

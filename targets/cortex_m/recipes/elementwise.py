@@ -13,7 +13,7 @@ from tvm.script.ir_builder import tirx as T
 
 from tvm_tinyml import reference
 from tvm_tinyml.passes.integer_ops import Attributes, shape_of
-from tvm_tinyml.passes.kernels.kernel import Kernel
+from tvm_tinyml.passes.kernels.kernel import Kernel, Method, Overlap
 from tvm_tinyml.targets.cortex_m.microkernels import add
 from tvm_tinyml.targets.cortex_m.microkernels.affine import Function, fit
 from tvm_tinyml.targets.cortex_m.microkernels.microkernel import Microkernel, texts
@@ -63,7 +63,8 @@ def sum_kernel(
             T.evaluate(T.call_extern("int32", kernel.name, *inputs, y.access_ptr("w"), size))
     func = builder.get().with_attr({**texts([kernel]), "tinyml.schedule": schedule})
     flat = [relax.op.reshape(argument, (size,)) for argument in arguments]
-    return Kernel(kind, func, [*flat, relax.const(words)])
+    method = Method("one affine function, four elements at once")
+    return Kernel(kind, func, [*flat, relax.const(words)], method=method, overlaps=[Overlap(0, 0), Overlap(1, 0)])
 
 
 def sum_function(kind: str, attributes: Attributes) -> Function:

@@ -13,13 +13,14 @@ from tvm.script.ir_builder import tirx as T
 
 from tvm_tinyml import arithmetic
 from tvm_tinyml.passes.integer_ops import Attributes, shape_of, window_extent
-from tvm_tinyml.passes.kernels.kernel import Kernel
+from tvm_tinyml.passes.kernels.kernel import Kernel, Method
 from tvm_tinyml.targets.cortex_m.microkernels import pool
 from tvm_tinyml.targets.cortex_m.microkernels.affine import Function, fit
 from tvm_tinyml.targets.cortex_m.microkernels.microkernel import Microkernel, texts
 from tvm_tinyml.targets.cortex_m.microkernels.output import choose_output, exact, rounding_constant
 from tvm_tinyml.targets.cortex_m.microkernels.pool import Taps
 from tvm_tinyml.targets.cortex_m.recipes.conv_gemm import Source
+from tvm_tinyml.targets.cortex_m.recipes.overlap import overlap
 
 
 class AveragePool:
@@ -146,4 +147,7 @@ def _build(
                 T.evaluate(T.call_extern("int32", kernel.name, *head, *call))
     func = builder.get().with_attr({**texts([kernel]), "tinyml.schedule": "Pool"})
     flat = relax.op.reshape(x, (size,))
-    return Kernel(kind, func, [flat] if constants is None else [flat, relax.const(constants)])
+    arguments = [flat] if constants is None else [flat, relax.const(constants)]
+    order = ((int(source.offset(pixel)), (pixel + 1) * taps.channels) for pixel in range(source.pixels))
+    method, overlaps = Method("window by window, up to 16 channels at once"), [overlap(order, read_first=False)]
+    return Kernel(kind, func, arguments, method=method, overlaps=overlaps)

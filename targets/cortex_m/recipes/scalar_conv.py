@@ -13,7 +13,7 @@ from tvm.script.ir_builder import IRBuilder
 from tvm.script.ir_builder import tirx as T
 
 from tvm_tinyml.passes.integer_ops import Attributes, shape_of
-from tvm_tinyml.passes.kernels.kernel import Kernel
+from tvm_tinyml.passes.kernels.kernel import Kernel, Method
 from tvm_tinyml.targets.cortex_m.microkernels import scalar_gemm, scalar_pack
 from tvm_tinyml.targets.cortex_m.microkernels.microkernel import texts
 from tvm_tinyml.targets.cortex_m.microkernels.output import choose_output
@@ -22,6 +22,7 @@ from tvm_tinyml.targets.cortex_m.microkernels.scalar_pack import Walk
 from tvm_tinyml.targets.cortex_m.recipes.channels import Channels
 from tvm_tinyml.targets.cortex_m.recipes.conv_gemm import MOST_GROUPS, Source, geometry
 from tvm_tinyml.targets.cortex_m.recipes.depthwise_geometry import Index
+from tvm_tinyml.targets.cortex_m.recipes.overlap import overlap
 from tvm_tinyml.targets.cortex_m.recipes.scalar_product import Fitted, ScalarProduct
 
 LEAST_TILES, MOST_TILES = 4, 32
@@ -189,4 +190,16 @@ def _build(
     func = builder.get().with_attr({**texts([pack, *kernels.values()]), "tinyml.schedule": ScalarConv.__name__})
     flat = relax.op.reshape(image, (source.batch * source.image,))
     macs = source.pixels * channels * window.runs * window.run_bytes
-    return Kernel("conv2d", func, [flat, relax.const(np.concatenate(constants))], macs)
+    method = Method(
+        f"matrix product, {tile} pixels x {parts[0].width} channels, two products a multiplication",
+        f"{max(b.tiles for b in blocks) * tile} windows of {window.products}, two values a word",
+        [pack.name],
+    )
+    order = []
+    for number in range(source.batch):
+        for run in blocks:
+            for first in range(run.start, run.start + run.count * run.tiles * tile, run.tiles * tile):
+                read = number * source.image + first // source.out_w * source.row + first % source.out_w * source.column
+                order.append((read, (number * pixels + first + run.tiles * tile) * channels))
+    overlaps = [overlap(order, read_first=groups == 1)]
+    return Kernel("conv2d", func, [flat, relax.const(np.concatenate(constants))], macs, method, overlaps)

@@ -14,7 +14,7 @@ from tvm.script.ir_builder import IRBuilder
 from tvm.script.ir_builder import tirx as T
 
 from tvm_tinyml.passes.integer_ops import Attributes, shape_of
-from tvm_tinyml.passes.kernels.kernel import Kernel
+from tvm_tinyml.passes.kernels.kernel import Kernel, Method
 from tvm_tinyml.targets.cortex_m.microkernels import scalar_depthwise, scalar_depthwise_short, scalar_output_short
 from tvm_tinyml.targets.cortex_m.microkernels.microkernel import Microkernel, texts
 from tvm_tinyml.targets.cortex_m.microkernels.output import Output, choose_output
@@ -305,7 +305,17 @@ def _build(x: relax.Expr, layer: Layer, plans: Sequence[_Plan], form: DepthwiseF
     func = builder.get().with_attr({**texts([pack, *kernels]), "tinyml.schedule": ScalarDepthwise.__name__})
     flat = relax.op.reshape(x, (layer.batch * layer.image_bytes,))
     filling = relax.const(np.full(BORDER_BYTES, layer.border, np.int8))
-    return Kernel("depthwise_conv2d", func, [flat, relax.const(constants), filling], layer.macs)
+    phases = f", {len(plans)} phases of the dilation" if len(plans) > 1 else ""
+    side = ", on its side" if layer.sideways else ""
+    method = Method(
+        f"depthwise, a channel and {plans[0].rows} pairs of rows at once, two products a multiplication{phases}",
+        f"a plane of words, each a pixel of the upper and of the lower half{side}",
+        [pack.name],
+    )
+    whole = [block.count for plan in plans for block in plan.blocks()] == [1]
+    arguments = [flat, relax.const(constants), filling]
+    in_place = 0 if whole and layer.keeps_shape else None
+    return Kernel("depthwise_conv2d", func, arguments, layer.macs, method, in_place=in_place)
 
 
 class _Numbers:

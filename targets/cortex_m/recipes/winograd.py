@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,7 +12,7 @@ from tvm.script.ir_builder import IRBuilder
 from tvm.script.ir_builder import tirx as T
 
 from tvm_tinyml.passes.integer_ops import Attributes, shape_of, window_extent
-from tvm_tinyml.passes.kernels.kernel import Kernel
+from tvm_tinyml.passes.kernels.kernel import Kernel, Method
 from tvm_tinyml.targets.cortex_m.microkernels import winograd
 from tvm_tinyml.targets.cortex_m.microkernels.microkernel import Microkernel, texts
 from tvm_tinyml.targets.cortex_m.microkernels.output import Output, choose_output, exact, rounding_constant
@@ -23,6 +23,8 @@ from tvm_tinyml.targets.cortex_m.microkernels.winograd_input import FEWEST_CHANN
 from tvm_tinyml.targets.cortex_m.microkernels.winograd_output import winograd_columns, winograd_rows
 from tvm_tinyml.targets.cortex_m.microkernels.winograd_products import SUM_BYTES, winograd_products
 from tvm_tinyml.targets.cortex_m.recipes.channels import Channels
+from tvm_tinyml.targets.cortex_m.recipes.depthwise_geometry import Index
+from tvm_tinyml.targets.cortex_m.recipes.overlap import overlap
 
 TOLERANCE = 0.02
 """A plan may take so much longer than the fastest if it needs less scratch."""
@@ -100,19 +102,23 @@ class Tiling:
         """Output channels are computed two at a time; a last one alone wastes its neighbour."""
         return -(-self.channels // winograd.CHANNELS)
 
-    def place(self, number: tirx.Expr) -> tuple[tirx.Expr, tirx.Expr, tirx.Expr]:
+    def place(self, number: Index) -> tuple[Index, Index, Index]:
         """Return the image of a tile, and the row and column of its first output."""
         tile = self.algorithm.tile
         row, column = number // self.columns, number % self.columns
-        image: tirx.Expr = 0
+        image: Index = 0
         if self.batch > 1:
             image, row = row // self.rows, row % self.rows
         y, x = row * tile, column * tile
         return (
             image,
-            tirx.min(y, self.out_h - tile) if self.out_h % tile else y,
-            tirx.min(x, self.out_w - tile) if self.out_w % tile else x,
+            _smaller(y, self.out_h - tile) if self.out_h % tile else y,
+            _smaller(x, self.out_w - tile) if self.out_w % tile else x,
         )
+
+
+def _smaller(a: Index, b: int) -> Index:
+    return min(a, b) if isinstance(a, int) else tirx.min(a, b)
 
 
 @dataclass(frozen=True)
@@ -139,6 +145,12 @@ class Plan:
     def filters(self) -> int:
         """Pairs of channels whose filters lie in scratch."""
         return self.tiling.pairs if self.all_filters else 1
+
+    @property
+    def kind(self) -> str:
+        """What plans of other stripes have in common."""
+        tile = self.tiling.algorithm.tile
+        return f"F({tile}x{tile}), {'all filters' if self.all_filters else 'filters of a pair'} in scratch"
 
     @property
     def scratch_bytes(self) -> int:
@@ -204,23 +216,43 @@ class Winograd:
         if not (exact(layer.shift, layer.largest, output) | ~alive).all():
             return None
         largest = layer.largest[alive].max(initial=0)
-        plan = self._plan([tiling for tiling in tilings if largest < tiling.algorithm.largest_sum])
-        return None if plan is None else _build(arguments, attributes, plan, layer, output, self._mixed)
-
-    def _plan(self, tilings: Sequence[Tiling]) -> Plan | None:
-        """Return the plan with the least scratch among the fast ones, or None if none fits or is fast enough."""
         plans = [
-            Plan(tiling, quads, all_filters)
+            plan
             for tiling in tilings
-            for quads in range(1, tiling.quads + 1)
-            for all_filters in (False, True)
+            if largest < tiling.algorithm.largest_sum
+            for plan in _plans(tiling)
+            if plan.scratch_bytes <= self._scratch_bytes
         ]
-        fitting = [plan for plan in plans if plan.scratch_bytes <= self._scratch_bytes]
+        direct = direct_cycles(tilings[0])
+        plan = self._choose(plans, direct)
+        if plan is None:
+            return None
+        kernel = _build(arguments, attributes, plan, layer, output, self._mixed)
+        return replace(kernel, method=_method(plan, plans, direct))
+
+    def _choose(self, fitting: Sequence[Plan], direct: int) -> Plan | None:
+        """Return the plan with the least scratch among the fast ones, or None if none fits or is fast enough."""
         fastest = min((plan.cycles for plan in fitting), default=0)
-        if not fitting or fastest > (1 - self._least_gain) * direct_cycles(tilings[0]):
+        if not fitting or fastest > (1 - self._least_gain) * direct:
             return None
         fast = [plan for plan in fitting if plan.cycles <= (1 + TOLERANCE) * fastest]
         return min(fast, key=lambda plan: (plan.scratch_bytes, plan.cycles))
+
+
+def _plans(tiling: Tiling) -> list[Plan]:
+    return [Plan(tiling, quads, all_filters) for quads in range(1, tiling.quads + 1) for all_filters in (False, True)]
+
+
+def _method(taken: Plan, fitting: Sequence[Plan], direct: int) -> Method:
+    algorithm = taken.tiling.algorithm
+    fastest = {plan.kind: plan.cycles for plan in sorted(fitting, key=lambda plan: plan.cycles, reverse=True)}
+    estimates = {taken.kind: taken.cycles, **{kind: fastest[kind] for kind in sorted(fastest) if kind != taken.kind}}
+    return Method(
+        f"Winograd {taken.kind}, {taken.stripes} stripes of {_QUAD * taken.quads} tiles",
+        f"{algorithm.frequencies} frequencies, each a word of two channels for four tiles",
+        [winograd_filter(algorithm).name, winograd_input(algorithm).name],
+        {**estimates, "matrix product": direct},
+    )
 
 
 def _tilings(arguments: Sequence[relax.Expr], attributes: Attributes, algorithms: Sequence[Algorithm]) -> list[Tiling]:
@@ -343,4 +375,18 @@ def _build(
     func = builder.get().with_attr({**texts(used), "tinyml.schedule": Winograd.__name__})
     flat = relax.op.reshape(arguments[0], (tiling.batch * image_size,))
     macs = out_size * winograd.TAPS * tiling.channels_in
-    return Kernel("conv2d", func, [flat, relax.const(np.concatenate([constants.ravel(), numbers]))], macs)
+    values = relax.const(np.concatenate([constants.ravel(), numbers]))
+    return Kernel("conv2d", func, [flat, values], macs, overlaps=[overlap(_order(plan), read_first=True)])
+
+
+def _order(plan: Plan) -> Iterator[tuple[int, int]]:
+    """Yield of each stripe the first byte that it reads of the input, and the end of what it writes."""
+    tiling, stripe = plan.tiling, _QUAD * plan.quads
+    for start in range(0, tiling.tiles, stripe):
+        places = [tiling.place(number) for number in range(start, min(start + stripe, tiling.tiles))]
+        corners = [(i * tiling.height + max(y - tiling.top, 0), max(x - tiling.left, 0)) for i, y, x in places]
+        ends = [(i * tiling.out_h + y + tiling.algorithm.tile - 1, x + tiling.algorithm.tile) for i, y, x in places]
+        yield (
+            min((row * tiling.width + column) * tiling.channels_in for row, column in corners),
+            max((row * tiling.out_w + column) * tiling.channels for row, column in ends),
+        )

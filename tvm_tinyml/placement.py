@@ -1,0 +1,172 @@
+"""From calls over buffers to buffers at addresses: who may lie where whom, and then one plan for the pool."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from tvm_tinyml.passes.plan_memory import Lifetime, check_plan, plan_offsets
+from tvm_tinyml.program import ALIGNMENT_BYTES, Buffer, Kernel, Place, Region, Step
+
+Memory = tuple[Place, int]
+"""What buffers are parts of: an input, an output, a constant, or a region of the pool."""
+
+Moves = Mapping[Memory, Buffer]
+"""Where memories go: each becomes a part of another one."""
+
+
+def memory_of(buffer: Buffer) -> Memory:
+    """Return what a buffer is a part of."""
+    return buffer.place, buffer.index
+
+
+@dataclass(frozen=True)
+class Calls:
+    """Calls in order, before anything has an address.
+
+    Attributes
+    ----------
+    inputs, outputs : buffers of the model's.
+    """
+
+    steps: Sequence[Step]
+    inputs: Sequence[Buffer]
+    outputs: Sequence[Buffer]
+
+    def moved(self, moves: Moves) -> Calls:
+        """Return the same calls with buffers that have moved, and moved on."""
+
+        def target(buffer: Buffer) -> Buffer:
+            while (to := moves.get(memory_of(buffer))) is not None:
+                buffer = replace(
+                    buffer, place=to.place, index=to.index, begin_bytes=to.begin_bytes + buffer.begin_bytes
+                )
+            return buffer
+
+        steps = [
+            replace(
+                step,
+                operands=tuple(target(buffer) for buffer in step.operands),
+                scratch=target(step.scratch) if step.scratch else None,
+            )
+            for step in self.steps
+        ]
+        return Calls(steps, [target(b) for b in self.inputs], [target(b) for b in self.outputs])
+
+    def accesses(self) -> Iterator[tuple[int, Buffer, bool]]:
+        """Yield call, buffer, and whether it is written: inputs are, before the first call; outputs are read last."""
+        for buffer in self.inputs:
+            yield -1, buffer, True
+        for i, step in enumerate(self.steps):
+            for buffer in step.reads:
+                yield i, buffer, False
+            for buffer in step.writes:
+                yield i, buffer, True
+        for buffer in self.outputs:
+            yield len(self.steps), buffer, False
+
+    def lifetimes(self) -> dict[int, Lifetime]:
+        """Return size and use, from call to call, of each region of the pool."""
+        found: dict[int, Lifetime] = {}
+        for i, buffer, _ in self.accesses():
+            if buffer.place is Place.WORKSPACE:
+                life = found.get(buffer.index, Lifetime(0, i, i))
+                found[buffer.index] = Lifetime(max(life.size_bytes, buffer.end_bytes), life.first, i)
+        return found
+
+
+def place(calls: Calls, kernels: Mapping[str, Kernel]) -> tuple[Calls, dict[int, Region], int]:
+    """Give every region of the pool an offset.
+
+    Returns
+    -------
+    The calls, some of whose buffers share a region now; the regions by index; and the size of the pool in bytes.
+    """
+    calls = share(calls, kernels)
+    lifetimes = calls.lifetimes()
+    distances = distances_of(calls, kernels, lifetimes)
+    offsets, pool_bytes = plan_offsets(lifetimes, ALIGNMENT_BYTES, distances)
+    check_plan(lifetimes, offsets, distances)
+    regions = {
+        index: Region(offsets[index], life.size_bytes, life.first, life.last) for index, life in lifetimes.items()
+    }
+    return calls, regions, pool_bytes
+
+
+def share(calls: Calls, kernels: Mapping[str, Kernel]) -> Calls:
+    """Let results take the place of arguments that nothing reads any more, where a kernel allows it."""
+    for i, step in enumerate(calls.steps):
+        kernel = kernels.get(step.kernel or "")
+        if kernel is None or kernel.in_place is None:
+            continue
+        step = calls.steps[i]
+        argument, result = step.operands[kernel.in_place], step.operands[-1]
+        lifetimes = calls.lifetimes()
+        outside = [memory_of(buffer) for buffer in (*calls.inputs, *calls.outputs)]
+
+        def is_whole(buffer: Buffer, lifetimes: Mapping[int, Lifetime] = lifetimes) -> bool:
+            """Return whether a region of the pool is this buffer and nothing else."""
+            whole = buffer.place is Place.WORKSPACE and buffer.size_bytes == lifetimes[buffer.index].size_bytes
+            return whole and not buffer.begin_bytes
+
+        same_size = argument.size_bytes == result.size_bytes
+        if not same_size or not is_whole(argument) or lifetimes[argument.index].last > i:
+            continue
+        if is_whole(result) and memory_of(result) not in outside:
+            calls = calls.moved({memory_of(result): argument})
+        elif result.place is Place.WORKSPACE and memory_of(argument) not in outside:
+            calls = calls.moved({memory_of(argument): result})
+    return calls
+
+
+def distances_of(
+    calls: Calls, kernels: Mapping[str, Kernel], lifetimes: Mapping[int, Lifetime]
+) -> dict[tuple[int, int], int]:
+    """Return for regions (upper, lower) how far behind the beginning of the lower one the upper one may begin.
+
+    The lower one is written from its beginning on while the upper one is still read, whose beginning is needed no more.
+    Wherever a byte of the lower one is written, it must lie below all that is read or written later in the upper one.
+    Source of the idea: Blacker, Bush, Donaldson, "Diagonal Memory Optimisation", 2020 (arXiv:2010.01000).
+    """
+    uses: dict[int, list[tuple[int, Buffer, bool]]] = {index: [] for index in lifetimes}
+    for i, buffer, written in calls.accesses():
+        if buffer.place is Place.WORKSPACE:
+            uses[buffer.index].append((i, buffer, written))
+    found: dict[tuple[int, int], int] = {}
+    for lower, life in lifetimes.items():
+        writes = [(i, buffer) for i, buffer, written in uses[lower] if written]
+        for upper, other in lifetimes.items():
+            if upper == lower or not life.overlaps(other):
+                continue
+            distance = max(
+                (
+                    _apart(calls, kernels, i, buffer, accessed) if i == j else buffer.end_bytes - accessed.begin_bytes
+                    for i, buffer in writes
+                    for j, accessed, _ in uses[upper]
+                    if j >= i
+                ),
+                default=0,
+            )
+            if distance < life.size_bytes:
+                found[upper, lower] = max(distance, 0)
+    return found
+
+
+def _apart(calls: Calls, kernels: Mapping[str, Kernel], i: int, written: Buffer, accessed: Buffer) -> int:
+    """Return how far apart the regions of two buffers of one call must begin."""
+    whole = written.end_bytes - accessed.begin_bytes
+    if not 0 <= i < len(calls.steps):
+        return whole
+    step = calls.steps[i]
+    kernel = kernels.get(step.kernel or "")
+    if kernel is None or accessed in step.writes:
+        return whole
+    leaves = {
+        overlap.read: overlap.distance_bytes
+        for overlap in kernel.overlaps
+        if written == (step.scratch if overlap.scratch else step.operands[-1])
+    }
+    reads = [k for k, buffer in enumerate(step.reads) if buffer == accessed]
+    if any(k not in leaves for k in reads):
+        return whole
+    return max(leaves[k] for k in reads) + written.begin_bytes - accessed.begin_bytes
