@@ -22,6 +22,7 @@ class LayerProfile:
     ----------
     macs : multiply-accumulates.
     cycles : of the core and the memory, by the timing model.
+    cycles_by_function : the same by function: the kernel itself and each of its microkernels.
     instructions : executed.
     instructions_by_group : the same in ``load``, ``store``, ``multiply``, ``widen``, ``branch`` and ``other``.
     flash_stall_cycles : of the cycles, those that the flash made the core wait.
@@ -31,6 +32,7 @@ class LayerProfile:
     op: str
     macs: int
     cycles: int
+    cycles_by_function: Mapping[str, int]
     instructions: int
     instructions_by_group: Mapping[str, int]
     flash_stall_cycles: int
@@ -89,10 +91,11 @@ def profile(
 def _layer(layer: Mapping[str, Any], call: CallResult | None) -> LayerProfile:
     name, op, macs = layer["name"], layer["op"], layer["macs"]
     if call is None:
-        return LayerProfile(name, op, macs, 0, 0, by_group(()), 0)
+        return LayerProfile(name, op, macs, 0, {}, 0, by_group(()), 0)
     cycles = _cycles(call)
     groups = by_group(cycles.instructions.items())
-    return LayerProfile(name, op, macs, cycles.total, call.instructions, groups, cycles.flash_stall_cycles)
+    costs = cycles.total, cycles.by_function, call.instructions, groups, cycles.flash_stall_cycles
+    return LayerProfile(name, op, macs, *costs)
 
 
 def _cycles(call: CallResult) -> Cycles:

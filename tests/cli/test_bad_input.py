@@ -107,6 +107,10 @@ def test_a_wrong_value_is_told_the_right_ones(option: str, value: str, text: str
         tinyml.build(model("small"), **{option: value})
 
 
+def test_layouts_of_a_wrong_target_offer_the_nearest(refused: Refused) -> None:
+    assert "Did you mean 'cortex-m4'?" in refused("inspect", "small.tflite", "--layouts", "--target", "cortexm4")
+
+
 def test_a_float_abi_that_the_core_lacks(refused: Refused) -> None:
     text = "Float ABI 'hard' needs an FPU, and 'cortex-m3' has none. Use --float-abi soft."
     arguments = ("--target", "cortex-m3", "-o", "new", "--float-abi", "hard")
@@ -165,6 +169,12 @@ def test_a_name_that_is_no_c_identifier_offers_one(name: str, nearest: str, refu
             "argument -o/--output: the path is empty. See",
         ),
         (("inspect", ""), "inspect: argument MODEL: the path is empty. See tvm-tinyml inspect --help."),
+        (("inspect", "small.tflite", "--layouts"), "inspect --layouts needs --target, such as --target cortex-m4."),
+        (("inspect", "small.tflite", "--target", "cortex-m4"), "inspect takes --target only with --layouts: what a"),
+        (
+            ("inspect", "small.tflite", "--disable-pass", "x"),
+            "inspect takes --disable-pass only with --layouts: what a",
+        ),
         (("run", "out"), "run: the following arguments are required: --input. See"),
         (("bench", "small.tflite"), "bench of a model needs --target, such as --target cortex-m4."),
         (

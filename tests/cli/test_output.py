@@ -20,12 +20,13 @@ from numpy.typing import NDArray
 
 from benchmarks.tflite_builder import TFLiteBuilder
 from tests.cli.conftest import Refused, Run, content
-from tests.library.builds import library, model
+from tests.library.builds import library, model, network
 from tvm_tinyml import Library, api, benchmark, demo, verification
 from tvm_tinyml.benchmark import bench
 from tvm_tinyml.cli import main
 from tvm_tinyml.device import ElfObject
 from tvm_tinyml.device.timing import MODEL_VERSION
+from tvm_tinyml.layouts import layouts
 
 SLOW_MEMORY = """
 summary = "a serial flash"
@@ -92,6 +93,33 @@ def test_inspect_shows_layers_and_what_integers_mean(cli: Run) -> None:
     assert "input input_0: int8 1x4x5x2, real = 0.5 * (integer - 3)\n" in out
     assert "conv2d_0  1x4x5x3  1,080" in out
     assert "operators               1 pad2d, 1 conv2d\n" in out or "operators               1 conv2d\n" in out
+
+
+@pytest.mark.usefixtures("here")
+def test_inspect_shows_the_layouts_of_a_target(cli: Run) -> None:
+    command = ("inspect", "small.tflite", "--layouts", "--target", "cortex-m4", "--goal", "time")
+    shown, printed = cli(*command), cli(*command, "--memory", "l4r5zi-120", "--json")
+    assert (shown.code, shown.err, printed.code, printed.err) == (0, "", 0, "")
+    found = json.loads(printed.out)
+    assert found == layouts(library("small", goal="time", memory="l4r5zi-120"))
+    assert shown.out.startswith(
+        "small on cortex-m4, goal time, cycles in memory zero-wait\nevery tensor between layers is NHWC;"
+    )
+    for layer in found["layers"]:
+        assert f"\n{layer['name']} " in shown.out
+        assert layer["algorithm"] in shown.out
+    assert "matrix product of 4 pixels by 2 channels in pairs and 1 channels alone" in shown.out
+
+
+def test_inspect_shows_what_was_compared(here: Path, cli: Run) -> None:
+    (here / "ic.tflite").write_bytes(network("ic").data)
+    out = cli("inspect", "ic.tflite", "--layouts", "--target", "cortex-m4", "--goal", "time").out
+    (layer,) = (layer for layer in layouts(library("ic", goal="time"))["layers"] if layer["name"] == "conv2d_1")
+    (taken, cycles), *others = layer["estimates"].items()
+    line = next(line for line in out.split("what recipes compared")[1].splitlines() if line.startswith("conv2d_1 "))
+    assert f"{taken}  " in line
+    assert f"{cycles:,}" in line
+    assert all(f"{way} {cost:,}" in line for way, cost in others)
 
 
 def test_targets_are_those_that_compile_takes(cli: Run) -> None:

@@ -4,21 +4,87 @@ from __future__ import annotations
 
 import argparse
 import json
+from typing import Any
 
-from tvm_tinyml.cli.common import path
-from tvm_tinyml.tables import table
+from tvm_tinyml.cli.common import BUILD_OPTIONS, add_build_options, add_memory, build_options, path
+from tvm_tinyml.tables import Cell, table
 
-NAME, HELP = "inspect", "show what a model asks for: operators, multiply-accumulates, weights, RAM"
+NAME, HELP = "inspect", "show what a model asks for (operators, work, weights, RAM), or how a target computes it"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's options."""
     parser.add_argument("model", metavar="MODEL", type=path, help=".tflite or .onnx file")
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
+    parser.add_argument(
+        "--layouts",
+        action="store_true",
+        help="compile for --target, and show each layer's algorithm, the layout it works in, and what was compared",
+    )
+    add_build_options(parser, target_required=False)
+    add_memory(parser)
 
 
 def execute(options: argparse.Namespace) -> bool:
-    """Print the summary."""
+    """Print the summary, or the layouts."""
+    if options.layouts:
+        return _layouts(options)
+    from tvm_tinyml.errors import TargetError
+
+    for name in ("target", "memory", *BUILD_OPTIONS):
+        if getattr(options, name) is not None:
+            flag = {"disabled_passes": "disable-pass"}.get(name, name.replace("_", "-"))
+            raise TargetError(f"inspect takes --{flag} only with --layouts: what a model asks for depends on no build.")
+    return _summary(options)
+
+
+def _layouts(options: argparse.Namespace) -> bool:
+    from tvm_tinyml.api import build
+    from tvm_tinyml.errors import TargetError
+    from tvm_tinyml.frontend import load
+    from tvm_tinyml.layouts import layouts
+
+    if options.target is None:
+        raise TargetError("inspect --layouts needs --target, such as --target cortex-m4.")
+    memory = {"memory": options.memory} if options.memory else {}
+    found = layouts(build(load(options.model), options.target, emit="lib", **memory, **build_options(options)))
+    if options.json:
+        print(json.dumps(found, indent=1))
+    else:
+        _print_layouts(found)
+    return True
+
+
+def _print_layouts(found: dict[str, Any]) -> None:
+    from tvm_tinyml.caveat import caveat
+
+    counted = f", cycles in memory {found['memory']}" if found["memory"] else ""
+    print(f"{found['model']} on {found['target']}, goal {found['goal']}{counted}")
+    print(f"every tensor between layers is {found['tensors']}; each kernel packs what it needs into its own scratch")
+    print()
+    columns = ("layer", "rule", "algorithm", "layout in scratch", "scratch, bytes", "cycles", "packing")
+    print(table(columns, [_layout_row(layer) for layer in found["layers"]]))
+    compared = [layer for layer in found["layers"] if len(layer["estimates"]) > 1]
+    if compared:
+        print("\nwhat recipes compared, by their own estimates in cycles (with Helium, instructions)")
+        print(table(("layer", "taken", "estimate", "instead of"), [_compared_row(layer) for layer in compared]))
+    if found["memory"]:
+        print(f"\n{caveat(found['target'].split('+')[0])}")
+
+
+def _layout_row(layer: dict[str, Any]) -> tuple[Cell, ...]:
+    cycles, packing = layer["cycles"], layer["packing_cycles"]
+    share = f"{100 * packing / cycles:.1f} %" if packing else None
+    words = (layer[key] or None for key in ("name", "rule", "algorithm", "scratch"))
+    return (*words, layer["scratch_bytes"] or None, cycles or None, share)
+
+
+def _compared_row(layer: dict[str, Any]) -> tuple[Cell, ...]:
+    (taken, estimate), *others = layer["estimates"].items()
+    return (layer["name"], taken, estimate, "; ".join(f"{way} {cost:,}" for way, cost in others))
+
+
+def _summary(options: argparse.Namespace) -> bool:
     from tvm_tinyml.artifacts.header import formula
     from tvm_tinyml.frontend import load
     from tvm_tinyml.inspection import inspect

@@ -23,11 +23,13 @@ class Product(Protocol):
     value_bytes : what a packed activation, or weight of a channel, takes.
     beyond_words : words that may be loaded behind weights and activations.
     copies : the weights of a pair can be copied to RAM first.
+    layout : of packed activations, in words.
     """
 
     value_bytes: int
     beyond_words: int
     copies: bool
+    layout: str
 
     def pack(self, window: Window) -> Microkernel:
         """Return the kernel that packs a tile of four pixels."""
@@ -51,6 +53,7 @@ class RawHalves:
     """Two int8 values in each half of a word: see `gemm`. For cores that issue one instruction at a time."""
 
     value_bytes, beyond_words, copies = 1, 0, True
+    layout = "pairs of pixels in each half of a word"
 
     def pack(self, window: Window) -> Microkernel:
         """See ``Product.pack``."""
@@ -86,6 +89,7 @@ class WholeHalves:
     """
 
     value_bytes, beyond_words, copies = 2, gemm_halves.BEYOND_WORDS, False
+    layout = "a value in each half of a word"
 
     def __init__(self, *, mixed: bool) -> None:
         self._mixed = mixed

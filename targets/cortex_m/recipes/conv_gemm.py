@@ -228,10 +228,10 @@ def _blocks(pixels: int, tiles: int) -> tuple[int, list[list[tuple[int, int]]]]:
 
 
 def _method(parts: Sequence[Part], product: Product, window: Window, tiles: int, pack: Microkernel) -> Method:
-    pairs, alone = (sum(part.count for part in parts if part.pairs is pairs) for pairs in (True, False))
-    channels = " and ".join(f"{n} {name}" for n, name in ((pairs, "pairs"), (alone, "single channels")) if n)
+    paired, alone = (sum(part.stop - part.start for part in parts if part.pairs is pairs) for pairs in (True, False))
+    channels = " and ".join(f"{n} channels {how}" for n, how in ((paired, "in pairs"), (alone, "alone")) if n)
     scratch = f"{gemm.PIXELS * tiles} windows of {window.products}, {product.layout}"
-    return Method(f"matrix product, {gemm.PIXELS} pixels x {channels}", scratch, [pack.name])
+    return Method(f"matrix product of {gemm.PIXELS} pixels by {channels}", scratch, [pack.name])
 
 
 def _pack(part: Part, layer: Channels, product: Product) -> NDArray[np.int32]:

@@ -26,7 +26,6 @@ from tvm_tinyml.targets.cortex_m.recipes.depthwise_rows import Rows
 from tvm_tinyml.targets.cortex_m.recipes.depthwise_strips import Strips
 from tvm_tinyml.targets.cortex_m.recipes.overlap import overlap
 
-
 Choice: TypeAlias = "tuple[Layer, list[Plan]]"
 
 
@@ -57,7 +56,7 @@ class Depthwise:
         chosen, plans = choices[0]
         weight = scales.weight[:, chosen.order]
         kernel = _build(arguments[0], chosen, plans, replace(scales, weight=weight))
-        return replace(kernel, method=_method(choices))
+        return replace(kernel, method=_method(choices, one_shift=isinstance(form, ScaledOutput)))
 
     def _choices(self, layer: Layer, output: Output | ScaledOutput) -> list[Choice]:
         """Return the plans of all phases, and the layer as they see it, the fastest first."""
@@ -77,13 +76,14 @@ def _cycles(choice: Choice) -> float:
     return layer.batch * layer.channels_in * layer.multiplier * sum(plan.cycles for plan in plans)
 
 
-def _method(choices: Sequence[Choice]) -> Method:
+def _method(choices: Sequence[Choice], *, one_shift: bool) -> Method:
     """Describe the first choice, compared with the others."""
     layer, plans = choices[0]
     names = [f"{each[0].layout}{', on their side' if seen.sideways else ''}" for seen, each in choices]
+    shifts = "one shift" if one_shift else "a shift a channel"
     phases = f", {len(plans)} phases of the dilation" if len(plans) > 1 else ""
     return Method(
-        f"depthwise, {CHANNELS} channels and {plans[0].rows} rows at once{phases}",
+        f"depthwise, {CHANNELS} channels and {plans[0].rows} rows at once, {shifts}{phases}",
         names[0],
         sorted({kernel.name for plan in plans for part in groups(layer.channels_in) for kernel in plan.packing(part)}),
         {name: round(_cycles(choice)) for name, choice in zip(names, choices, strict=True)},

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -50,7 +50,14 @@ class Place:
 
 
 class Plan(Protocol):
-    """How the outputs of a phase ``down`` and one ``across`` are computed."""
+    """How the outputs of a phase ``down`` and one ``across`` are computed.
+
+    Attributes
+    ----------
+    layout : of the planes, in words.
+    """
+
+    layout: ClassVar[str]
 
     @property
     def down(self) -> Phase:
@@ -83,8 +90,11 @@ class Plan(Protocol):
     def constants(self, scales: Scales) -> NDArray[np.int32]:
         """Return what is stored of each channel, [O, words]: the same for all phases of a layer."""
 
-    def microkernels(self, group: Group) -> Sequence[Microkernel]:
-        """Return what is called for a group."""
+    def packing(self, group: Group) -> Sequence[Microkernel]:
+        """Return what makes the planes of a group."""
+
+    def microkernel(self) -> Microkernel:
+        """Return what convolves them."""
 
     def fill(self, place: Place, block: Block) -> None:
         """Write the border that no channel overwrites."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,6 +32,7 @@ class Rows:
     multiplier: int
     output: Output | ScaledOutput
     rows: int
+    layout: ClassVar[str] = "planes of halves"
 
     @classmethod
     def of(cls, down: Phase, across: Phase, multiplier: int, output: Output | ScaledOutput, scratch_bytes: int) -> Rows:
@@ -68,9 +70,13 @@ class Rows:
         """See `Plan.constants`."""
         return self._kernel.pack(scales, self.multiplier)
 
-    def microkernels(self, group: Group) -> list[Microkernel]:
-        """See `Plan.microkernels`."""
-        return [self._pack(group.read), self._kernel.microkernel(), fill_halves()]
+    def packing(self, group: Group) -> list[Microkernel]:
+        """See `Plan.packing`."""
+        return [self._pack(group.read), fill_halves()]
+
+    def microkernel(self) -> Microkernel:
+        """See `Plan.microkernel`."""
+        return self._kernel.microkernel()
 
     def fill(self, place: Place, block: Block) -> None:
         """See `Plan.fill`."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from dataclasses import dataclass, replace
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,6 +37,7 @@ class Strips:
     multiplier: int
     output: Output | ScaledOutput
     rows: int
+    layout: ClassVar[str] = "strips of four columns"
 
     @classmethod
     def of(
@@ -77,11 +79,15 @@ class Strips:
         """See `Plan.constants`."""
         return depthwise.pack_slide(scales, self.across.stride, self.multiplier, self.output)
 
-    def microkernels(self, group: Group) -> list[Microkernel]:
-        """See `Plan.microkernels`."""
+    def packing(self, group: Group) -> list[Microkernel]:
+        """See `Plan.packing`."""
         has_border = any(self.down.border(0, self.down.positions(self.down.outputs)))
         read = {group.read, planes.CHANNELS} if has_border else {group.read}
-        return [*(self._pack(channels) for channels in sorted(read)), self._slide.microkernel()]
+        return [self._pack(channels) for channels in sorted(read)]
+
+    def microkernel(self) -> Microkernel:
+        """See `Plan.microkernel`."""
+        return self._slide.microkernel()
 
     def fill(self, place: Place, block: Block) -> None:
         """See `Plan.fill`: rows of one pixel, read again and again, and strips that are all border."""

@@ -63,7 +63,7 @@ def sum_kernel(
             T.evaluate(T.call_extern("int32", kernel.name, *inputs, y.access_ptr("w"), size))
     func = builder.get().with_attr({**texts([kernel]), "tinyml.schedule": schedule})
     flat = [relax.op.reshape(argument, (size,)) for argument in arguments]
-    method = Method("one affine function, four elements at once")
+    method = Method("one affine function of both elements")
     return Kernel(kind, func, [*flat, relax.const(words)], method=method, overlaps=[Overlap(0, 0), Overlap(1, 0)])
 
 

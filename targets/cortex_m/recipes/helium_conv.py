@@ -12,7 +12,7 @@ from tvm.script.ir_builder import IRBuilder
 from tvm.script.ir_builder import tirx as T
 
 from tvm_tinyml.passes.integer_ops import Attributes, shape_of
-from tvm_tinyml.passes.kernels.kernel import Kernel, constant
+from tvm_tinyml.passes.kernels.kernel import Kernel, Method, constant
 from tvm_tinyml.targets.cortex_m.microkernels import helium_gemm, helium_runs
 from tvm_tinyml.targets.cortex_m.microkernels.helium_pack import helium_pack
 from tvm_tinyml.targets.cortex_m.microkernels.microkernel import Microkernel, texts
@@ -23,6 +23,8 @@ from tvm_tinyml.targets.cortex_m.recipes.conv_gemm import Source, geometry
 
 TILE = 2
 """Pixels of a tile."""
+
+_IN_PLACE, _COPIED = "runs in place", "windows copied"
 
 _POINTWISE = {"strides": [1, 1], "padding": [0, 0, 0, 0], "dilation": [1, 1], "groups": 1}
 
@@ -88,16 +90,20 @@ class _Layer:
 
     @property
     def in_place(self) -> bool:
-        """Whether to read runs where they lie, one row of pixels a call; by instructions, counted from the code."""
+        """Whether to read runs where they lie, one row of pixels a call."""
+        return not self.lies_ready and next(iter(self._estimates)) == _IN_PLACE
+
+    @property
+    def _estimates(self) -> dict[str, int]:
+        """Return the instructions of both ways as far as they are possible, counted from the code, the fewest first."""
         source, window = self.source, self.window
-        if self.lies_ready or window.columns > 1:
-            return False
         groups, of_run = -(-len(self.channels.bias) // helium_gemm.CHANNELS), helium_gemm.steps_of(window.run_bytes)
         pairs = source.batch * source.out_h * -(-source.out_w // TILE)
         reading = pairs * groups * (16 * window.runs * of_run + 5 * window.runs + 40)
         product = source.pixels // TILE * groups * (16 * helium_gemm.steps_of(self.products) + 35)
         copying = source.pixels * (25 + window.runs * (5 + 2 * of_run))
-        return reading < product + copying
+        ways = {_COPIED: product + copying, **({} if window.columns > 1 else {_IN_PLACE: reading})}
+        return dict(sorted(ways.items(), key=lambda way: way[1]))
 
     def kernel(self, x: relax.Expr, scratch_bytes: int) -> Kernel:
         """Return the function: one product over all pixels, one for each row, or blocks that are copied first."""
@@ -153,7 +159,17 @@ class _Layer:
                         copied(whole * block, rest)
         func = builder.get().with_attr({**texts(used), "tinyml.schedule": HeliumConv.__name__})
         flat = relax.op.reshape(x, (source.batch * source.image,))
-        return Kernel("conv2d", func, [flat, relax.const(constants.ravel())], pixels * count * self.products)
+        macs = pixels * count * self.products
+        return Kernel("conv2d", func, [flat, relax.const(constants.ravel())], macs, self._method(used))
+
+    def _method(self, used: Sequence[Microkernel]) -> Method:
+        way = "bytes where they lie" if self.lies_ready else next(iter(self._estimates))
+        return Method(
+            f"matrix product, {TILE} pixels x {helium_gemm.CHANNELS} channels, {way}",
+            "whole windows of bytes" if way == _COPIED else "",
+            [kernel.name for kernel in used[1:]],
+            {} if self.lies_ready else self._estimates,
+        )
 
     def _product(self, pixels: int) -> Microkernel:
         if self.in_place:

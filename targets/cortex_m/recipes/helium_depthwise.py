@@ -10,7 +10,7 @@ from tvm.script.ir_builder import IRBuilder
 from tvm.script.ir_builder import tirx as T
 
 from tvm_tinyml.passes.integer_ops import Attributes, shape_of, window_extent
-from tvm_tinyml.passes.kernels.kernel import Kernel
+from tvm_tinyml.passes.kernels.kernel import Kernel, Method
 from tvm_tinyml.targets.cortex_m.microkernels import helium_depthwise
 from tvm_tinyml.targets.cortex_m.microkernels.microkernel import texts
 from tvm_tinyml.targets.cortex_m.microkernels.output import choose_output
@@ -60,4 +60,5 @@ class HeliumDepthwise:
         func = builder.get().with_attr({**texts([kernel]), "tinyml.schedule": HeliumDepthwise.__name__})
         flat = relax.op.reshape(arguments[0], (batch * height * row,))
         macs = batch * out_h * out_w * channels * kernel_h * kernel_w
-        return Kernel("depthwise_conv2d", func, [flat, relax.const(constants.ravel())], macs)
+        method = Method(f"depthwise, {helium_depthwise.CHANNELS} channels of a pixel, two taps in 16 bits")
+        return Kernel("depthwise_conv2d", func, [flat, relax.const(constants.ravel())], macs, method)

@@ -11,7 +11,7 @@ from tvm.script.ir_builder import IRBuilder
 from tvm.script.ir_builder import tirx as T
 
 from tvm_tinyml.passes.integer_ops import Attributes
-from tvm_tinyml.passes.kernels.kernel import Kernel
+from tvm_tinyml.passes.kernels.kernel import Kernel, Method
 from tvm_tinyml.targets.cortex_m.microkernels import scalar_dense
 from tvm_tinyml.targets.cortex_m.microkernels.microkernel import texts
 from tvm_tinyml.targets.cortex_m.microkernels.output import choose_output
@@ -91,4 +91,6 @@ def _build(kind: str, x: relax.Expr, source: Source, window: Window, layer: Chan
                     T.evaluate(T.call_extern("int32", kernel.name, *call))
     func = builder.get().with_attr({**texts([flip, *kernels]), "tinyml.schedule": ScalarDense.__name__})
     macs = source.pixels * channels * window.runs * window.run_bytes
-    return Kernel(kind, func, [relax.op.reshape(x, (size,)), relax.const(np.concatenate(constants))], macs)
+    at_once = max(at_once for _, _, at_once in calls)
+    method = Method(f"rows, {at_once} channels at once, two products a multiplication", "one window", [flip.name])
+    return Kernel(kind, func, [relax.op.reshape(x, (size,)), relax.const(np.concatenate(constants))], macs, method)

@@ -244,11 +244,11 @@ def _plans(tiling: Tiling) -> list[Plan]:
 
 
 def _method(taken: Plan, fitting: Sequence[Plan], direct: int) -> Method:
-    algorithm = taken.tiling.algorithm
+    algorithm, tiles = taken.tiling.algorithm, taken.tiling.tiles
     fastest = {plan.kind: plan.cycles for plan in sorted(fitting, key=lambda plan: plan.cycles, reverse=True)}
     estimates = {taken.kind: taken.cycles, **{kind: fastest[kind] for kind in sorted(fastest) if kind != taken.kind}}
     return Method(
-        f"Winograd {taken.kind}, {taken.stripes} stripes of {_QUAD * taken.quads} tiles",
+        f"Winograd {taken.kind}, {min(_QUAD * taken.quads, tiles)} of {tiles} tiles at a time",
         f"{algorithm.frequencies} frequencies, each a word of two channels for four tiles",
         [winograd_filter(algorithm).name, winograd_input(algorithm).name],
         {**estimates, "matrix product": direct},
