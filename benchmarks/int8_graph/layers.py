@@ -26,8 +26,8 @@ class Layer:
     dead : output channels whose filters are zero.
     weights : int8[O, ...] in place of random ones, in the reference's order.
     output : quantization in place of the fitted one.
-    effective_scale : input scale * weight scale / output scale of every channel, in place of the fitted one; needs
-        ``output``.
+    effective_scale : input scale * weight scale / output scale, of each channel or of all, in place of the fitted one;
+        needs ``output``.
     """
 
     activation: str = "NONE"
@@ -36,7 +36,7 @@ class Layer:
     dead: Sequence[int] = ()
     weights: Array | None = None
     output: Quantization | None = None
-    effective_scale: float | None = None
+    effective_scale: float | Sequence[float] | None = None
 
 
 class Layers(Graph):

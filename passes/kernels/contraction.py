@@ -185,11 +185,15 @@ def largest_sum(weight: NDArray[np.generic], bias: NDArray[np.generic]) -> int:
 
 def largest_sums(weight: NDArray[np.generic], bias: NDArray[np.generic]) -> NDArray[np.int64]:
     """Return for each channel the largest magnitude of such a sum, [O]."""
+    low, high = sum_bounds(weight, bias)
+    return np.asarray(np.maximum(np.abs(high), np.abs(low)))
+
+
+def sum_bounds(weight: NDArray[np.generic], bias: NDArray[np.generic]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return for each channel the least and the largest of such sums, [O]."""
     flat, start = weight.reshape(weight.shape[0], -1).astype(np.int64), bias.astype(np.int64)
     positive, negative = np.maximum(flat, 0).sum(axis=1), np.minimum(flat, 0).sum(axis=1)
-    high = start + 127 * positive - 128 * negative
-    low = start - 128 * positive + 127 * negative
-    return np.asarray(np.maximum(np.abs(high), np.abs(low)))
+    return start - 128 * positive + 127 * negative, start + 127 * positive - 128 * negative
 
 
 Product = Callable[[Indices, Indices, Expr], Expr]

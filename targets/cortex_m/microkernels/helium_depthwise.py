@@ -87,10 +87,15 @@ def _portable(rows: int, columns: int, output: Output) -> str:
 """
 
 
-def fits(weight: Ints) -> bool:
-    """Return whether the products of two taps fit 16 bits; weights are [C, taps]."""
+def fitting(weight: Ints) -> NDArray[np.bool_]:
+    """Return for which channels, [C], the products of two taps fit 16 bits; weights are [C, taps]."""
     magnitudes = np.abs(np.pad(weight, ((0, 0), (0, weight.shape[1] % 2))))
-    return bool((magnitudes[:, ::2] + magnitudes[:, 1::2] <= LARGEST_PAIR).all())
+    return np.asarray((magnitudes[:, ::2] + magnitudes[:, 1::2] <= LARGEST_PAIR).all(axis=1))
+
+
+def fits(weight: Ints) -> bool:
+    """Return whether they do for all channels."""
+    return bool(fitting(weight).all())
 
 
 def pack(weight: Ints, bias: Ints, multiplier: Ints, shift: Ints, zero_point: Ints) -> NDArray[np.int32]:

@@ -14,7 +14,7 @@ the negative steps a little; then a second constant is added behind zero.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -114,17 +114,34 @@ def fit(
     bias, multiplier, shift, zero_point : [O]; the shift is to the right.
     low, high : clamp.
     """
-    positive, negative = np.maximum(weight, 0).sum(axis=1), np.minimum(weight, 0).sum(axis=1)
-    least, most = bias - 128 * positive + 127 * negative, bias + 127 * positive - 128 * negative
-    if min(least.min(), -most.max()) <= -LARGEST_SUM:
-        return None
-    stairs = _Staircase.of(multiplier, shift, zero_point, (least, most), (low, high))
-    for output in (ShortOutput(signed=False), ShortOutput(signed=True)):
-        words = _search(output, stairs, multiplier, shift)
-        if words is not None:
-            words[:, -1] = bias - stairs.first
+    for output, words, found in _attempts(weight, (bias, multiplier, shift, zero_point), (low, high)):
+        if found.all():
             return output, words
     return None
+
+
+def fitting(
+    weight: Ints, bias: Ints, multiplier: Ints, shift: Ints, zero_point: Ints, low: int, high: int
+) -> NDArray[np.bool_]:
+    """Return for which channels there is an epilogue, [O], of the kind that most of them have: see `fit`."""
+    found = [found for *_, found in _attempts(weight, (bias, multiplier, shift, zero_point), (low, high))]
+    return max(found, key=np.count_nonzero)
+
+
+def _attempts(
+    weight: Ints, scale: Sequence[Ints], clamp: tuple[int, int]
+) -> Iterator[tuple[ShortOutput, Ints, NDArray[np.bool_]]]:
+    """Return each kind of epilogue with its words and the channels, [O], for which they are exact."""
+    bias, multiplier, shift, zero_point = scale
+    positive, negative = np.maximum(weight, 0).sum(axis=1), np.minimum(weight, 0).sum(axis=1)
+    least, most = bias - 128 * positive + 127 * negative, bias + 127 * positive - 128 * negative
+    small = np.maximum(-least, most) < LARGEST_SUM
+    least, most = np.where(small, least, 0), np.where(small, most, 0)
+    stairs = _Staircase.of(multiplier, shift, zero_point, (least, most), clamp)
+    for output in (ShortOutput(signed=False), ShortOutput(signed=True)):
+        words, found = _search(output, stairs, multiplier, shift)
+        words[:, -1] = bias - stairs.first
+        yield output, words, found & small
 
 
 @dataclass(frozen=True)
@@ -186,17 +203,16 @@ def _first(holds: Callable[[Ints], NDArray[np.bool_]], least: Ints, most: Ints, 
     return low
 
 
-def _search(output: ShortOutput, stairs: _Staircase, multiplier: Ints, shift: Ints) -> Ints | None:
-    """Try multipliers near the exact one, until all steps are in place for every channel.
+def _search(output: ShortOutput, stairs: _Staircase, multiplier: Ints, shift: Ints) -> tuple[Ints, NDArray[np.bool_]]:
+    """Try multipliers near the exact one, until all steps are in place; return for which channels they are.
 
     The larger p, the finer the multipliers, as long as the lower product has no more than 32 bits.
     """
     n = output.bits
     least_p = 32 - np.maximum(np.ceil(np.log2(stairs.highest + 1)).astype(np.int64), LEAST_BITS)
-    if (least_p < 1).any():
-        return None
     words = np.zeros((len(multiplier), output.words), np.int64)
-    missing = np.ones(len(multiplier), np.bool_)
+    missing = has_room = least_p >= 1
+    least_p = np.maximum(least_p, 1)
     for more, candidate in itertools.product(range(MORE_BITS, -1, -1), range(CANDIDATES)):
         p = np.minimum(least_p + more, 32 - LEAST_BITS)
         up = n + p - 31 - shift
@@ -209,10 +225,10 @@ def _search(output: ShortOutput, stairs: _Staircase, multiplier: Ints, shift: In
         first = _zero_at_the_sign(stairs, factor, p) if output.signed else before
         value = [lower + (p << 24), upper, stairs.highest, first, behind - before, before - first]
         words[use, :-1] = np.stack(value[: output.words - 1], axis=1)[use]
-        missing &= ~use
+        missing = missing & ~use
         if not missing.any():
-            return words
-    return None
+            break
+    return words, has_room & ~missing
 
 
 def _product(t: Ints, factor: Ints, p: Ints) -> Ints:

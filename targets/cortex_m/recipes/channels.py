@@ -11,12 +11,14 @@ from tvm import relax
 
 from tvm_tinyml import arithmetic
 from tvm_tinyml.passes.integer_ops import Attributes
-from tvm_tinyml.passes.kernels.contraction import largest_sums
+from tvm_tinyml.passes.kernels.contraction import largest_sums, sum_bounds
 from tvm_tinyml.passes.kernels.kernel import constant
 from tvm_tinyml.targets.cortex_m.microkernels.output import Ints, Output, exact
 from tvm_tinyml.targets.cortex_m.microkernels.product import Product, RawHalves
 
 RAW = RawHalves()
+
+INT32 = np.iinfo(np.int32)
 
 
 @dataclass(frozen=True)
@@ -45,8 +47,9 @@ class Channels:
     ) -> Channels:
         """Return the channels of a convolution or dense layer.
 
-        A channel of zero weights is the same number everywhere. It becomes a scale of zero and that number as zero
-        point, which every microkernel computes exactly, whatever bias and scale the model has for it.
+        A channel of zero weights is the same number everywhere, and so is one with next to no scale, or whose sums all
+        end at one bound of the clamp. It becomes zeros with that number as zero point, which every microkernel computes
+        exactly, whatever weights, bias and scale the model has for it.
 
         Parameters
         ----------
@@ -55,12 +58,18 @@ class Channels:
         stored, bias, multiplier, shift = (constant(a).astype(np.int64) for a in arguments[1:5])
         flat = stored.reshape(len(stored), -1)
         zero_point = np.full(len(flat), attributes["output_zero_point"], np.int64)
-        dead = ~flat.any(axis=1)
-        fixed = (
-            arithmetic.multiply_by_quantized_multiplier(bias[dead], multiplier[dead], shift[dead]) + zero_point[dead]
+        # Outputs rise with the sums: where the least and the largest give the same, all do.
+        sums = sum_bounds(flat, bias)
+        least, most = (
+            np.clip(
+                arithmetic.multiply_by_quantized_multiplier(total, multiplier, shift) + zero_point,
+                *(output.low, output.high),
+            )
+            for total in sums
         )
-        zero_point[dead] = np.clip(fixed, output.low, output.high)
-        bias[dead] = multiplier[dead] = shift[dead] = 0
+        fixed = (least == most) & (sums[0] >= INT32.min) & (sums[1] <= INT32.max)
+        zero_point = np.where(fixed, least, zero_point).astype(np.int64)
+        flat[fixed] = bias[fixed] = multiplier[fixed] = shift[fixed] = 0
         padded = np.concatenate([flat, np.zeros((len(flat), 1), np.int64)], axis=1)
         return cls(padded[:, order], bias, multiplier, -shift, zero_point, largest_sums(flat, bias))
 
@@ -88,9 +97,14 @@ class Part:
         return 2 if self.pairs else 1
 
 
+def exact_channels(layer: Channels, output: Output) -> NDArray[np.bool_]:
+    """Return for which channels the epilogue is exact."""
+    return np.asarray(exact(layer.shift, layer.largest, output) | (layer.multiplier == 0))
+
+
 def all_exact(layer: Channels, output: Output) -> bool:
     """Return whether the epilogue is exact for every channel."""
-    return bool((exact(layer.shift, layer.largest, output) | (layer.multiplier == 0)).all())
+    return bool(exact_channels(layer, output).all())
 
 
 def split(layer: Channels, output: Output, group_size: int, product: Product) -> list[Part] | None:

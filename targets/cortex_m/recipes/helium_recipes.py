@@ -1,9 +1,16 @@
 """Recipes for cores with Helium."""
 
+import numpy as np
+from numpy.typing import NDArray
+
 from tvm_tinyml.passes.apply_recipes import Recipes
+from tvm_tinyml.targets.cortex_m.microkernels import helium_depthwise
+from tvm_tinyml.targets.cortex_m.microkernels.output import Output
+from tvm_tinyml.targets.cortex_m.recipes.channels import Channels, exact_channels
 from tvm_tinyml.targets.cortex_m.recipes.elementwise import Sum
 from tvm_tinyml.targets.cortex_m.recipes.helium_conv import HeliumConv, HeliumDense
 from tvm_tinyml.targets.cortex_m.recipes.helium_depthwise import HeliumDepthwise
+from tvm_tinyml.targets.cortex_m.recipes.outliers import WithOutliers
 from tvm_tinyml.targets.cortex_m.recipes.pool import AveragePool, LargestPool, Mean
 
 
@@ -15,8 +22,11 @@ def helium_recipes(goal: str) -> Recipes:
     if goal == "flash":
         return {}
     return {
-        "tinyml.conv2d": (HeliumDepthwise(), HeliumConv(1024 if goal == "ram" else 4096)),
-        "tinyml.dense": (HeliumDense(),),
+        "tinyml.conv2d": (
+            WithOutliers(HeliumDepthwise(), _depthwise_fits),
+            WithOutliers(HeliumConv(1024 if goal == "ram" else 4096)),
+        ),
+        "tinyml.dense": (WithOutliers(HeliumDense()),),
         "tinyml.add": (Sum("add"),),
         "tinyml.subtract": (Sum("subtract"),),
         "tinyml.avg_pool2d": (AveragePool("avg_pool2d"),),
@@ -24,3 +34,7 @@ def helium_recipes(goal: str) -> Recipes:
         "tinyml.max_pool2d": (LargestPool(),),
         "tinyml.mean": (Mean(),),
     }
+
+
+def _depthwise_fits(channels: Channels, output: Output) -> NDArray[np.bool_]:
+    return exact_channels(channels, output) & helium_depthwise.fitting(channels.weight)
