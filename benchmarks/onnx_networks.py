@@ -129,7 +129,8 @@ class QdqGraph:
 
     def bias(self, values: Array, x: str, weight: str) -> str:
         """Add an int32 constant in units of input scale * weight scale, and dequantize it."""
-        scale = np.broadcast_to(self._scales[x] * self._scales[weight], values.shape).astype(np.float32)
+        scales = self._scales[x] * self._scales[weight]
+        scale = np.resize(scales, values.shape).astype(np.float32)  # of one group for each group
         integers = np.rint(values / scale).astype(np.int32)
         parameters = self.constant(scale), self.constant(np.zeros(scale.shape, np.int32))
         return str(self.node("DequantizeLinear", self.constant(integers), *parameters, axis=0))
@@ -151,6 +152,29 @@ class QdqGraph:
         weight = self.weight(self.rng.normal(0, scale, (channels, depth, *kernel)))
         parameters = [self.bias(self.rng.normal(0, 0.3, channels), x, weight)] if bias else []
         y = self.node("Conv", x, weight, *parameters, group=group, kernel_shape=list(kernel), **attributes)
+        return self.quantized(self.node(activation, y) if activation else y)
+
+    def conv_transpose(
+        self,
+        x: str,
+        channels: int,
+        kernel: Sequence[int] = (3, 3),
+        *,
+        group: int = 1,
+        activation: str | None = None,
+        bias: bool = True,
+        **attributes: Any,
+    ) -> str:
+        """Add a ConvTranspose as `conv` does a Conv; the output channels of all groups share their scales."""
+        depth = self.values[x].shape[1]
+        scale = 1 / np.sqrt(depth // group * np.prod(kernel))
+        weight = self.weight(self.rng.normal(0, scale, (depth, channels // group, *kernel)), axis=1)
+        parameters = [self.bias(self.rng.normal(0, 0.3, channels), x, weight)] if bias else []
+        value = _transposed(self.values[x], self.values[weight], group, **attributes)
+        if parameters:
+            value = value + self.values[parameters[0]].reshape(-1, 1, 1)
+        attributes |= {"group": group, "kernel_shape": list(kernel)}
+        y = self.node("ConvTranspose", x, weight, *parameters, value=value, **attributes)
         return self.quantized(self.node(activation, y) if activation else y)
 
     def gemm(self, x: str, units: int, *, activation: str | None = None) -> str:
@@ -205,6 +229,43 @@ def _linear(kind: str, x: Array, scale: Array, zero_point: Array, axis: int) -> 
         return np.asarray((x.astype(np.int32) - zero_point.astype(np.int32)) * scale, np.float32)
     limits = np.iinfo(zero_point.dtype)
     return np.asarray(np.clip(np.rint(x / scale) + zero_point, limits.min, limits.max), zero_point.dtype)
+
+
+def _transposed(
+    x: Array,
+    weight: Array,
+    group: int,
+    *,
+    strides: Sequence[int] = (1, 1),
+    dilations: Sequence[int] = (1, 1),
+    pads: Sequence[int] = (0, 0, 0, 0),
+    output_padding: Sequence[int] = (0, 0),
+    output_shape: Sequence[int] = (),
+    auto_pad: str = "NOTSET",
+) -> Array:
+    """Compute ConvTranspose without a bias; ONNX's reference has it of one group only, and not of every size."""
+    (batch, depth, *size), (_, units, *kernel) = x.shape, weight.shape
+    images = x.reshape(batch, group, depth // group, *size)
+    filters = weight.reshape(group, depth // group, units, *kernel)
+    last = [(n - 1) * s + 1 for n, s in zip(size, strides, strict=True)]
+    reach = [(k - 1) * d + more for k, d, more in zip(kernel, dilations, output_padding, strict=True)]
+    full = np.zeros((batch, group * units, *(n + r for n, r in zip(last, reach, strict=True))), np.float32)
+    for tap in np.ndindex(*kernel):
+        rows, columns = (slice(i * d, i * d + n, s) for i, d, n, s in zip(tap, dilations, last, strides, strict=True))
+        products = np.einsum("ngchw,gcu->nguhw", images, filters[..., tap[0], tap[1]])
+        full[:, :, rows, columns] += products.reshape(batch, group * units, *size)
+    if auto_pad.startswith("SAME") and not output_shape:
+        output_shape = [n * s for n, s in zip(size, strides, strict=True)]
+    for axis in (0, 1):
+        extent = full.shape[2 + axis]
+        first, wanted = pads[axis], extent - pads[axis] - pads[axis + 2]
+        if output_shape:
+            wanted = output_shape[axis]
+            total = max(extent - wanted, 0)
+            first = total // 2 if auto_pad == "SAME_UPPER" else total - total // 2
+        longer = np.concatenate([full, np.zeros_like(full)], 2 + axis)  # what no filter reaches is zero
+        full = np.take(longer, range(first, first + wanted), 2 + axis)
+    return full
 
 
 def convolutional(seed: int = 0, activations: str = "int8") -> OnnxNetwork:

@@ -5,5 +5,13 @@ from tvm_tinyml.passes.fold_quantization import FoldQuantization
 from tvm_tinyml.passes.lower_to_kernels import LowerToKernels
 from tvm_tinyml.passes.resize_to_gather import ResizeToGather
 from tvm_tinyml.passes.split_padding import SplitPadding
+from tvm_tinyml.passes.transposed_to_convolutions import TransposedToConvolutions
 
-__all__ = ["ApplyRecipes", "FoldQuantization", "LowerToKernels", "ResizeToGather", "SplitPadding"]
+__all__ = [
+    "ApplyRecipes",
+    "FoldQuantization",
+    "LowerToKernels",
+    "ResizeToGather",
+    "SplitPadding",
+    "TransposedToConvolutions",
+]

@@ -120,6 +120,34 @@ def conv_max_pool(seed: int) -> OnnxNetwork:
     return g.end("conv_max_pool", g.node("MaxPool", g.node("Relu", y), kernel_shape=[2, 2]))
 
 
+def conv_transpose(seed: int) -> OnnxNetwork:
+    g = _Draw(seed)
+    group = g.pick((1, 1, 2, 3))
+    kernel, strides = [g.size(1, 4), g.size(1, 4)], [g.size(1, 3), g.size(1, 3)]
+    x = g.image(group * g.pick((1, 2)))
+    options: dict[str, Any] = {"group": group, "activation": g.pick((None, "Relu")), "bias": g.rng.random() < 0.7}
+    options |= {"strides": strides, "output_padding": [g.size(0, s - 1) for s in strides]}
+    match g.pick(("pads", "pads", "dilations", "VALID", "SAME_UPPER", "SAME_LOWER", "output_shape")):
+        case "pads":
+            options |= {"pads": [g.size(0, k - 1) for k in (*kernel, *kernel)]}
+        case "dilations":
+            options |= {"dilations": [g.size(1, 2), g.size(1, 2)]}
+        case "output_shape":
+            size = g.values[x].shape[2:]
+            options |= {"output_shape": [n * s - g.size(0, 1) for n, s in zip(size, strides, strict=True)]}
+        case mode:
+            options |= {"auto_pad": mode}
+    return g.finish("conv_transpose", g.conv_transpose(x, group * g.pick((1, 3)), kernel, **options))
+
+
+def conv_transpose_batch_norm(seed: int) -> OnnxNetwork:
+    g = _Draw(seed)
+    y = g.node("ConvTranspose", g.image(3), g.weight(g.rng.normal(size=(3, 4, 2, 2)), axis=1), strides=[2, 2])
+    draws = [g.rng.normal(size=4) for _ in range(3)] + [g.rng.uniform(0.5, 2, 4)]
+    y = g.node("BatchNormalization", y, *[g.constant(d.astype(np.float32)) for d in draws], epsilon=1e-3)
+    return g.end("conv_transpose_batch_norm", g.node("Relu", y))
+
+
 def gemm(seed: int) -> OnnxNetwork:
     g = _Draw(seed)
     depth, units, transposed = g.size(2, 40), g.size(2, 12), g.size(0, 1)
@@ -384,6 +412,8 @@ MODELS: dict[str, Callable[[int], OnnxNetwork]] = {
     "conv_batch_norm": conv_batch_norm,
     "conv_clip": conv_clip,
     "conv_max_pool": conv_max_pool,
+    "conv_transpose": conv_transpose,
+    "conv_transpose_batch_norm": conv_transpose_batch_norm,
     "gemm": gemm,
     "flat_gemm": flat_gemm,
     "matmul": matmul,

@@ -109,6 +109,24 @@ def depthwise(seed: int) -> Network:
     return g.finish("depthwise", y)
 
 
+def transpose_conv(seed: int) -> Network:
+    g = _Draw(seed)
+    kernel, strides = (g.size(1, 5), g.size(1, 5)), (g.size(1, 3), g.size(1, 3))
+    x = g.input((g.pick((1, 1, 2)), g.size(1, 6), g.size(1, 6), g.pick(CHANNELS)))
+    padding = g.pick(("SAME", "VALID"))
+    # One element less than Keras gives is still a size from which a convolution leads to that of the input.
+    shorter = [g.size(0, 1) if s > 1 and n > 1 else 0 for s, n in zip(strides, x.shape[1:3], strict=True)]
+    more = [0 if padding == "SAME" else max(k - s, 0) for k, s in zip(kernel, strides, strict=True)]
+    size = [x.shape[1 + i] * strides[i] + more[i] - shorter[i] for i in range(2)]
+    layer: dict[str, Any] = {
+        "activation": g.pick(ACTIVATIONS),
+        "bias": g.rng.random() < 0.8,
+        "per_channel": g.rng.random() < 0.8,
+    }
+    options: dict[str, Any] = {"strides": strides, "padding": padding, "size": (size[0], size[1])}
+    return g.finish("transpose_conv", g.transpose_conv(x, g.pick((*CHANNELS, 16)), kernel, **options, **layer))
+
+
 def dense(seed: int) -> Network:
     g = _Draw(seed)
     x = g.input((*[g.size(1, 3) for _ in range(g.size(1, 2))], g.size(1, 70)))
@@ -377,6 +395,7 @@ MODELS: dict[str, Callable[[int], Network]] = {
     "deep_conv": deep_conv,
     "dead_conv": dead_conv,
     "depthwise": depthwise,
+    "transpose_conv": transpose_conv,
     "dense": dense,
     "extreme_scale": extreme_scale,
     "add": add,

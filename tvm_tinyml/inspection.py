@@ -14,7 +14,7 @@ from tvm_tinyml.passes import FoldQuantization, integer_ops
 from tvm_tinyml.passes.integer_ops import shape_of
 from tvm_tinyml.passes.plan_memory import Lifetime, liveness_bound
 
-WEIGHTED = (integer_ops.conv2d.op.name, integer_ops.dense.op.name)
+WEIGHTED = tuple(o.op.name for o in (integer_ops.conv2d, integer_ops.conv2d_transpose, integer_ops.dense))
 
 
 def inspect(model: Model) -> dict[str, Any]:
@@ -106,7 +106,9 @@ def _kind(call: relax.Call) -> str:
 def _macs(call: relax.Call, shape: list[int] | None, weight: np.ndarray) -> int:
     if call.op.name not in WEIGHTED or shape is None:
         return 0
-    return int(np.prod(shape)) * int(np.prod(weight.shape[1:]))
+    # A pixel meets each weight once: one of the result, of the input where that is spread over the result.
+    pixels = shape_of(call.args[0]) if call.op == integer_ops.conv2d_transpose.op else shape
+    return int(np.prod(pixels[:-1])) * int(weight.size)
 
 
 def _activation_bound(module: IRModule) -> int:

@@ -95,18 +95,22 @@ class Graph:
         *,
         dtype: str = "int8",
         constants: Sequence[ArrayLike] = (),
+        before: Sequence[int] = (),
         extra: Sequence[int] = (),
     ) -> Value:
         """Add an operator with one output: to the file, to the steps and to the samples.
 
-        ``constants`` become int32 tensors and follow the inputs; ``extra`` are numbers of further input tensors.
+        ``constants`` become int32 tensors and follow the inputs; ``before`` and ``extra`` are numbers of further input
+        tensors at the beginning and at the end.
         """
         samples = tuple(function(*values) for values in zip(*(x.samples for x in inputs), strict=True))
         result = self._value(name, shape, dtype, quantization, samples)
         arrays = [np.asarray(c, np.int32) for c in constants]
         numbers = [self._model.tensor("constant", a.shape, "int32", data=a) for a in arrays]
         indices = tuple(x.index for x in inputs)
-        self._model.operator(name, [*indices, *numbers, *extra], [result.index], options_name, **(options or {}))
+        self._model.operator(
+            name, [*before, *indices, *numbers, *extra], [result.index], options_name, **(options or {})
+        )
         self._steps.append(Step(indices, (result.index,), lambda *values: [function(*values)]))
         return result
 

@@ -83,6 +83,31 @@ class Layers(Graph):
         weight = _Weight(w, np.ascontiguousarray(w.transpose(3, 1, 2, 0)), 3, arithmetic.conv_parameters)
         return self._weighted("DEPTHWISE_CONV_2D", x, weight, shape, call, settings, "DepthwiseConv2DOptions", options)
 
+    def transpose_conv(
+        self,
+        x: Value,
+        channels: int,
+        kernel: tuple[int, int],
+        *,
+        strides: tuple[int, int] = (1, 1),
+        padding: str = "SAME",
+        size: tuple[int, int] | None = None,
+        **layer: Any,
+    ) -> Value:
+        """Add TRANSPOSE_CONV; ``size`` is the result's, by default the one that Keras gives it."""
+        settings = Layer(**layer)
+        w = self._weights((channels, *kernel, x.shape[3]), settings)
+        if size is None:
+            more = [0 if padding == "SAME" else max(k - s, 0) for k, s in zip(kernel, strides, strict=True)]
+            size = x.shape[1] * strides[0] + more[0], x.shape[2] * strides[1] + more[1]
+        shape, call = self._transposed(x, w, strides, padding, size)
+        weight = _Weight(w, w, 0, arithmetic.conv_parameters)
+        options = window_options(strides, padding, settings.activation)
+        size_tensor = self._model.tensor("size", (4,), "int32", data=np.array(shape, np.int32))
+        return self._weighted(
+            "TRANSPOSE_CONV", x, weight, shape, call, settings, "TransposeConvOptions", options, size_tensor
+        )
+
     def dense(self, x: Value, units: int, **layer: Any) -> Value:
         """Add FULLY_CONNECTED over the last axis of x, all others being the batch; one weight scale unless told."""
         settings = Layer(**({"per_channel": False} | layer))
@@ -131,6 +156,29 @@ class Layers(Graph):
 
         return (x.shape[0], height, width, w.shape[0]), call
 
+    def _transposed(
+        self, x: Value, w: Array, strides: tuple[int, int], padding: str, size: tuple[int, int]
+    ) -> tuple[tuple[int, ...], Callable[..., Array]]:
+        before, after = [], []
+        for n, m, k, stride in zip(x.shape[1:3], size, w.shape[1:3], strides, strict=True):
+            before.append(arithmetic.window(padding, m, k, stride)[1])
+            after.append((n - 1) * stride + k - before[-1] - m)
+
+        def call(value: Array, folded: Array, *parameters: Array, **clamp: Any) -> Array:
+            return reference.conv2d_transpose(
+                value,
+                w,
+                arithmetic.fold_input_offset(folded, w, -x.zero_point),
+                *parameters,
+                strides=strides,
+                padding=(*before, *(max(n, 0) for n in after)),
+                output_padding=(max(-after[0], 0), max(-after[1], 0)),
+                input_zero_point=x.zero_point,
+                **clamp,
+            )
+
+        return (x.shape[0], *size, w.shape[0]), call
+
     def _weighted(
         self,
         name: str,
@@ -141,11 +189,16 @@ class Layers(Graph):
         layer: Layer,
         options_name: str,
         options: dict[str, int],
+        size: int | None = None,
     ) -> Value:
-        """Add a layer; ``call`` runs the reference on an input, bias, multipliers and shifts."""
+        """Add a layer.
+
+        ``call`` runs the reference on an input, folded bias, multipliers and shifts; ``size`` is the number of the
+        tensor that holds the result's shape, where an operator has such: it comes first, the weights after it.
+        """
         w = weight.values
         channels = w.shape[0]
-        self._macs += math.prod(shape) * math.prod(w.shape[1:])
+        self._macs += math.prod((shape if size is None else x.shape)[:-1]) * w.size
         rough, step = self._accumulators(x, w, call)
         scales, bias = self._scales_and_bias(x, w, rough, step, layer)
         output = layer.output
@@ -159,10 +212,11 @@ class Layers(Graph):
         clamps = {"output_zero_point": output[1], "clamp_min": low, "clamp_max": high}
 
         stored = weight.stored
-        extra = [self._model.tensor("weights", stored.shape, "int8", scales=scales, axis=weight.axis, data=stored)]
+        weights = [self._model.tensor("weights", stored.shape, "int8", scales=scales, axis=weight.axis, data=stored)]
+        biases = []
         if layer.bias:
             bias_scales = scales * np.float32(x.scale)
-            extra.append(self._model.tensor("bias", bias.shape, "int32", scales=bias_scales, data=bias))
+            biases = [self._model.tensor("bias", bias.shape, "int32", scales=bias_scales, data=bias)]
         return self._operator(
             name,
             [x],
@@ -171,7 +225,8 @@ class Layers(Graph):
             lambda value: call(value, folded, multiplier, shift, **clamps),
             options_name,
             options,
-            extra=extra,
+            before=[] if size is None else [size, *weights],
+            extra=biases if size is not None else weights + biases,
         )
 
     def _accumulators(self, x: Value, w: Array, call: Callable[..., Array]) -> tuple[Array, Array]:

@@ -24,6 +24,7 @@ from tvm_tinyml.passes.fold_quantization.groups import (
     Requantization,
     Softmax,
     Sum,
+    TransposedConvolution,
 )
 
 
@@ -31,6 +32,7 @@ def groups(reference: str) -> list[Group]:
     """Return the groups in the order in which they are looked for."""
     return [
         Convolution(),
+        TransposedConvolution(),
         Dense(),
         Sum("relax.add", integer_ops.add, arithmetic.add_parameters),
         Sum("relax.subtract", integer_ops.subtract, arithmetic.sub_parameters),

@@ -58,6 +58,43 @@ class Convolution:
         )
 
 
+class TransposedConvolution:
+    """``quantize(act(conv2d_transpose(dequantize(x), dequantize(w)) [+ bias]))``."""
+
+    def __init__(self) -> None:
+        self._x, self._filter = Dequantized(), Filter()
+        self._conv = is_op("relax.nn.conv2d_transpose")(self._x.pattern, self._filter.pattern)
+        self._bias = Biased(self._conv)
+        self._out = Quantized(self._bias.pattern)
+        self.pattern = self._out.pattern
+
+    def fold(self, match: Match, real: Callable[[relax.Expr], relax.Expr]) -> relax.Expr:
+        source, shared = self._x.quantization(match), self._filter.values(match)
+        attributes = real(match[self._conv]).attrs
+        groups = int(attributes.groups)
+        weight = np.concatenate(np.split(shared, groups, axis=3))
+        scales = self._filter.scales(match)
+        multiplier, shift = arithmetic.conv_parameters(
+            source.scale,
+            scales if scales.size == 1 else np.tile(scales, groups),
+            self._out.quantization(match).scale,
+            weight.shape[0],
+        )
+        bias = self._bias.values(match)
+        bias = np.zeros(weight.shape[0], np.int32) if bias is None else bias
+        return integer_ops.conv2d_transpose(
+            match[self._x.x],
+            *_constants(weight, bias, multiplier, shift),
+            strides=_integers(attributes.strides),
+            padding=_integers(attributes.padding),
+            output_padding=_integers(attributes.output_padding),
+            dilation=_integers(attributes.dilation),
+            groups=groups,
+            input_zero_point=source.zero_point,
+            **self._out.clamp(match),
+        )
+
+
 class Dense:
     """``quantize(act(matmul(dequantize(x), permute_dims(dequantize(w))) [+ bias]))``."""
 

@@ -86,6 +86,30 @@ def _conv2d(attrs: Any, x: Array, w: Array) -> Array:
     return result.reshape(n, h, width, units)
 
 
+def _conv2d_transpose(attrs: Any, x: Array, w: Array) -> Array:
+    assert (attrs.data_layout, attrs.kernel_layout) == ("NHWC", "OHWI")
+    groups, (top, left, bottom, right) = int(attrs.groups), (int(p) for p in attrs.padding)
+    (stride_h, stride_w), (dilation_h, dilation_w) = map(tuple, (attrs.strides, attrs.dilation))
+    batch, height, width, depth = x.shape
+    units, kernel_h, kernel_w, _ = w.shape
+    below, beside = (int(p) for p in attrs.output_padding)
+    full = np.zeros(
+        (
+            batch,
+            (height - 1) * stride_h + (kernel_h - 1) * dilation_h + 1 + below,
+            (width - 1) * stride_w + (kernel_w - 1) * dilation_w + 1 + beside,
+            groups * units,
+        )
+    )
+    for group in range(groups):
+        ins = slice(group * depth // groups, (group + 1) * depth // groups)
+        outs = slice(group * units, (group + 1) * units)
+        for y, v, i, j in np.ndindex(height, width, kernel_h, kernel_w):
+            at = y * stride_h + i * dilation_h, v * stride_w + j * dilation_w
+            full[:, at[0], at[1], outs] += x[:, y, v, ins] @ w[:, i, j, ins].T
+    return full[:, top : full.shape[1] - bottom, left : full.shape[2] - right]
+
+
 def _windows(x: Array, kernel: Sequence[int], attrs: Any, fill: float, dilation: Sequence[int] = (1, 1)) -> Array:
     """[N, H, W, C] -> [N, H', W', KH, KW, C]."""
     top, left, bottom, right = (int(p) for p in attrs.padding)
@@ -180,6 +204,7 @@ OPERATORS: dict[str, Callable[..., Any]] = {
     "negative": lambda _, x: -x,
     "nn.avg_pool2d": _avg_pool2d,
     "nn.conv2d": _conv2d,
+    "nn.conv2d_transpose": _conv2d_transpose,
     "nn.leakyrelu": lambda attrs, x: np.where(x > 0, x, x * attrs.alpha),
     "nn.max_pool2d": _max_pool2d,
     "nn.pad": _pad,

@@ -104,6 +104,43 @@ def test_convolution_is_dequantize_conv_bias_activation_quantize() -> None:
     assert 'R.Tensor((8, 3, 3, 3), dtype="float32") = R.dequantize(' in str(model.module)
 
 
+def test_transposed_convolution_is_dequantize_conv_bias_activation_quantize() -> None:
+    graph = QdqGraph(0)
+    x = graph.input((1, 6, 7, 9))
+    options = {"strides": [2, 3], "pads": [1, 0, 1, 2], "output_padding": [0, 1], "dilations": [1, 2]}
+    model = imported(graph, graph.conv_transpose(x, 8, group=2, activation="Relu", **options))
+    assert operators(model.module) == [
+        "permute_dims",
+        "nn.conv2d_transpose",
+        "add",
+        "nn.relu",
+        "quantize",
+        "permute_dims",
+    ]
+    text = str(model.module)
+    assert "strides=[2, 3], padding=[1, 0, 1, 2], output_padding=[0, 1], dilation=[1, 2], groups=2" in text
+    assert 'R.Tensor((4, 3, 3, 6), dtype="float32") = R.dequantize(' in text
+
+
+@pytest.mark.parametrize(
+    ("options", "pads", "added"),
+    [
+        ({"auto_pad": "SAME_UPPER"}, [0, 0, 1, 1], [0, 0]),
+        ({"auto_pad": "SAME_LOWER"}, [1, 1, 0, 0], [0, 0]),
+        ({"auto_pad": "VALID"}, [0, 0, 0, 0], [0, 0]),
+        ({"output_shape": [7, 10]}, [1, 0, 1, 0], [0, 1]),
+        ({"output_shape": [1, 4, 8, 9], "output_padding": [1, 0]}, [1, 0, 1, 0], [1, 0]),
+    ],
+)
+def test_pads_of_a_transposed_convolution_follow_from_its_size(
+    options: dict[str, Any], pads: list[int], added: list[int]
+) -> None:
+    graph = QdqGraph(0)
+    y = graph.node("ConvTranspose", graph.input((1, 3, 4, 4)), graph.weight(np.ones((3, 4, 3, 3)), axis=1),
+                   strides=[2, 2], value=ANY, **options)  # fmt: skip
+    assert f"padding={pads}, output_padding={added}" in str(imported(graph, graph.quantized(y)).module)
+
+
 def test_interface_keeps_the_order_of_the_model() -> None:
     graph = QdqGraph(0)
     model = imported(graph, graph.conv(graph.input((1, 3, 7, 9)), 8))
@@ -346,6 +383,43 @@ def test_a_convolution_in_one_dimension_is_refused() -> None:
     graph = QdqGraph(0)
     y = graph.conv(graph.input((1, 3, 9)), 4, (3,))
     check_refused(graph, "Conv '.*': its input has 3 dimensions; 4", y)
+
+
+@pytest.mark.parametrize(
+    ("weight", "options", "message"),
+    [
+        (
+            ((3, 4, 3, 3), 0),
+            {},
+            r"ConvTranspose '.*': the weights '.*' have scales on axis 0; output channels are axis 1",
+        ),
+        (
+            ((3, 4, 3, 3), 1),
+            {"pads": [5, 5, 5, 5]},
+            r"its shapes or options contradict .* result has shape \[1, -1, -1, 4\]",
+        ),
+        (((3, 4, 3, 3), 1), {"output_padding": [2, 2]}, "its shapes or options contradict .*output padding"),
+        (((6, 4, 3, 3), 1), {}, "its shapes or options contradict .*input channel"),
+    ],
+)
+def test_a_transposed_convolution_that_cannot_be_is_refused(
+    weight: tuple[tuple[int, ...], int], options: dict[str, Any], message: str
+) -> None:
+    graph = QdqGraph(0)
+    shape, axis = weight
+    x, w = graph.input((1, 3, 4, 4)), graph.weight(np.ones(shape), axis=axis)
+    y = graph.node("ConvTranspose", x, w, strides=[2, 2], value=ANY, **options)
+    check_refused(graph, message, graph.quantized(y))
+
+
+def test_batch_normalization_after_a_grouped_transposed_convolution_is_refused() -> None:
+    graph = QdqGraph(0)
+    y = graph.node(
+        "ConvTranspose", graph.input((1, 4, 4, 4)), graph.weight(np.ones((4, 1, 3, 3)), axis=1), group=2, value=ANY
+    )
+    ones = graph.constant(np.ones(2, np.float32))
+    y = graph.node("BatchNormalization", y, ones, ones, ones, ones, value=ANY)
+    check_refused(graph, "BatchNormalization '.*': the 2 groups of ConvTranspose '.*' share", graph.quantized(y))
 
 
 def test_reversed_slices_are_refused() -> None:

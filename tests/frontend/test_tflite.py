@@ -93,6 +93,24 @@ def test_depthwise_weight_becomes_one_filter_for_each_channel() -> None:
     assert "groups=3" in str(model.module)
 
 
+def test_a_transposed_convolution_cuts_off_what_the_result_has_no_place_for() -> None:
+    graph = Int8Graph(0)
+    x = graph.input((1, 4, 5, 3))
+    y = graph.transpose_conv(x, 8, (3, 4), strides=(2, 2), activation="RELU")
+    model = load(graph.finish("one", y).data)
+    assert operators(model.module) == ["nn.conv2d_transpose", "add", "nn.relu", "quantize"]
+    text = str(model.module)
+    assert "strides=[2, 2], padding=[0, 1, 1, 1], output_padding=[0, 0], dilation=[1, 1], groups=1" in text
+    assert 'data_layout="NHWC", kernel_layout="OHWI"' in text
+    assert model.outputs[0].shape == (1, 8, 10, 8)
+
+
+def test_a_transposed_convolution_adds_what_its_filter_does_not_reach() -> None:
+    graph = Int8Graph(0)
+    y = graph.transpose_conv(graph.input((1, 4, 5, 3)), 8, (1, 2), strides=(3, 3))
+    assert "padding=[0, 0, 0, 0], output_padding=[2, 1]" in str(load(graph.finish("one", y).data).module)
+
+
 def test_dense_of_higher_rank_is_reshaped_around() -> None:
     graph = Int8Graph(0)
     data = graph.finish("one", graph.dense(graph.input((2, 3, 10)), 4, activation="RELU")).data
@@ -404,6 +422,35 @@ SQUARE = {"shape": (4, 4), "dtype": "int8", "scales": 0.1, "data": np.ones((4, 4
     ],
 )
 def test_what_is_wrong_is_said(data: bytes, message: str) -> None:
+    with pytest.raises(ModelError, match=message):
+        load(data)
+
+
+def transposed(size: Sequence[int] | None, result: Sequence[int] = (1, 4, 4, 2)) -> bytes:
+    """Return a TRANSPOSE_CONV of 2x2 with stride 2 on 2x2 pixels; without `size` that is an input of the model."""
+    builder = TFLiteBuilder()
+    data = None if size is None else np.array(size, np.int32)
+    shape = builder.tensor("size", (4,), "int32", data=data)
+    w = builder.tensor("w", (2, 2, 2, 3), "int8", scales=0.1, data=np.ones((2, 2, 2, 3), np.int8))
+    x = builder.tensor("x", (1, 2, 2, 3), "int8", scales=0.5)
+    y = builder.tensor("y", result, "int8", scales=0.5)
+    builder.operator("TRANSPOSE_CONV", [shape, w, x], [y], "TransposeConvOptions", StrideH=2, StrideW=2, Padding=1)
+    return builder.finish([x], [y])
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (transposed(None), "TRANSPOSE_CONV 'y': input 0, 'size', must be constant"),
+        (
+            transposed((1, 9, 4, 2), (1, 9, 4, 2)),
+            "TRANSPOSE_CONV 'y': its shapes or options contradict .*output padding",
+        ),
+        (transposed((1, 4, 4, 2), (1, 4, 5, 2)), r"the result has shape \(1, 4, 4, 2\), the file says \(1, 4, 5, 2\)"),
+        (transposed((1, 0, 4, 2), (1, 0, 4, 2)), r"TRANSPOSE_CONV 'y': .*the result has shape \[1, 0, 4, 2\]"),
+    ],
+)
+def test_a_transposed_convolution_of_an_impossible_size_is_refused(data: bytes, message: str) -> None:
     with pytest.raises(ModelError, match=message):
         load(data)
 

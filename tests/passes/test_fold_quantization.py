@@ -43,6 +43,11 @@ def convolution(filters: Weight, bias: Any = None, **options: Any) -> Build:
     return lambda q, x: q.conv2d(x, filters, bias, **window)
 
 
+def transposed(filters: Weight, bias: Any = None, **options: Any) -> Build:
+    window: dict[str, Any] = {"strides": (2, 2), "padding": (0, 0, 1, 1), "to": OTHER, "name": "y", **options}
+    return lambda q, x: q.conv2d_transpose(x, filters, bias, **window)
+
+
 # --- structure ------------------------------------------------------------------------------------------------------
 
 SAME = Quantization(0.5, -3)
@@ -56,6 +61,17 @@ GROUPS: dict[str, tuple[Build, list[tuple[int, ...]], list[str]]] = {
         ["conv2d"],
     ),
     "depthwise convolution": (convolution(weight(RNG, 2, 3, 3, 1), groups=2), [IMAGE], ["conv2d"]),
+    "transposed convolution": (transposed(weight(RNG, 3, 3, 3, 2, scales=3)), [IMAGE], ["conv2d_transpose"]),
+    "transposed convolution with bias and relu": (
+        transposed(weight(RNG, 3, 3, 3, 2), np.arange(3, dtype=np.int32), activation=RELU),
+        [IMAGE],
+        ["conv2d_transpose"],
+    ),
+    "grouped transposed convolution": (
+        transposed(weight(RNG, 3, 3, 3, 2, scales=3), np.arange(6, dtype=np.int32), groups=2),
+        [IMAGE],
+        ["conv2d_transpose"],
+    ),
     "dense": (lambda q, x: q.dense(x, weight(RNG, 4, 5), None, to=OTHER, name="y"), [MATRIX], ["dense"]),
     "dense with bias and clip": (
         lambda q, x: q.dense(x, weight(RNG, 4, 5), np.ones(4, np.int32), to=OTHER, name="y", activation=clip(0.0, 6.0)),
@@ -155,6 +171,26 @@ def test_the_bias_takes_the_input_offset_off(rng: np.random.Generator, zero_poin
     sums = filters.values.astype(np.int64).reshape(2, -1).sum(axis=1)
     np.testing.assert_array_equal(call.args[2].value.numpy(), (bias or 0) - zero_point * sums)
     assert attributes_of(call)["input_zero_point"] == zero_point
+
+
+def test_the_bias_of_a_transposed_convolution_stays_since_how_many_products_are_summed_differs(
+    rng: np.random.Generator,
+) -> None:
+    (call,) = calls(fold(transposed(weight(rng, 2, 3, 3, 2), np.array([100, -7], np.int32)), IMAGE))
+    assert call.args[2].value.numpy().tolist() == [100, -7]
+    assert attributes_of(call)["input_zero_point"] == -3
+
+
+def test_groups_of_a_transposed_convolution_share_scales_and_have_filters_of_their_own(
+    rng: np.random.Generator,
+) -> None:
+    filters = weight(rng, 3, 2, 2, 4, scales=3)
+    (call,) = calls(fold(transposed(filters, groups=2), (1, 4, 4, 4)))
+    expected = np.concatenate([filters.values[..., :2], filters.values[..., 2:]])
+    np.testing.assert_array_equal(call.args[1].value.numpy(), expected)
+    multiplier, shift = (call.args[i].value.numpy().astype(np.float64) for i in (3, 4))
+    scale = 0.5 * np.tile(filters.scale, 2) / 0.25
+    np.testing.assert_allclose(multiplier * 2.0 ** (shift - 31), scale, rtol=2.0**-30)
 
 
 @pytest.mark.parametrize("zero_point", [-128, 127])

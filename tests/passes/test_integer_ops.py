@@ -28,6 +28,13 @@ def _conv(x: relax.Expr, **window: Any) -> relax.Call:
     return integer_ops.conv2d(x, weight, *_per_channel(5), **options, **CONV)
 
 
+def _transposed(x: relax.Expr, **window: Any) -> relax.Call:
+    options: dict[str, Any] = {"strides": [1, 1], "padding": [0, 0, 0, 0], "output_padding": [0, 0]}
+    options |= {"dilation": [1, 1], **window}
+    weight = relax.const(np.ones((5, 3, 2, 4), np.int8))
+    return integer_ops.conv2d_transpose(x, weight, *_per_channel(5), **options, **CONV)
+
+
 def _pool(x: relax.Expr) -> relax.Call:
     limits = {"clamp_min": -128, "clamp_max": 127}
     return integer_ops.max_pool2d(x, pool_size=[3, 2], strides=[2, 3], padding=[1, 0, 1, 1], **limits)
@@ -50,6 +57,15 @@ SHAPES: dict[str, tuple[Callable[..., relax.Call], list[tuple[int, ...]], list[i
     "conv2d with strides": (lambda x: _conv(x, strides=[2, 3]), [(1, 9, 8, 4)], [1, 4, 3, 5]),
     "conv2d with padding": (lambda x: _conv(x, padding=[1, 2, 3, 4]), [(1, 9, 8, 4)], [1, 11, 13, 5]),
     "conv2d with dilation": (lambda x: _conv(x, dilation=[2, 3]), [(1, 9, 8, 4)], [1, 5, 5, 5]),
+    "conv2d_transpose": (lambda x: _transposed(x), [(2, 5, 6, 4)], [2, 7, 7, 5]),
+    "conv2d_transpose with strides": (lambda x: _transposed(x, strides=[2, 3]), [(1, 5, 6, 4)], [1, 11, 17, 5]),
+    "conv2d_transpose with padding": (lambda x: _transposed(x, padding=[1, 2, 0, 3]), [(1, 5, 6, 4)], [1, 6, 2, 5]),
+    "conv2d_transpose with output padding": (
+        lambda x: _transposed(x, strides=[2, 2], output_padding=[1, 0]),
+        [(1, 5, 6, 4)],
+        [1, 12, 12, 5],
+    ),
+    "conv2d_transpose with dilation": (lambda x: _transposed(x, dilation=[2, 3]), [(1, 5, 6, 4)], [1, 9, 9, 5]),
     "dense": (
         lambda x: integer_ops.dense(x, relax.const(np.ones((7, 4), np.int8)), *_per_channel(7), **PLAIN),
         [(3, 4)],
@@ -129,5 +145,5 @@ def test_attributes_come_back_as_python_integers_and_lists() -> None:
 
 def test_every_operator_is_pure_so_that_unused_ones_are_dropped() -> None:
     operators = [value for value in vars(integer_ops).values() if isinstance(value, integer_ops.IntegerOp)]
-    assert len(operators) == 13
+    assert len(operators) == 16
     assert all(operator.op.get_attr("FPurity") for operator in operators)

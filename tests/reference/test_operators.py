@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -52,6 +54,23 @@ def test_depthwise_equals_a_dense_convolution_with_zeros_between(rng: np.random.
     assert np.array_equal(depthwise, reference.conv2d(x, full, *scaling, strides=(2, 1)))
 
 
+@pytest.mark.parametrize("zero_point", [-128, 4])
+def test_transposed_convolution_is_a_convolution_of_the_input_with_zeros_between_its_elements(zero_point: int) -> None:
+    rng = np.random.default_rng(1)
+    x = rng.integers(-128, 128, (2, 4, 5, 6)).astype(np.int8)
+    w = rng.integers(-128, 128, (4, 3, 2, 3)).astype(np.int8)
+    bias, scaling = rng.integers(-999, 999, 4).astype(np.int32), (np.full(4, 2**30, np.int32), np.full(4, -7, np.int32))
+    spread = np.full((2, 4 * 3, 5 * 2, 6), zero_point, np.int8)
+    spread[:, ::3, ::2] = x
+    spread = spread[:, : 3 * 3 + 1, : 4 * 2 + 1]
+    options: dict[str, Any] = {"groups": 2, "dilation": (2, 1), "input_zero_point": zero_point}
+    # The full result needs a border of 4 and 1; 1, 0, 2, 1 of that are cut off, then 1 row is added.
+    folded = fold_input_offset(bias, w, zero_point)
+    expected = reference.conv2d(spread, w[:, ::-1, ::-1], folded, *scaling, padding=(3, 1, 3, 0), **options)
+    options |= {"strides": (3, 2), "padding": (1, 0, 2, 1), "output_padding": (1, 0)}
+    assert np.array_equal(reference.conv2d_transpose(x, w, bias, *scaling, **options), expected)
+
+
 def test_lookup_takes_the_type_of_its_table() -> None:
     table = np.arange(256, dtype=np.uint8)
     assert reference.lookup(np.array([-128, 127], np.int8), table).tolist() == [0, 255]
@@ -62,6 +81,13 @@ def test_channels_that_do_not_fit_the_groups_are_refused() -> None:
     none = np.zeros(4, np.int32)
     with pytest.raises(ModelError, match=r"5 input channels, 2 groups, weights \(4, 1, 1, 3\): .* must have 6"):
         reference.conv2d(np.zeros((1, 2, 2, 5), np.int8), np.zeros((4, 1, 1, 3), np.int8), none, none, none, groups=2)
+
+
+def test_channels_that_do_not_fit_the_groups_of_a_transposed_convolution_are_refused() -> None:
+    none = np.zeros(4, np.int32)
+    w = np.zeros((4, 1, 1, 3), np.int8)
+    with pytest.raises(ModelError, match=r"5 input channels, 2 groups, weights \(4, 1, 1, 3\): .* must have 6"):
+        reference.conv2d_transpose(np.zeros((1, 2, 2, 5), np.int8), w, none, none, none, groups=2)
 
 
 def test_window_larger_than_its_input_is_refused() -> None:

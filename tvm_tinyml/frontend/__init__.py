@@ -16,6 +16,8 @@ A weight is ``dq(w) = relax.dequantize(w, scale, 0, axis=0)``: int8, output chan
 ======================  ================================================================================================
 convolution             ``q(act(nn.conv2d(dq(x), dq(w)) [+ bias]))``, data NHWC, kernel OHWI, four pads (top, left,
                         bottom, right); depthwise has ``groups = C`` and w [C * multiplier, KH, KW, 1]
+transposed convolution  ``q(act(nn.conv2d_transpose(dq(x), dq(w)) [+ bias]))``, layouts and pads as above; w has the
+                        output channels of one group and all input channels
 dense                   ``q(act(matmul(dq(x), permute_dims(dq(w))) [+ bias]))`` with x [N, K] and w [O, K]
 bias                    ``add(..., dequantize(b, input scale * weight scale, 0, axis=0))``, b int32 [O], its zero point
                         int32 zeros [O]

@@ -200,6 +200,45 @@ class QdqBuilder:
         )
         return self._quantize(self._add_bias(product, x, weight, bias), activation, to, name)
 
+    def conv2d_transpose(
+        self,
+        x: Tensor,
+        weight: Weight,
+        bias: NDArray[np.int32] | None,
+        *,
+        strides: Sequence[int],
+        padding: Sequence[int],
+        output_padding: Sequence[int] = (0, 0),
+        dilation: Sequence[int] = (1, 1),
+        groups: int = 1,
+        to: Quantization,
+        name: str,
+        activation: Function | None = None,
+    ) -> Tensor:
+        """Add a transposed convolution.
+
+        `x` is NHWC. `weight` is OHWI with the output channels of one group, which all groups share the scales of, and
+        all input channels. `padding` (top, left, bottom, right) is cut off the full result, `output_padding` (bottom,
+        right) added.
+        """
+        product = relax.op.nn.conv2d_transpose(
+            self._dequantize(x),
+            self._dequantize_weight(weight),
+            strides=tuple(strides),
+            padding=tuple(padding),
+            output_padding=tuple(output_padding),
+            dilation=tuple(dilation),
+            groups=groups,
+            data_layout="NHWC",
+            kernel_layout="OHWI",
+        )
+        product = self._relax.normalize(product)
+        size = [int(extent) for extent in product.ty.shape]
+        if min(size) < 1:
+            raise ValueError(f"after padding is cut off, the result has shape {size}")
+        channels = Weight(weight.values, np.tile(weight.scale, groups) if weight.scale.ndim else weight.scale)
+        return self._quantize(self._add_bias(product, x, channels, bias), activation, to, name)
+
     def dense(
         self,
         x: Tensor,

@@ -75,6 +75,70 @@ def conv2d(
     return _requantize(sums, bias, multiplier, shift, output_zero_point, clamp_min, clamp_max)
 
 
+def conv2d_transpose(
+    x: Int8,
+    w: Int8,
+    bias: NDArray[np.int32],
+    multiplier: NDArray[np.int32],
+    shift: NDArray[np.int32],
+    *,
+    strides: tuple[int, int] = (1, 1),
+    padding: tuple[int, int, int, int] = (0, 0, 0, 0),
+    output_padding: tuple[int, int] = (0, 0),
+    dilation: tuple[int, int] = (1, 1),
+    groups: int = 1,
+    input_zero_point: int = 0,
+    output_zero_point: int = 0,
+    clamp_min: int = -128,
+    clamp_max: int = 127,
+) -> Int8:
+    """Convolve in the opposite direction: every element of the input adds its multiple of the filter to the output.
+
+    Parameters
+    ----------
+    x : int8[N, H, W, C].
+    w : int8[O, KH, KW, C // groups].
+    bias : int32[O], of the model: the input offset is not folded in.
+    strides, dilation : of height and width.
+    padding : top, left, bottom, right elements that are cut off the full output, of
+        ``(size - 1) * stride + (kernel - 1) * dilation + 1`` elements.
+    output_padding : elements, added at the bottom and right, that no input reaches but through what was cut off.
+
+    The other parameters are those of `conv2d`.
+
+    Returns
+    -------
+    int8[N, OH, OW, O]. Accumulators wrap to 32 bits.
+
+    Raises
+    ------
+    ModelError : channels and groups do not fit.
+
+    Source: TFLM integer_ops/transpose_conv.h; ONNX operator ConvTranspose for the parameters that TFLite lacks.
+    """
+    outputs, kernel_h, kernel_w, depth = w.shape
+    if x.shape[3] != depth * groups or outputs % groups:
+        raise ModelError(
+            f"conv2d_transpose: {x.shape[3]} input channels, {groups} groups, weights {w.shape}: the input must have "
+            f"{depth * groups} channels and the outputs must divide by the groups."
+        )
+    batch, height, width, _ = x.shape
+    top, left, bottom, right = padding
+    last_h, last_w = (height - 1) * strides[0], (width - 1) * strides[1]
+    full_h, full_w = last_h + (kernel_h - 1) * dilation[0] + 1, last_w + (kernel_w - 1) * dilation[1] + 1
+    sums = np.zeros((batch, full_h + output_padding[0], full_w + output_padding[1], outputs), np.int64)
+    pixels = (x.astype(np.int64) - input_zero_point).reshape(*x.shape[:3], groups, depth)
+    filters = w.reshape(groups, outputs // groups, kernel_h, kernel_w, depth)
+    for i in range(kernel_h):
+        rows = slice(i * dilation[0], i * dilation[0] + last_h + 1, strides[0])
+        for j in range(kernel_w):
+            columns = slice(j * dilation[1], j * dilation[1] + last_w + 1, strides[1])
+            products = np.einsum("nhwgc,goc->nhwgo", pixels, filters[:, :, i, j].astype(np.int64), optimize=True)
+            sums[:, rows, columns] += products.reshape(batch, height, width, outputs)
+    kept = sums[:, top : sums.shape[1] - bottom, left : sums.shape[2] - right]
+    return _requantize(kept, bias, multiplier, shift, output_zero_point, clamp_min, clamp_max)
+
+
 def dense(
     x: Int8,
     w: Int8,

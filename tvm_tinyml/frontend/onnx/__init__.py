@@ -52,6 +52,7 @@ OPERATORS: dict[str, Operator] = {
     "Clip": elementwise.limit,
     "Concat": movement.concat,
     "Conv": layers.conv,
+    "ConvTranspose": layers.conv_transpose,
     "DequantizeLinear": elementwise.dequantize,
     "Dropout": movement.alias,
     "Exp": elementwise.unary(relax.op.exp),

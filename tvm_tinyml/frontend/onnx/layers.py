@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from tvm_tinyml.frontend.onnx.context import TO_NHWC, Context, image_value, plain_value
 from tvm_tinyml.frontend.onnx.fusion import Chain
 from tvm_tinyml.frontend.onnx.graph import Constant, Node
-from tvm_tinyml.frontend.onnx.window import pads, window
+from tvm_tinyml.frontend.onnx.window import pads, transposed_pads, window
 from tvm_tinyml.frontend.qdq import Tensor, Weight
 
 
@@ -33,6 +33,39 @@ def conv(context: Context, node: Node) -> None:
         padding=pads(node, x.shape[1:3], kernel, strides, dilation),
         dilation=dilation,
         groups=node.attributes.get("group", 1),
+        activation=chain.activation(),
+        to=chain.to,
+        name=chain.name,
+    )
+    context.define(chain.name, image_value(tensor))
+
+
+def conv_transpose(context: Context, node: Node) -> None:
+    """Add a ConvTranspose, with a batch normalization and an activation that follow it."""
+    x = context.image(node)
+    groups = node.attributes.get("group", 1)
+    weight = context.weight(node, 1, 1)
+    weight = Weight(weight.values.transpose(1, 0, 2, 3), weight.scale)
+    bias = context.bias(node, 2)
+    chain = Chain(context, node)
+    norm = chain.take("BatchNormalization")
+    if norm is not None:
+        if groups > 1:
+            raise norm.refuse(f"the {groups} groups of {node} share their scales. Fold it before the export.")
+        weight, bias = _normalized(context, node, norm, weight, bias)
+    kernel, strides, dilation = window(node, weight.values.shape[2:])
+    padding, output_padding = transposed_pads(node, x.shape[1:3], kernel, strides, dilation)
+    scale = np.tile(weight.scale, groups) if weight.scale.ndim else weight.scale
+    channels = Weight(np.tile(weight.values, (groups, 1, 1, 1)), scale)
+    tensor = context.builder.conv2d_transpose(
+        x,
+        Weight(np.ascontiguousarray(weight.values.transpose(TO_NHWC)), weight.scale),
+        _integer_bias(node, x, channels, bias),
+        strides=strides,
+        padding=padding,
+        output_padding=output_padding,
+        dilation=dilation,
+        groups=groups,
         activation=chain.activation(),
         to=chain.to,
         name=chain.name,

@@ -78,4 +78,5 @@ OPERATORS: dict[str, Operator] = {
     "SUM": reduction.reduce(relax.op.sum),
     "TANH": elementwise.unary(relax.op.tanh),
     "TRANSPOSE": movement.transpose,
+    "TRANSPOSE_CONV": layers.transpose_conv,
 }

@@ -58,6 +58,7 @@ OPTIONS: dict[str, tuple[Any, tuple[str, ...]]] = {
     ),
     "SUB": (tflite.SubOptions, ("FusedActivationFunction",)),
     "SUM": (tflite.ReducerOptions, ("KeepDims",)),
+    "TRANSPOSE_CONV": (tflite.TransposeConvOptions, ("Padding", "StrideH", "StrideW", "FusedActivationFunction")),
 }
 """Class and fields of the options that the importer reads, for each operator that has such."""
 

@@ -23,6 +23,30 @@ def depthwise_conv2d(node: Node) -> Tensor:
     return _convolution(node, node.weight(1, (3, 1, 2, 0), 3), node.x().shape[-1])
 
 
+def transpose_conv(node: Node) -> Tensor:
+    """Add a TRANSPOSE_CONV; its padding is that of the convolution from its result to its input."""
+    x, weight = node.x(2), node.weight(1, (0, 1, 2, 3), 0)
+    size, kernel = node.integers(0)[1:3], weight.values.shape[1:3]
+    strides = node.options["StrideH"], node.options["StrideW"]
+    top, left, _, _ = pads(node, size, kernel, strides)
+    # What is left of the full result at the end, negative where the result is larger.
+    bottom, right = (
+        (n - 1) * stride + k - before - extent
+        for n, stride, k, before, extent in zip(x.shape[1:3], strides, kernel, (top, left), size, strict=True)
+    )
+    return node.builder.conv2d_transpose(
+        x,
+        weight,
+        node.bias(3),
+        strides=strides,
+        padding=(top, left, max(bottom, 0), max(right, 0)),
+        output_padding=(max(-bottom, 0), max(-right, 0)),
+        activation=node.activation,
+        to=node.to,
+        name=node.name,
+    )
+
+
 def fully_connected(node: Node) -> Tensor:
     """Add a FULLY_CONNECTED over the last axis."""
     if node.options["WeightsFormat"] != schema.FullyConnectedOptionsWeightsFormat.DEFAULT:
