@@ -15,7 +15,7 @@ def table(header: Sequence[str], rows: Sequence[Sequence[Cell]]) -> str:
     conv2d_0   320,000
     softmax_0        -
     """
-    texts = [[_text(cell) for cell in row] for row in rows]
+    texts = [[text(cell) for cell in row] for row in rows]
     widths = [max(len(column[i]) for column in (header, *texts)) for i in range(len(header))]
     numeric = [any(isinstance(row[i], int | float) for row in rows) for i in range(len(header))]
 
@@ -26,7 +26,8 @@ def table(header: Sequence[str], rows: Sequence[Sequence[Cell]]) -> str:
     return "\n".join(line(row) for row in (list(header), *texts))
 
 
-def _text(cell: Cell) -> str:
+def text(cell: Cell) -> str:
+    """Return how a table shows a cell."""
     match cell:
         case None:
             return "-"
