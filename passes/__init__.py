@@ -3,6 +3,7 @@
 from tvm_tinyml.passes.apply_recipes import ApplyRecipes
 from tvm_tinyml.passes.fold_quantization import FoldQuantization
 from tvm_tinyml.passes.lower_to_kernels import LowerToKernels
+from tvm_tinyml.passes.remove_dead_channels import RemoveDeadChannels
 from tvm_tinyml.passes.resize_to_gather import ResizeToGather
 from tvm_tinyml.passes.split_padding import SplitPadding
 from tvm_tinyml.passes.transposed_to_convolutions import TransposedToConvolutions

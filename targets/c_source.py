@@ -33,7 +33,8 @@ def _program(program: Program) -> str:
     prefix = program.prefix
     return "\n".join(
         [
-            f"/* {program.name}: {len(program.steps)} calls, {program.macs} multiply-accumulates. Generated code. */",
+            f"/* {program.name}: {len(program.steps)} calls, {program.macs_executed} multiply-accumulates."
+            " Generated code. */",
             f'#include "{prefix}.h"',
             "",
             f'#include "{prefix}_helpers.h"',

@@ -41,7 +41,7 @@ def bench(
         "on": on,
         "model_version": profile.model_version,
         "macs": metadata["macs"],
-        "macs_executed": metadata["macs"],
+        "macs_executed": metadata["macs_executed"],
         "cycles": profile.cycles,
         "instructions": profile.instructions,
         "flash_stall_cycles": profile.flash_stall_cycles,

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from tvm import IRModule, relax, tirx
 from tvm.ir import GenericConst, GlobalVar, Op
 
+from tvm_tinyml.macs import macs_of_module
 from tvm_tinyml.model import Model, TensorSpec
 from tvm_tinyml.passes import integer_ops
 from tvm_tinyml.passes.kernels.kernel import Overlap
@@ -46,6 +47,7 @@ def flatten(module: IRModule, model: Model, *, io_in_workspace: bool) -> Program
         steps=calls.steps,
         functions=IRModule({symbol: flat.functions[symbol] for symbol in symbols}),
         kernels={symbol: kernels[symbol] for symbol in symbols},
+        macs=macs_of_module(model.module),
         constants=flat.constants,
         regions=regions,
         workspace_bytes=workspace_bytes,

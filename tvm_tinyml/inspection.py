@@ -9,12 +9,16 @@ import numpy as np
 from tvm import IRModule, relax
 from tvm.ir import GenericConst, Op
 
+from tvm_tinyml.macs import macs_of
 from tvm_tinyml.model import Model
-from tvm_tinyml.passes import FoldQuantization, integer_ops
+from tvm_tinyml.passes import FoldQuantization, RemoveDeadChannels, integer_ops
 from tvm_tinyml.passes.integer_ops import shape_of
 from tvm_tinyml.passes.plan_memory import Lifetime, liveness_bound
 
 WEIGHTED = tuple(o.op.name for o in (integer_ops.conv2d, integer_ops.conv2d_transpose, integer_ops.dense))
+
+SIZES = ("macs", "weight_bytes", "weight_elements")
+"""What a layer has less of without dead channels."""
 
 
 def inspect(model: Model) -> dict[str, Any]:
@@ -22,29 +26,32 @@ def inspect(model: Model) -> dict[str, Any]:
 
     Returns
     -------
-    dict with the keys ``model``, ``inputs``, ``outputs``, ``operators`` (kind: count), ``macs``, ``weight_bytes``,
-    ``zero_share`` (of the weights), ``dead_share`` (of the output channels of layers with weights: all-zero filters),
-    ``activation_bytes_bound`` (largest sum of tensors alive at one operator: no plan of whole tensors is smaller) and
-    ``layers`` (name, op, tensor, shape, macs, weight_bytes, weight_elements, zeros, channels, dead_channels).
+    dict with the keys ``model``, ``inputs``, ``outputs``, ``operators`` (kind: count), ``macs``, ``weight_bytes`` (all
+    constants), ``weight_elements``, ``zero_share`` (of the weights), ``dead_share`` (of the output channels of layers
+    with weights: those that :class:`tvm_tinyml.passes.RemoveDeadChannels` removes), ``activation_bytes_bound`` (largest
+    sum of tensors alive at one operator, without dead channels: no plan of whole tensors is smaller) and ``layers``
+    (name, op, tensor, shape, macs, weight_bytes, weight_elements, zeros, channels, dead_channels). What is left when
+    dead channels are removed: ``macs_executed``, ``weight_bytes_executed`` and ``weight_elements_executed``, in all and
+    of each layer.
 
     Raises
     ------
     ModelError : the model is not fully quantized.
     """
     module = FoldQuantization()(model.module)
-    layers = _layers(module)
+    executed = RemoveDeadChannels()(module)
+    layers = _with_executed(_layers(module), _layers(executed))
     weighted = [layer for layer in layers if layer["channels"]]
-    weights = sum(layer["weight_elements"] for layer in weighted)
+    totals = {key: sum(layer[key] for layer in layers) for what in SIZES for key in (what, f"{what}_executed")}
     return {
         "model": model.name,
         "inputs": [_tensor(spec) for spec in model.inputs],
         "outputs": [_tensor(spec) for spec in model.outputs],
         "operators": dict(Counter(layer["op"] for layer in layers)),
-        "macs": sum(layer["macs"] for layer in layers),
-        "weight_bytes": sum(layer["weight_bytes"] for layer in layers),
-        "zero_share": sum(layer["zeros"] for layer in weighted) / weights if weights else 0.0,
+        **totals,
+        "zero_share": _share(sum(layer["zeros"] for layer in weighted), totals["weight_elements"]),
         "dead_share": _share(sum(l["dead_channels"] for l in weighted), sum(l["channels"] for l in weighted)),
-        "activation_bytes_bound": _activation_bound(module),
+        "activation_bytes_bound": _activation_bound(executed),
         "layers": layers,
     }
 
@@ -73,24 +80,36 @@ def _layers(module: IRModule) -> list[dict[str, Any]]:
         op = _kind(call)
         constants = [argument.value.numpy() for argument in call.args if isinstance(argument, GenericConst)]
         weight = constants[0] if call.op.name in WEIGHTED else np.zeros((0, 1), np.int8)
-        filters = weight.reshape(len(weight), int(np.prod(weight.shape[1:])))
-        shape = shape_of(var) if hasattr(var.ty, "shape") else None
         layers.append(
             {
                 "name": f"{op}_{counts[op]}",
                 "op": op,
                 "tensor": var.name,
-                "shape": shape,
-                "macs": _macs(call, shape, weight),
+                "shape": shape_of(var) if hasattr(var.ty, "shape") else None,
+                "macs": macs_of(call),
                 "weight_bytes": sum(constant.nbytes for constant in constants),
                 "weight_elements": int(weight.size),
                 "zeros": int((weight == 0).sum()),
-                "channels": len(filters),
-                "dead_channels": int((filters == 0).all(axis=1).sum()),
+                "channels": len(weight),
             }
         )
         counts[op] += 1
     return layers
+
+
+def _with_executed(layers: list[dict[str, Any]], left: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return the layers with what is left of each; `left` are some of them, in the same order."""
+    remaining = iter(left)
+    following = next(remaining, None)
+    merged = []
+    for layer in layers:
+        executed: dict[str, Any] = {}
+        if following and following["tensor"] == layer["tensor"]:
+            executed, following = following, next(remaining, None)
+        sizes = {f"{what}_executed": executed.get(what, 0) for what in SIZES}
+        merged.append({**layer, **sizes, "dead_channels": layer["channels"] - executed.get("channels", 0)})
+    assert following is None, f"{following} is not among the layers"
+    return merged
 
 
 def _kind(call: relax.Call) -> str:
@@ -101,14 +120,6 @@ def _kind(call: relax.Call) -> str:
         if int(call.attrs["groups"]) == channels > 1 and shape_of(call.args[1])[3] == 1:
             return "depthwise_conv2d"
     return name
-
-
-def _macs(call: relax.Call, shape: list[int] | None, weight: np.ndarray) -> int:
-    if call.op.name not in WEIGHTED or shape is None:
-        return 0
-    # A pixel meets each weight once: one of the result, of the input where that is spread over the result.
-    pixels = shape_of(call.args[0]) if call.op == integer_ops.conv2d_transpose.op else shape
-    return int(np.prod(pixels[:-1])) * int(weight.size)
 
 
 def _activation_bound(module: IRModule) -> int:

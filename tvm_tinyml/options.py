@@ -18,7 +18,7 @@ CHOICES: Mapping[str, Sequence[str]] = {
     "emit": ("lib", "c", "both"),
 }
 
-OPTIONAL_PASSES = ("tinyml.ApplyRecipes", "tinyml.ApplySchedules")
+OPTIONAL_PASSES = ("tinyml.ApplyRecipes", "tinyml.ApplySchedules", "tinyml.RemoveDeadChannels")
 """Passes that a build can do without; the others are needed for a program to come out at all."""
 
 

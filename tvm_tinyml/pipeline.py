@@ -43,6 +43,7 @@ def lower_model(model: Model, target: Target, options: BuildOptions) -> Program:
         [
             # 1. graph: canonical QDQ in, integer operators out
             passes.FoldQuantization(),
+            passes.RemoveDeadChannels(),
             passes.TransposedToConvolutions(),
             passes.ResizeToGather(),
             # 2. kernels: integer operators become PrimFuncs, by a recipe of microkernels where one fits; some recipes

@@ -130,6 +130,7 @@ class Program:
     steps : calls in order.
     functions : the lowered PrimFuncs under their global symbols.
     kernels : by symbol.
+    macs : multiply-accumulates of the model as it was given, padding included.
     constants : by index.
     regions : of the pool, by the index of the workspace buffers in them.
     workspace_bytes : of the pool; 0 when nothing is planned.
@@ -143,6 +144,7 @@ class Program:
     steps: Sequence[Step]
     functions: IRModule
     kernels: Mapping[str, Kernel]
+    macs: int
     constants: Sequence[NDArray[np.generic]]
     regions: Mapping[int, Region]
     workspace_bytes: int
@@ -171,8 +173,8 @@ class Program:
         )
 
     @property
-    def macs(self) -> int:
-        """Multiply-accumulates of one inference, padding included."""
+    def macs_executed(self) -> int:
+        """Multiply-accumulates of all calls, padding included."""
         return sum(self.kernels[step.kernel].macs for step in self.steps if step.kernel)
 
     @property

@@ -36,7 +36,7 @@ KEYS = {
     "kernels": {"total": int, "tuned": int},
     "layers": [{"name": str, "op": str, "macs": int, "cycles": int, "instructions": int}],
 }
-NEED_A_RUN = {"memory", "on", "model_version", "macs_executed", "cycles", "instructions", "reference"}
+NEED_A_RUN = {"memory", "on", "model_version", "cycles", "instructions", "reference"}
 
 
 def check_keys(value: Any, keys: Any, where: str = "") -> None:
@@ -59,7 +59,7 @@ def test_a_benchmark_has_the_fixed_keys() -> None:
     check_keys(json.loads(json.dumps(figures)), KEYS)
     assert (figures["memory"], figures["on"], figures["model_version"]) == ("zero-wait", "sim", MODEL_VERSION)
     assert figures["reference"] == {"name": "tflite", "differing": 0, "of": 12}
-    assert figures["macs"] == network("kws").macs == 2_656_768
+    assert figures["macs"] == figures["macs_executed"] == network("kws").macs == 2_656_768
     assert figures["stack_bytes_measured"] <= figures["ram_bytes"]["stack"]
 
 
@@ -83,7 +83,7 @@ def test_totals_are_sums() -> None:
         assert ram["total"] == ram["workspace"] + ram["stack"] + ram["static"] == built.ram_bytes
         assert flash["total"] == flash["weights"] + flash["code"] == built.flash_bytes
         assert ram["static"] == (flash["weights"] if weights == "ram" else 0)
-        assert metadata["macs"] == sum(layer["macs"] for layer in metadata["layers"])
+        assert metadata["macs_executed"] == sum(layer["macs"] for layer in metadata["layers"])
         assert metadata["kernels"]["total"] == len({layer["kernel"] for layer in metadata["layers"]})
 
 
@@ -117,7 +117,8 @@ def test_the_report_shows_the_figures_of_the_metadata() -> None:
     metadata = library("kws").metadata
     words = Text(library("kws").report()).words
     ram, flash = metadata["ram_bytes"], metadata["flash_bytes"]
-    numbers = [metadata["macs"], *ram.values(), *flash.values(), *(layer["macs"] for layer in metadata["layers"])]
+    macs = metadata["macs"], metadata["macs_executed"], *(layer["macs"] for layer in metadata["layers"])
+    numbers = [*macs, *ram.values(), *flash.values()]
     assert {f"{number:,}" for number in numbers} <= set(words)
     assert {layer["name"] for layer in metadata["layers"]} | {"kws", "cortex-m4"} <= set(words)
 

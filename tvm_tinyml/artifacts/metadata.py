@@ -46,6 +46,7 @@ def metadata(
         "version": version,
         "tvm": tvm.__version__,
         "macs": program.macs,
+        "macs_executed": program.macs_executed,
         "ram_bytes": {
             "workspace": program.workspace_bytes,
             "stack": stack_bytes,

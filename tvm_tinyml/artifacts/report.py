@@ -67,12 +67,14 @@ def _plain(value: Any) -> str:
 def _cards(metadata: Metadata) -> Iterable[str]:
     ram, flash, kernels = metadata["ram_bytes"], metadata["flash_bytes"], metadata["kernels"]
     layers = metadata["layers"]
-    yield _card("MACs", metadata["macs"], "", {"layers": len(layers), "with MACs": sum(l["macs"] > 0 for l in layers)})
+    executed = metadata["macs_executed"]
+    counts = {"in the model": metadata["macs"], "layers": len(layers), "with MACs": sum(l["macs"] > 0 for l in layers)}
+    yield _card("MACs", executed, "", counts)
     yield _card("RAM", ram["total"], "bytes", {part: ram[part] for part in ("workspace", "stack", "static")})
     yield _card("Flash", flash["total"], "bytes", {part: flash[part] for part in ("weights", "code")})
     yield _card("Kernels", kernels["total"], "", {"tuned": kernels["tuned"]})
     if "cycles" in metadata:
-        per_mac = {"per MAC": f"{metadata['cycles'] / metadata['macs']:.2f}"} if metadata["macs"] else {}
+        per_mac = {"per MAC": f"{metadata['cycles'] / executed:.2f}"} if executed else {}
         parts = {**per_mac, "instructions": metadata["instructions"], "memory": _text(metadata["memory"])}
         yield _card("Cycles, estimated", metadata["cycles"], "", parts)
 

@@ -96,10 +96,12 @@ def _print(figures: dict[str, Any]) -> None:
     print(f"{figures['model']} on {figures['target']}, memory {figures['memory']}, simulated")
     print(table(columns, [_row(layer, waits) for layer in figures["layers"]]))
     ram, flash, reference = figures["ram_bytes"], figures["flash_bytes"], figures["reference"]
-    per_mac = f", {figures['cycles'] / figures['macs']:.2f} per MAC" if figures["macs"] else ""
+    macs, executed = figures["macs"], figures["macs_executed"]
+    per_mac = f", {figures['cycles'] / executed:.2f} per MAC" if executed else ""
     time = f", {1000 * figures['cycles'] / clock_hz:.2f} ms at {clock_hz / 1e6:g} MHz" if clock_hz else ""
     stalls = f", {figures['flash_stall_cycles']:,} of them flash" if waits else ""
     print()
+    print(f"MACs          {executed:,}{f' of {macs:,} in the model' if executed != macs else ''}")
     print(f"cycles        {figures['cycles']:,}{per_mac}{time}{stalls}")
     print(f"instructions  {figures['instructions']:,}")
     print(

@@ -58,9 +58,10 @@ def execute(options: argparse.Namespace) -> bool:
     library.write(options.output)
     if not options.quiet:
         ram, flash = library.metadata["ram_bytes"], library.metadata["flash_bytes"]
+        macs = library.metadata["macs_executed"]
         parts = (("include", True), ("lib", library.archive), ("src", library.sources))
         written = [name for name, content in parts if content]
-        print(f"{library.name} for {library.metadata['target']}: {library.metadata['macs']:,} multiply-accumulates")
+        print(f"{library.name} for {library.metadata['target']}: {macs:,} multiply-accumulates")
         print(
             f"RAM    {ram['total']:,} bytes: workspace {ram['workspace']:,}, stack {ram['stack']:,}, "
             f"static {ram['static']:,}"

@@ -40,7 +40,7 @@ def execute(options: argparse.Namespace) -> bool:
     ram, flash = library.metadata["ram_bytes"], library.metadata["flash_bytes"]
     print(f"accuracy      {right} of {len(labels)} right, {100 * right / len(labels):.1f} %")
     print(f"cycles        {profile.cycles:,} an inference, memory {profile.memory}")
-    print(f"instructions  {profile.instructions:,}, {library.metadata['macs']:,} multiply-accumulates")
+    print(f"instructions  {profile.instructions:,}, {library.metadata['macs_executed']:,} multiply-accumulates")
     print(f"RAM           {ram['total']:,} bytes: workspace {ram['workspace']:,}, stack {ram['stack']:,}")
     print(f"flash         {flash['total']:,} bytes: weights {flash['weights']:,}, code {flash['code']:,}")
     print(f"files         {options.output}/include/tvmgen_digits.h    the interface")

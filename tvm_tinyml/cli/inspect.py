@@ -104,19 +104,23 @@ def _summary(options: argparse.Namespace) -> bool:
             layer["name"],
             "x".join(str(extent) for extent in layer["shape"] or ()),
             layer["macs"] or None,
+            layer["macs_executed"] if layer["macs"] else None,
             layer["weight_bytes"] or None,
             100 * layer["zeros"] / layer["weight_elements"] if layer["weight_elements"] else None,
             layer["dead_channels"] if layer["channels"] else None,
         )
         for layer in summary["layers"]
     ]
-    print(table(("layer", "output", "MACs", "constants, bytes", "zeros, %", "dead channels"), rows))
+    print(table(("layer", "output", "MACs", "executed", "constants, bytes", "zeros, %", "dead channels"), rows))
     print()
     print(f"operators               {', '.join(f'{count} {op}' for op, count in summary['operators'].items())}")
     zeros = f"{100 * summary['zero_share']:.1f} % of the weights are zero"
     bound = summary["activation_bytes_bound"]
     print(f"multiply-accumulates    {summary['macs']:,}")
     print(f"constants               {summary['weight_bytes']:,} bytes, {zeros}")
-    print(f"dead output channels    {100 * summary['dead_share']:.1f} % (filters of zeros only)")
+    print(f"dead output channels    {100 * summary['dead_share']:.1f} % (constant, or not read by anything)")
+    if summary["dead_share"]:
+        macs, constants = summary["macs_executed"], summary["weight_bytes_executed"]
+        print(f"without dead channels   {macs:,} multiply-accumulates, {constants:,} bytes of constants")
     print(f"RAM, whole tensors      at least {bound:,} bytes of activations at one operator")
     return True
