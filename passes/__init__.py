@@ -12,6 +12,7 @@ __all__ = [
     "ApplyRecipes",
     "FoldQuantization",
     "LowerToKernels",
+    "RemoveDeadChannels",
     "ResizeToGather",
     "SplitPadding",
     "TransposedToConvolutions",
