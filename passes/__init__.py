@@ -1,6 +1,7 @@
 """Relax passes of tvm_tinyml, one per file."""
 
 from tvm_tinyml.passes.apply_recipes import ApplyRecipes
+from tvm_tinyml.passes.cut_into_stripes import CutIntoStripes
 from tvm_tinyml.passes.fold_quantization import FoldQuantization
 from tvm_tinyml.passes.lower_to_kernels import LowerToKernels
 from tvm_tinyml.passes.remove_dead_channels import RemoveDeadChannels
@@ -10,6 +11,7 @@ from tvm_tinyml.passes.transposed_to_convolutions import TransposedToConvolution
 
 __all__ = [
     "ApplyRecipes",
+    "CutIntoStripes",
     "FoldQuantization",
     "LowerToKernels",
     "RemoveDeadChannels",

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from importlib.metadata import version
 
 import tvm
-from tvm import relax
+from tvm import IRModule, relax
 
 from tvm_tinyml import passes
 from tvm_tinyml.artifacts.header import header
@@ -19,6 +20,7 @@ from tvm_tinyml.model import Model
 from tvm_tinyml.options import BuildOptions
 from tvm_tinyml.program import Program
 from tvm_tinyml.schedules.rule import ApplySchedules
+from tvm_tinyml.stripes import smallest
 from tvm_tinyml.targets.assembly import callees
 from tvm_tinyml.targets.c_source import sources
 from tvm_tinyml.targets.llvm_main import main_ir
@@ -39,31 +41,51 @@ def compile_model(model: Model, target: Target, options: BuildOptions) -> Librar
 
 def lower_model(model: Model, target: Target, options: BuildOptions) -> Program:
     """Turn a model into kernels and a list of calls over planned memory: all of a compile but writing it out."""
-    steps = tvm.transform.Sequential(
-        [
-            # 1. graph: canonical QDQ in, integer operators out
-            passes.FoldQuantization(),
-            passes.RemoveDeadChannels(),
-            passes.TransposedToConvolutions(),
-            passes.ResizeToGather(),
-            # 2. kernels: integer operators become PrimFuncs, by a recipe of microkernels where one fits; some recipes
-            # pad by themselves. What only moves data is lowered by TVM
-            passes.ApplyRecipes(target.recipes(options.goal)),
-            passes.SplitPadding(),
-            passes.ApplyRecipes(target.recipes(options.goal)),
-            passes.LowerToKernels(target.traits),
-            relax.transform.LegalizeOps(skip_ops=["relax.reshape"]),
-            relax.transform.DeadCodeElimination(["main"]),
-            # 3. schedules: the first rule that fits
-            ApplySchedules(target.small_rules if options.goal == "flash" else target.rules),
-            # 4. plain C functions
-            lower_kernels(),
-        ]
-    )
+    graph = integer_graph(model, options)
+
+    def lower(graph: IRModule) -> Program:
+        return lower_graph(graph, model, target, options)
+
+    if options.goal == "ram":
+        return smallest(graph, lower, io_in_workspace=options.io == "workspace")
+    return lower(graph)
+
+
+def integer_graph(model: Model, options: BuildOptions) -> IRModule:
+    """Return a model in integer operators, with nothing in it that need not be computed."""
+    steps = [
+        # canonical QDQ in, integer operators out
+        passes.FoldQuantization(),
+        passes.TransposedToConvolutions(),
+        passes.RemoveDeadChannels(),
+        passes.ResizeToGather(),
+    ]
+    return _run(steps, model.module, options)
+
+
+def lower_graph(graph: IRModule, model: Model, target: Target, options: BuildOptions) -> Program:
+    """Turn integer operators into kernels and a list of calls over planned memory."""
+    steps = [
+        # 1. kernels: integer operators become PrimFuncs, by a recipe of microkernels where one fits; some recipes pad
+        # by themselves. What only moves data is lowered by TVM
+        passes.ApplyRecipes(target.recipes(options.goal)),
+        passes.SplitPadding(),
+        passes.ApplyRecipes(target.recipes(options.goal)),
+        passes.LowerToKernels(target.traits),
+        relax.transform.LegalizeOps(skip_ops=["relax.reshape"]),
+        relax.transform.DeadCodeElimination(["main"]),
+        # 2. schedules: the first rule that fits
+        ApplySchedules(target.small_rules if options.goal == "flash" else target.rules),
+        # 3. plain C functions
+        lower_kernels(),
+    ]
+    # 4. memory: a flat list of calls, every tensor with an offset
+    return flatten(_run(steps, graph, options), model, io_in_workspace=options.io == "workspace")
+
+
+def _run(steps: Sequence[tvm.transform.Pass], module: IRModule, options: BuildOptions) -> IRModule:
     with tvm.transform.PassContext(opt_level=3, disabled_pass=list(options.disabled_passes)):
-        lowered = steps(model.module)
-    # 5. memory: a flat list of calls, every tensor with an offset
-    return flatten(lowered, model, io_in_workspace=options.io == "workspace")
+        return tvm.transform.Sequential(steps)(module)
 
 
 def package(program: Program, target: Target, options: BuildOptions) -> Library:

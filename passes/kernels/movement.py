@@ -63,7 +63,7 @@ def pad2d(arguments: Sequence[relax.Expr], attributes: Attributes, _traits: Kern
                         )
                     )
 
-    # How far the output is ahead of the input when a row is about to be copied, and that row: they may not share a byte.
+    # How far the output is ahead of the input when a row is about to be copied, and that row: it shares no byte.
     ahead = (top + 1) * padded_row + max(0, (batch * height - 1) * (padded_row - row))
     ahead += (batch - 1) * (top + bottom) * padded_row
     x = relax.op.reshape(arguments[0], (batch, height, row))
