@@ -127,6 +127,17 @@ def transpose_conv(seed: int) -> Network:
     return g.finish("transpose_conv", g.transpose_conv(x, g.pick((*CHANNELS, 16)), kernel, **options, **layer))
 
 
+def upsampling_conv(seed: int) -> Network:
+    """A transposed convolution as networks have it: enough channels that phases of unlike filters are taken apart."""
+    g = _Draw(seed)
+    x = g.input((1, g.size(3, 6), g.size(3, 6), g.pick((8, 11, 16))))
+    kernel, padding = g.pick(((3, 3), (3, 2), (4, 4), (5, 3))), g.pick(("SAME", "SAME", "VALID"))
+    return g.finish(
+        "upsampling_conv",
+        g.transpose_conv(x, g.pick((8, 9)), kernel, strides=(2, 2), padding=padding, activation="RELU"),
+    )
+
+
 def dense(seed: int) -> Network:
     g = _Draw(seed)
     x = g.input((*[g.size(1, 3) for _ in range(g.size(1, 2))], g.size(1, 70)))
@@ -396,6 +407,7 @@ MODELS: dict[str, Callable[[int], Network]] = {
     "dead_conv": dead_conv,
     "depthwise": depthwise,
     "transpose_conv": transpose_conv,
+    "upsampling_conv": upsampling_conv,
     "dense": dense,
     "extreme_scale": extreme_scale,
     "add": add,

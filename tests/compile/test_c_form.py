@@ -19,9 +19,9 @@ from tvm_tinyml.session import Session
 
 Array = NDArray[Any]
 
-SMALL = ("conv", "grouped_conv", "depthwise", "dense", "add", "mul", "avg_pool", "mean", "sum_", "softmax",
-         "extreme_scale", "extreme_arithmetic", "requantize", "pad", "concat", "split", "strided_slice", "transpose",
-         "resize_nearest")  # fmt: skip
+SMALL = ("conv", "grouped_conv", "depthwise", "transpose_conv", "upsampling_conv", "dense", "add", "mul", "avg_pool",
+         "mean", "sum_", "softmax", "extreme_scale", "extreme_arithmetic", "requantize", "pad", "concat", "split",
+         "strided_slice", "transpose", "resize_nearest")  # fmt: skip
 
 
 def build(name: str, first_seed: int, target: str = "cortex-m4") -> tuple[tinyml.Library, list[Array], list[Array]]:
