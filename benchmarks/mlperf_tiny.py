@@ -29,7 +29,7 @@ MEMORIES: Mapping[str, str] = {"zero-wait": "cycles_zero_wait", "l4r5zi-120": "c
 """Our memories and the names that the peers' figures have for them."""
 
 KEYS = (
-    *("target", "memory", "model_version", "macs", "cycles", "flash_stall_cycles", "instructions"),
+    *("target", "memory", "model_version", "macs", "macs_executed", "cycles", "flash_stall_cycles", "instructions"),
     *("stack_bytes_measured", "ram_bytes", "flash_bytes", "reference"),
 )
 CYCLES = ("network", "memory", "cycles", "per MAC", "TFLM+CMSIS-NN", "ratio", "TinyEngine", "ratio", "board", "ratio")
