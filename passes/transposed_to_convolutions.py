@@ -88,7 +88,7 @@ class Window:
 
 
 def windows(axis: Axis, limit: float) -> list[Window]:
-    """Return one window for all phases; one for each phase if all of those have so few products: 1 / `limit`."""
+    """Return one window for all phases, or one for each if together they have `limit` times the products or more."""
     phases = range(axis.stride)
     together = min((window(axis, phases, skip) for skip in phases), key=lambda w: w.products)
     apart = [window(axis, [phase]) for phase in phases]
@@ -98,7 +98,7 @@ def windows(axis: Axis, limit: float) -> list[Window]:
 def products_limit(filters: int, depth: int, groups: int) -> float:
     """Return `limit` of `windows` for groups of `filters` output and `depth` input channels.
 
-    The limits are measured on a Cortex-M4, layers of 3 to 48 channels and kernels of 2x2 to 5x5.
+    They come from layers of 1 to 48 channels with kernels of 2x2 to 5x5 on a Cortex-M4, some on M0+, M3, M7 and M33.
     """
     if groups > 1 and filters == depth == 1:
         return 0.0  # depthwise: a permutation would move single bytes
@@ -112,10 +112,12 @@ def window(axis: Axis, phases: Sequence[int], skip: int = 0) -> Window:
     reach = (axis.kernel - 1) * axis.dilation
     first = min(-(start // axis.stride) for start in starts)
     last = max(first, *((reach - start) // axis.stride for start in starts))
+    positions = -(-(axis.result + skip) // axis.stride)
+    if -last >= axis.size or positions <= first:  # nothing but padding is read
+        return Window(((-1,),) * len(phases), 1, 0, positions - axis.size, positions, skip)
     dilation = axis.dilation if axis.stride == 1 else 1
     steps = range(last, first - 1, -dilation)
     taps = tuple(tuple(_tap(axis, start + j * axis.stride) for j in steps) for start in starts)
-    positions = -(-(axis.result + skip) // axis.stride)
     return Window(taps, dilation, last, positions - first - axis.size, positions, skip)
 
 
