@@ -8,7 +8,9 @@ from dataclasses import replace
 from typing import TypeAlias
 
 import numpy as np
-from tvm import DataType, relax
+import tvm_ffi
+from tvm import DataType, relax, tirx
+from tvm.ir import StringImm
 from tvm.script.ir_builder import IRBuilder
 from tvm.script.ir_builder import tirx as T
 
@@ -130,8 +132,11 @@ def _build(x: relax.Expr, layer: Layer, plans: Sequence[Plan], scales: Scales) -
                         with T.serial(block.count) as i:
                             buffers = Place(image, packed, border, y, scratch, numbers=start, channels=starts[-1])
                             _emit(buffers, layer, plan, block, parts, number, block.start + i * block.rows)
-    used = [kernel for plan in plans for part in parts for kernel in (*plan.packing(part), plan.microkernel())]
-    func = builder.get().with_attr({**texts(used), "tinyml.schedule": Depthwise.__name__})
+    func = builder.get()
+    kernels = [kernel for plan in plans for part in parts for kernel in (*plan.packing(part), plan.microkernel())]
+    called = _callees(func)  # none fills a border where there is none
+    used = [kernel for kernel in kernels if kernel.name in called]
+    func = func.with_attr({**texts(used), "tinyml.schedule": Depthwise.__name__})
     flat = relax.op.reshape(x, (sizes[0],))
     filling = relax.const(np.full(CHANNELS, layer.border, np.int8))
     order = [span for number in range(layer.batch) for plan in plans for span in _order(layer, plan, number)]
@@ -156,6 +161,13 @@ def _order(layer: Layer, plan: Plan, number: int) -> Iterator[tuple[int, int]]:
             last = down.output_offset + (start + block.rows - 1) * down.output_step
             last += across.output_offset + (across.outputs - 1) * across.output_step
             yield int(number * layer.image_bytes + first), number * layer.output_bytes + last + channels
+
+
+def _callees(func: tirx.PrimFunc) -> set[str]:
+    """Return the names of the functions that a kernel calls."""
+    names: set[str] = set()
+    tvm_ffi.structural_walk(func.body, (StringImm, lambda text: names.add(text.value)))
+    return names
 
 
 def _emit(

@@ -55,21 +55,25 @@ class WithOutliers:
         kernel = self.recipe.lower(arguments, attributes)
         if kernel is not None:
             return kernel
+        channels = shape_of(arguments[1])[0]
+        if self._without(np.arange(channels), arguments, attributes) is None:
+            return None  # it does not take the layer's shape
         output = choose_output(*(attributes[k] for k in ("output_zero_point", "clamp_min", "clamp_max")))
         order = np.arange(math.prod(shape_of(arguments[1])[1:]))
         outliers = np.flatnonzero(~self._fits(Channels.of(arguments, attributes, order, output), output))
-        if not len(outliers) or CHANNELS_OF_AN_OUTLIER * len(outliers) > shape_of(arguments[1])[0]:
+        if not len(outliers) or CHANNELS_OF_AN_OUTLIER * len(outliers) > channels:
             return None
-        kernel = self.recipe.lower([arguments[0], *_with_zeros(arguments[1:], outliers)], attributes)
+        kernel = self._without(outliers, arguments, attributes)
         return None if kernel is None else _with_loop(kernel, _Loop.of(arguments, attributes, outliers))
 
-
-def _with_zeros(constants: Sequence[relax.Expr], channels: NDArray[np.int64]) -> list[relax.Expr]:
-    """Return weights, biases and scales with zeros for some channels, which fit any microkernel."""
-    values = [constant(argument).copy() for argument in constants]
-    for value in values:
-        value[channels] = 0
-    return [relax.const(value) for value in values]
+    def _without(
+        self, channels: NDArray[np.int64], arguments: Sequence[relax.Expr], attributes: Attributes
+    ) -> Kernel | None:
+        """Return the recipe's kernel with zeros for the weights, biases and scales of some channels."""
+        constants = [constant(argument).copy() for argument in arguments[1:]]
+        for values in constants:
+            values[channels] = 0
+        return self.recipe.lower([arguments[0], *(relax.const(values) for values in constants)], attributes)
 
 
 def _with_loop(kernel: Kernel, loop: _Loop) -> Kernel:

@@ -250,9 +250,8 @@ def test_dead_channels_stay_in_the_recipe() -> None:
     assert schedules == ["DenseRows"]
 
 
-@pytest.mark.parametrize("scale", [1.5, 2.0**-30])
-def test_scales_that_the_epilogue_cannot_do_are_left_to_the_schedules(scale: float) -> None:
-    schedules, _ = built(layer(0, 16, 8, output=(0.5, 3), effective_scale=scale))
+def test_scales_that_the_epilogue_cannot_do_are_left_to_the_schedules() -> None:
+    schedules, _ = built(layer(0, 16, 8, output=(0.5, 3), effective_scale=1.5))
     assert schedules != ["DenseRows"]
 
 

@@ -260,9 +260,8 @@ def test_a_dead_channel_with_any_bias_and_scale_stays_in_the_recipe() -> None:
     assert (schedules, differing) == (["ConvGemm"], 0)
 
 
-@pytest.mark.parametrize("scale", [1.5, 2.0**-30])
-def test_scales_that_the_epilogue_cannot_do_are_left_to_the_schedules(scale: float) -> None:
-    schedules, _, differing = built(layer(output=(0.5, 3), effective_scale=scale))
+def test_scales_that_the_epilogue_cannot_do_are_left_to_the_schedules() -> None:
+    schedules, _, differing = built(layer(output=(0.5, 3), effective_scale=1.5))
     assert "ConvGemm" not in schedules
     assert differing == 0
 

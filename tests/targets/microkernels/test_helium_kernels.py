@@ -184,9 +184,8 @@ def test_every_number_of_pixels_is_covered(pixels: int) -> None:
 
 
 @on_the_core
-@pytest.mark.parametrize("scale", [1.5, 2.0**-30])
-def test_scales_that_the_epilogue_cannot_do_are_left_to_the_schedules(scale: float) -> None:
-    schedule, differing = built(layer(output=(0.5, 3), effective_scale=scale))
+def test_scales_that_the_epilogue_cannot_do_are_left_to_the_schedules() -> None:
+    schedule, differing = built(layer(output=(0.5, 3), effective_scale=1.5))
     assert schedule != "HeliumConv"
     assert differing == 0
 

@@ -417,9 +417,8 @@ def test_sums_that_may_wrap_are_refused() -> None:
     check(wraps, library, [np.full_like(x, 127) for x in wraps.random_inputs(0)])
 
 
-@pytest.mark.parametrize("scale", [1.5, 2.0**-30])
-def test_scales_that_the_epilogue_cannot_do_are_refused(scale: float) -> None:
-    assert "Winograd" not in schedules(build(layer(0, (1, 8, 8, 8), 8, output=(0.5, 3), effective_scale=scale)))
+def test_scales_that_the_epilogue_cannot_do_are_refused() -> None:
+    assert "Winograd" not in schedules(build(layer(0, (1, 8, 8, 8), 8, output=(0.5, 3), effective_scale=1.5)))
 
 
 @pytest.mark.parametrize(
