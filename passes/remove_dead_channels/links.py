@@ -205,6 +205,16 @@ def _pad(call: relax.Call, channels: int) -> Links | None:
     return None if any(int(width) for width in call.attrs.pad_width[-2:]) else _image(call, channels)
 
 
+def _permute(call: relax.Call, channels: int) -> Links | None:
+    axes = call.attrs.axes
+    return _image(call, channels) if axes is not None and int(axes[-1]) == len(axes) - 1 else None
+
+
+def _slice(call: relax.Call, channels: int) -> Links | None:
+    axes = [int(axis.value) for axis in call.args[1].fields]
+    return None if len(shape_of(call.args[0])) - 1 in axes else _image(call, channels)
+
+
 def _reshape(call: relax.Call, channels: int) -> Links | None:
     """Whole pixels become one, or one becomes several: channels repeat with the shorter of the two axes."""
     channels_in = channels_of(call.args[0])
@@ -251,6 +261,8 @@ _LINKS: Mapping[str, Callable[[relax.Call, int], Links | None]] = {
     "relax.reshape": _reshape,
     "relax.concat": _concat,
     "relax.nn.pad": _pad,
+    "relax.permute_dims": _permute,
+    "relax.strided_slice": _slice,
     "relax.image.resize2d": _image,
 }
 """By operator; what is not here, or gives None, keeps all channels of its operands and of its result."""
