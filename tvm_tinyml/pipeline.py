@@ -59,6 +59,7 @@ def integer_graph(model: Model, options: BuildOptions) -> IRModule:
         passes.TransposedToConvolutions(),
         passes.RemoveDeadChannels(),
         passes.ResizeToGather(),
+        passes.MovesToViews(),
     ]
     return _run(steps, model.module, options)
 
