@@ -34,7 +34,8 @@ def layer(
     """Two layers, so that the input of the second lies where the memory plan puts it; the second has the outliers."""
     graph = Int8Graph(7)
     x = graph.input(shape, (0.05, -4))
-    x = graph.dense(x, shape[1], output=(2.0**-4, -4)) if kind == "dense" else graph.depthwise(x, (1, 1), output=(2.0**-4, -4))
+    between = {"output": (2.0**-4, -4)}
+    x = graph.dense(x, shape[1], **between) if kind == "dense" else graph.depthwise(x, (1, 1), **between)
     scales = np.full(channels, 0.004)
     scales[list(outliers)] = scale
     settings = {"effective_scale": scales, "output": (0.5, 3), "per_channel": True, **settings}
