@@ -11,7 +11,7 @@ from tvm.ir import GenericConst, Op
 
 from tvm_tinyml.macs import macs_of
 from tvm_tinyml.model import Model
-from tvm_tinyml.passes import FoldQuantization, RemoveDeadChannels, integer_ops
+from tvm_tinyml.passes import FoldQuantization, RemoveDeadChannels, TransposedToConvolutions, integer_ops
 from tvm_tinyml.passes.integer_ops import shape_of
 from tvm_tinyml.passes.plan_memory import Lifetime, liveness_bound
 
@@ -39,7 +39,7 @@ def inspect(model: Model) -> dict[str, Any]:
     ModelError : the model is not fully quantized.
     """
     module = FoldQuantization()(model.module)
-    executed = RemoveDeadChannels()(module)
+    executed = RemoveDeadChannels()(TransposedToConvolutions()(module))
     layers = _with_executed(_layers(module), _layers(executed))
     weighted = [layer for layer in layers if layer["channels"]]
     totals = {key: sum(layer[key] for layer in layers) for what in SIZES for key in (what, f"{what}_executed")}
@@ -97,18 +97,21 @@ def _layers(module: IRModule) -> list[dict[str, Any]]:
     return layers
 
 
-def _with_executed(layers: list[dict[str, Any]], left: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Return the layers with what is left of each; `left` are some of them, in the same order."""
-    remaining = iter(left)
-    following = next(remaining, None)
+def _with_executed(layers: list[dict[str, Any]], executed: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return the layers with what is left of each: of one that became several, all up to the one with its tensor."""
+    tensors = {layer["tensor"] for layer in layers}
+    left: dict[str, Counter[str]] = {}
+    sizes: Counter[str] = Counter()
+    for part in executed:
+        sizes.update({what: part[what] for what in SIZES})
+        if part["tensor"] in tensors:
+            left[part["tensor"]] = sizes + Counter(channels=part["shape"][-1] if part["shape"] else 0)
+            sizes = Counter()
     merged = []
     for layer in layers:
-        executed: dict[str, Any] = {}
-        if following and following["tensor"] == layer["tensor"]:
-            executed, following = following, next(remaining, None)
-        sizes = {f"{what}_executed": executed.get(what, 0) for what in SIZES}
-        merged.append({**layer, **sizes, "dead_channels": layer["channels"] - executed.get("channels", 0)})
-    assert following is None, f"{following} is not among the layers"
+        own = left.get(layer["tensor"], Counter())
+        dead = layer["channels"] - own["channels"] if layer["channels"] else 0
+        merged.append({**layer, **{f"{what}_executed": own[what] for what in SIZES}, "dead_channels": dead})
     return merged
 
 

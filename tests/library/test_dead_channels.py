@@ -66,3 +66,15 @@ def test_inspect_finds_nothing_dead_in_a_network_that_has_nothing_dead() -> None
     assert summary["macs"] == summary["macs_executed"] == 2_656_768
     assert summary["weight_bytes"] == summary["weight_bytes_executed"]
     assert summary["dead_share"] == 0
+
+
+def test_inspect_and_a_build_agree_on_a_layer_that_becomes_several() -> None:
+    graph = Int8Graph(0)
+    x = graph.conv(graph.input((1, 5, 6, 3)), 8, (1, 1), dead=[0, 5], activation="RELU")
+    x = graph.transpose_conv(x, 8, (3, 3), strides=(2, 2), dead=[1, 2, 6])
+    decoder = tinyml.load(graph.finish("decoder", graph.conv(x, 4, (1, 1))).data, name="decoder")
+    summary = inspect(decoder)
+    metadata = tinyml.build(decoder, "cortex-m4", emit="lib").metadata
+    assert (summary["macs"], summary["macs_executed"]) == (metadata["macs"], metadata["macs_executed"])
+    assert summary["macs_executed"] < summary["macs"]
+    assert [layer["dead_channels"] for layer in summary["layers"]] == [2, 3, 0]
