@@ -16,7 +16,7 @@ def add(rounding: Rounding) -> Microkernel:
     """Return the kernel for any number of elements above zero.
 
     Its arguments: constants (`Affine.words` for values of `BYTE_SCALE` times an element), both inputs, the output, how
-    many elements. Inputs and output are aligned to nothing.
+    many elements. Inputs, of which words are loaded, and output are aligned to nothing; constants to 4 bytes.
     """
     load = ["ldrsb r8, [r1], #1", "ldrsb r9, [r2], #1", "lsl r8, r8, #8", "lsl r9, r9, #8"]
     one = [*load, "smlawb r8, r4, r8, r6", "smlawb r8, r5, r9, r8", *rounding.finish("r8", "lr"), "strb r8, [r3], #1"]

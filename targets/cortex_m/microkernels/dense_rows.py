@@ -39,8 +39,8 @@ _PARAMETERS = ("const int32_t *constants", "const int32_t *x", "int8_t *y", "con
 def widen() -> Microkernel:
     """Return the kernel that turns bytes into halves in the order of the products.
 
-    Its arguments: where to (aligned to 4 bytes), from where (aligned to nothing), how many bytes. A zero follows an odd
-    number of them.
+    Its arguments: where to (aligned to 4 bytes), from where (aligned to nothing; words are loaded), how many bytes. A
+    zero follows an odd number of them.
     """
     four = ["ldr r3, [r1], #4", "sxtb16 r4, r3, ror #8", "sxtb16 r3, r3", "stm r0!, {r3, r4}"]
     eight = ["ldr r3, [r1], #4", "ldr r5, [r1], #4", "sxtb16 r4, r3, ror #8", "sxtb16 r3, r3"]
@@ -67,7 +67,8 @@ def dense_pairs(channels: int, output: Output, *, shared: bool) -> Microkernel:
     """Return the kernel in the form of pairs.
 
     Its arguments: constants (`pack_pairs`), activations from `widen`, the first output, the end of the outputs (a
-    multiple of ``channels`` away), words of the activations. Activations are aligned to 4 bytes, outputs to nothing.
+    multiple of ``channels`` away), words of the activations. Constants and activations are aligned to 4 bytes, outputs,
+    of which bytes are stored, to nothing.
 
     Parameters
     ----------

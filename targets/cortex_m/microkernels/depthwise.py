@@ -89,7 +89,8 @@ class Slide:
         Its arguments: constants of the first channel (`pack_slide`), the first channel's first strip, where its first
         output goes, and the number of channels; then that of columns of outputs, bytes from a strip to the next, bytes
         from a column of outputs to the next, and turns of the loop. Channels are next to each other in the output,
-        strips in the input; words of them are aligned.
+        strips in the input. Constants and strips are aligned to 4 bytes, the output, of which bytes are stored, to
+        nothing.
         """
         rows = f"{'n' if self.loops else ''}{self.rest}"
         return Microkernel(

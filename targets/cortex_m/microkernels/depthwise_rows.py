@@ -96,8 +96,8 @@ class Rows:
         """Return the function.
 
         Its arguments: constants of the first channel (`pack`), the `geometry`, the first channel's plane and first
-        output, and the number of channels, which are next to each other in the output. Planes are aligned to 4 bytes;
-        words of them are loaded at any even address.
+        output, and the number of channels, which are next to each other in the output. The output, of which
+        bytes are stored, is aligned to nothing, the rest to 4 bytes; words of planes are loaded at any even address.
         """
         size = f"{'' if self._loops else f'{self.kernel_h}x'}{self.row_words}"
         return Microkernel(

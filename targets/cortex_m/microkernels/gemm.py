@@ -93,8 +93,8 @@ def gemm_pairs(steps: int, channels: int, output: Output, *, copies: bool = Fals
     """Return the kernel for pairs of channels.
 
     Its arguments: constants of the first pair (`pack_pairs`), activations and their end (both multiples of a tile), the
-    output of the first pixel and channel, the number of pairs. Words of the activations are aligned to 4 bytes, the
-    output to nothing.
+    output of the first pixel and channel, the number of pairs. Constants and activations are aligned to 4 bytes,
+    the output, of which bytes are stored, to nothing.
 
     Parameters
     ----------

@@ -33,9 +33,10 @@ PARAMETERS = (
 def helium_depthwise(rows: int, columns: int, output: Output) -> Microkernel:
     """Return the kernel for windows of so many taps.
 
-    Its arguments: constants (`pack`, aligned to 4 bytes), the first pixel's window and output (aligned to nothing), the
-    number of pixels, the number of groups of channels; then distances in bytes: from a window to the next, from an
-    output to the next, from a tap to the next in a row, and from the last tap of a row to the first of the next row.
+    Its arguments: constants (`pack`, aligned to 4 bytes), the first pixel's window and output (aligned to nothing:
+    vectors of bytes need no more), the number of pixels, the number of groups of channels; then distances in bytes:
+    from a window to the next, from an output to the next, from a tap to the next in a row, and from the last tap of a
+    row to the first of the next row.
     """
     lines = ["push {r4-r11, lr}", "vpush {d8-d11}", "mov r5, r0", "mov r10, r1", "mov r11, r2", "mov r12, r3"]
     lines += [f"ldr lr, [sp, #{_GROUPS}]", f"ldr r8, [sp, #{_X_STEP}]", f"ldr r9, [sp, #{_Y_STEP}]"]

@@ -62,8 +62,9 @@ def numbers(products: int, stride: int, channels: int) -> tuple[int, int, int, i
 def helium_gemm(steps: int, output: Output, *, pixels: int = 2) -> Microkernel:
     """Return the kernel for sums of so many vectors; from four on all even ones share it, and all odd ones.
 
-    Its arguments: constants (`pack`, aligned to 4 bytes), the first pixel and output (aligned to nothing), the number
-    of pixels (a multiple of the parameter), the number of groups of channels, and `numbers`.
+    Its arguments: constants (`pack`, aligned to 4 bytes), the first pixel and output (aligned to nothing: vectors of
+    bytes need no more), the number of pixels (a multiple of the parameter), the number of groups of channels, and
+    `numbers`.
 
     Parameters
     ----------

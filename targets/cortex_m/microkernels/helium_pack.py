@@ -12,7 +12,11 @@ FARTHEST = 127
 
 
 def helium_pack(window: Window) -> Microkernel:
-    """Return the kernel. Its arguments: where to, and the first byte of the window; both are aligned to nothing."""
+    """Return the kernel.
+
+    Its arguments: where to, and the first byte of the window; vectors of bytes need no
+    alignment.
+    """
     rest = window.run_bytes % VECTOR_BYTES
     lines = ["push {r4, lr}", *([f"movs r3, #{rest}", "vctp.8 r3"] if rest else [])]
     copy = _straight if window.run_bytes <= FARTHEST else _looping

@@ -17,6 +17,10 @@ of Thumb-1."""
 class Microkernel:
     """The innermost loops of a kernel, with registers allocated by hand.
 
+    Constants, scratch and whatever else is words are aligned to 4 bytes. Tensors of bytes are aligned to nothing; where
+    words of them are accessed all the same, the generator says so: it takes a cycle more, and Armv6-M does not allow
+    it. LDM, STM, LDRD, STRD and VLDM, which no core allows at other addresses, are for words alone.
+
     Attributes
     ----------
     name : everything that its code depends on, so that equal names mean equal code.

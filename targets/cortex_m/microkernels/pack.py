@@ -79,7 +79,8 @@ class Window:
 def pack_window(window: Window, *, halves: bool = False) -> Microkernel:
     """Return the kernel that packs one tile of four pixels.
 
-    Its arguments: where to (aligned to 4 bytes), and the first byte of each pixel's window, aligned to nothing.
+    Its arguments: where to (aligned to 4 bytes), and the first byte of each pixel's window, aligned to nothing;
+    words and halves of them are loaded.
 
     Parameters
     ----------
@@ -111,8 +112,8 @@ PIXEL_MULTIPLE = 8
 def pack_pixels(*, halves: bool = False) -> Microkernel:
     """Return the kernel that packs tiles of pixels that lie one behind the other, whatever their number of values.
 
-    Its arguments: where to (aligned to 4 bytes), the first pixel (aligned to nothing), bytes of a pixel (a multiple of
-    `PIXEL_MULTIPLE`), and how many tiles. The order is that of `pack_window`, and so is the parameter.
+    Its arguments: where to (aligned to 4 bytes), the first pixel (aligned to nothing; words are loaded), bytes of a
+    pixel (a multiple of `PIXEL_MULTIPLE`), and how many tiles. Order and parameter are those of `pack_window`.
     """
     four = (_TO_HALVES if halves else _TO_BYTES)[0]
     lines = ["push {r4-r11, lr}", "mov r12, r2", "mov r11, r3", "3:"]

@@ -42,7 +42,8 @@ def pack_halves(channels: int, first: str, last: str) -> Microkernel:
 def fill_halves() -> Microkernel:
     """Return the kernel that writes border.
 
-    Its arguments: where to, a byte of border, number of lines, words of a line, and bytes from a line to the next.
+    Its arguments: where to (aligned to 4 bytes), a byte of border, number of lines, words of a line, and bytes from a
+    line to the next (a multiple of 4).
     """
     lines = ["push {r4-r6, lr}", "ldr r4, [sp, #16]", "ldrsb r5, [r1]", "pkhbt r5, r5, r5, lsl #16", "1:", "mov r1, r0"]
     lines += ["mov r6, r3", "2:", "str r5, [r1], #4", "subs r6, #1", "bne 2b", "add r0, r0, r4", "subs r2, #1"]

@@ -121,8 +121,8 @@ class ScaledSum:
 def average(taps: Taps, scaling: AffineSum | ScaledSum) -> Microkernel:
     """Return the kernel for one output pixel, of a window of at most `MOST_TAPS`.
 
-    Its arguments: four constants of the scaling, the window's first pixel, the output. The latter two are aligned to
-    nothing.
+    Its arguments: four constants of the scaling (aligned to 4 bytes), the window's first pixel, the output. The latter
+    two are aligned to nothing; words of pixels are loaded.
     """
     head = ["push {r4-r11, lr}", "vldm r0, {s2-s5}", "vmov s0, r1", "vmov s1, r2"]
     return Microkernel(
@@ -134,7 +134,10 @@ def average(taps: Taps, scaling: AffineSum | ScaledSum) -> Microkernel:
 
 
 def largest(taps: Taps, low: int, high: int) -> Microkernel:
-    """Return the kernel for the largest elements, clamped; its arguments are those of `average` but the constants."""
+    """Return the kernel for the largest elements, clamped.
+
+    Its arguments are those of `average` but the constants; words of the output are stored, too.
+    """
     bounds = "" if (low, high) == (-128, 127) else f"_{low & 0xFF}_{high & 0xFF}"
     result = f"const int8_t result = (int8_t)tinyml_bound(sum, {low}, {high});\n"
     return Microkernel(

@@ -30,9 +30,9 @@ def scratch_bytes(algorithm: Algorithm, channels: int) -> int:
 def winograd_input(algorithm: Algorithm) -> Microkernel:
     """Return the kernel, for one tile.
 
-    Its arguments: the image (aligned to nothing), the result of the tile, row and column of the first pixel of its
-    patch, which may lie outside, scratch, and four words: height, width and channels of the image, and its zero point
-    in each byte. Result, scratch and words are aligned to 4 bytes; there are `FEWEST_CHANNELS` at least.
+    Its arguments: the image (aligned to nothing; words are loaded), the result of the tile, row and column of the first
+    pixel of its patch, which may lie outside, scratch, and four words: height, width and channels of the image, and its
+    zero point in each byte. Result, scratch and words are aligned to 4 bytes; there are `FEWEST_CHANNELS` at least.
     """
     row_bytes = _row_bytes(algorithm)
     # s0 patch of the channels, s1 that of the last four, s2 to the next row less one pixel, s3 pixel, s4 scratch - 4,
