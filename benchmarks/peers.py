@@ -45,6 +45,7 @@ CORES: dict[str, Sequence[str]] = {
 """Cores with their memories."""
 
 OPTIONS = {"goal": "time", "io": "caller", "weights": "flash"}
+ALL_CHANNELS = ", all channels"
 COLUMNS = ("layer", "output", "MACs", "ours", "per MAC", "CMSIS-NN", "per MAC", "ratio")
 TOTALS = ("network", "ours", "CMSIS-NN's kernels", "ratio", "TFLM, whole", "ratio", "TinyEngine", "ratio", "board")
 Figures = dict[str, Any]
@@ -84,28 +85,38 @@ def by_operator(layers: Sequence[Layer], measured: Sequence[Figures]) -> list[in
 
 
 def measure(name: str, target: str, memories: Sequence[str], peer: CmsisNN | None) -> list[Figures]:
-    """Return the figures of a network on a core, for each memory."""
+    """Return the figures of a network on a core, for each memory; with constant channels, too, if it has any."""
     model = tinyml.load(content(name), name=name.replace("-", "_"))
     library = tinyml.build(model, target, emit="lib", **OPTIONS)
     layers = integer_layers(model, library)
     theirs = peer.measure(layers, target, memories) if peer else [None] * len(layers)
-    results = []
-    for memory in memories:
-        ours = bench(library, model, memory=memory)
-        assert not ours["reference"]["differing"], f"{name} on {target} differs from the reference"
-        rows = [
+    builds = {name: library}
+    if library.metadata["macs_executed"] < library.metadata["macs"]:
+        whole = tinyml.build(model, target, emit="lib", disabled_passes=["tinyml.RemoveDeadChannels"], **OPTIONS)
+        builds[f"{name}{ALL_CHANNELS}"] = whole
+    return [
+        _beside(called, bench(built, model, memory=memory), layers, theirs)
+        for called, built in builds.items()
+        for memory in memories
+    ]
+
+
+def _beside(name: str, ours: Figures, layers: Sequence[Layer], theirs: Sequence[Any]) -> Figures:
+    assert not ours["reference"]["differing"], f"{name} on {ours['target']} differs from the reference"
+    return {
+        "network": name,
+        **{key: ours[key] for key in ("target", "memory", "model_version", "macs", "macs_executed", "cycles")},
+        "layers": [
             {
                 "op": layer.op,
                 "output": list(layer.result.shape),
                 "macs": layer.macs,
                 "cycles": cycles,
-                "cmsis_nn": asdict(their[memory]) if their else None,
+                "cmsis_nn": asdict(their[ours["memory"]]) if their else None,
             }
             for layer, cycles, their in zip(layers, by_operator(layers, ours["layers"]), theirs, strict=True)
-        ]
-        total = {"cycles": ours["cycles"], "macs": ours["macs"], "model_version": ours["model_version"]}
-        results.append({"network": name, "target": target, "memory": memory, **total, "layers": rows})
-    return results
+        ],
+    }
 
 
 def layer_rows(figures: Figures) -> Iterator[tuple[Cell, ...]]:
@@ -161,9 +172,7 @@ def report(found: Figures, known: Figures) -> str:
     for target, memories in CORES.items():
         for memory in memories:
             chosen = [f for f in found["networks"] if (f["target"], f["memory"]) == (target, memory)]
-            totals = [
-                total_row(figures, known.get(figures["network"].removeprefix("mlperf-"), {})) for figures in chosen
-            ]
+            totals = [total_row(figures, known.get(_model(figures), {})) for figures in chosen]
             lines += [f"## {target}, {memory}", "", markdown(TOTALS, totals), ""]
             for figures in chosen:
                 lines += [f"### {figures['network']}", "", markdown(COLUMNS, list(layer_rows(figures))), ""]
@@ -171,11 +180,17 @@ def report(found: Figures, known: Figures) -> str:
     return "\n".join(lines)
 
 
+def _model(figures: Figures) -> str:
+    network: str = figures["network"]
+    return network.removeprefix("mlperf-").removesuffix(ALL_CHANNELS)
+
+
 def about(peer: Path | None, known: Figures, version: str) -> list[str]:
     """Return where the figures come from, and which are missing."""
     options = ", ".join(f"{name} {value}" for name, value in OPTIONS.items())
     ours = (
-        f"Ours: commit {_commit(Path(__file__).parent)}, {options}; cycles of one inference by timing model {version}."
+        f"Ours: commit {_commit(Path(__file__).parent)}, {options}; cycles of one inference by timing model {version}. "
+        "MACs are those of the model; channels that are constant are not computed, unless it says so."
     )
     if peer:
         kernels = (

@@ -119,7 +119,7 @@ def test_a_float_abi_that_the_core_lacks(refused: Refused) -> None:
 
 @pytest.mark.parametrize("name", ["ApplySchedules", "tinyml.ApplySchedule"])
 def test_an_unknown_pass_offers_the_nearest(name: str, refused: Refused) -> None:
-    optional = "tinyml.ApplyRecipes, tinyml.ApplySchedules"
+    optional = "tinyml.ApplyRecipes, tinyml.ApplySchedules, tinyml.RemoveDeadChannels"
     text = f"Pass '{name}' cannot be disabled. Did you mean 'tinyml.ApplySchedules'? Optional passes: {optional}."
     assert text in refused("compile", "small.tflite", *BUILD, "--disable-pass", name)
     with pytest.raises(tinyml.TargetError, match=re.escape(text)):

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from benchmarks.cmsis_nn import CmsisNN, Layer
-from benchmarks.peers import COLUMNS, about, by_operator, integer_layers, layer_rows, markdown, total_row
+from benchmarks.peers import COLUMNS, about, by_operator, integer_layers, layer_rows, markdown, measure, total_row
 from tests.library.builds import library, model, network
 from tvm_tinyml.errors import DeviceError
 
@@ -53,10 +53,21 @@ def test_layers_without_a_peer_are_in_no_sum() -> None:
     assert markdown(COLUMNS, [alone]).splitlines()[-1] == "| x | 1x2 | 4 | 5 | 1.25 | - | - | - |"
 
 
+def test_a_network_with_constant_channels_is_shown_with_and_without_them() -> None:
+    figures = measure("vww-dead-80", "cortex-m4", ["zero-wait"], None)
+    assert [each["network"] for each in figures] == ["vww-dead-80", "vww-dead-80, all channels"]
+    removed, whole = figures
+    assert removed["macs_executed"] < whole["macs_executed"] == whole["macs"] == removed["macs"]
+    for each in figures:
+        assert sum(row["cycles"] for row in each["layers"]) == pytest.approx(each["cycles"], rel=0.01)
+    assert all(a["cycles"] <= b["cycles"] for a, b in zip(removed["layers"], whole["layers"], strict=True))
+
+
 def test_what_is_missing_is_said() -> None:
     lines = "\n".join(about(None, {}, "1"))
     assert "CMSIS-NN is missing: give a checkout with --cmsis-nn." in lines
     assert "Whole programs are missing: there is no baselines/peers.json" in lines
+    assert "channels that are constant are not computed" in lines
     assert "goal time, io caller, weights flash; cycles of one inference by timing model 1." in lines
 
 
