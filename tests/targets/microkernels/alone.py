@@ -16,6 +16,9 @@ from tests.compile.toolchains import WARNINGS, need
 from tvm_tinyml.device import Simulator, assemble
 from tvm_tinyml.targets.cortex_m.microkernels.microkernel import Microkernel
 
+GUARD_BYTES, GUARD = 64, 0xA5
+"""On both sides of a buffer on the host."""
+
 Argument = NDArray[Any] | int | tuple[NDArray[Any], int]
 """An array behind a pointer, a number, or a pointer to so many bytes into an array that is also handed over."""
 
@@ -51,7 +54,10 @@ def on_core(
 
 
 def on_host(microkernel: Microkernel, arguments: Sequence[Argument], folder: Path) -> list[NDArray[Any]]:
-    """Call the C body; the arrays afterwards. It must compile without a warning and do nothing undefined."""
+    """Call the C body; the arrays afterwards. It must compile without a warning, and do nothing undefined.
+
+    What it writes beside a buffer is an error.
+    """
     helpers = resources.files("tvm_tinyml.targets.cortex_m.helpers").joinpath("helpers.h").read_text(encoding="ascii")
     text = f"{helpers}\n{microkernel.as_c()}".replace(f"static void {microkernel.name}", f"void {microkernel.name}")
     prototype = f"void {microkernel.name}({', '.join(microkernel.parameters)});"
@@ -60,13 +66,21 @@ def on_host(microkernel: Microkernel, arguments: Sequence[Argument], folder: Pat
     command = [need("gcc"), *flags, "kernel.c", "-o", "kernel.so"]
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    arrays = [argument.copy() for argument in arguments if isinstance(argument, np.ndarray)]
     originals = [argument for argument in arguments if isinstance(argument, np.ndarray)]
+    buffers = [np.full(array.nbytes + 2 * GUARD_BYTES, GUARD, np.uint8) for array in originals]
+    for buffer, array in zip(buffers, originals, strict=True):
+        buffer[GUARD_BYTES : GUARD_BYTES + array.nbytes] = np.frombuffer(array.tobytes(), np.uint8)
 
     def pointer(array: NDArray[Any], offset: int = 0) -> ctypes.c_void_p:
-        copy = next(copy for copy, original in zip(arrays, originals, strict=True) if original is array)
-        return ctypes.c_void_p(copy.ctypes.data + offset)
+        buffer = next(buffer for buffer, original in zip(buffers, originals, strict=True) if original is array)
+        return ctypes.c_void_p(buffer.ctypes.data + GUARD_BYTES + offset)
 
     values = [a if isinstance(a, int) else pointer(*a) if isinstance(a, tuple) else pointer(a) for a in arguments]
     getattr(ctypes.CDLL(str(folder / "kernel.so")), microkernel.name)(*values)
-    return arrays
+    for position, buffer in enumerate(buffers):
+        beside = np.concatenate([buffer[:GUARD_BYTES], buffer[-GUARD_BYTES:]])
+        assert (beside == GUARD).all(), f"{microkernel.name} writes beside its array {position}"
+    return [
+        buffer[GUARD_BYTES:-GUARD_BYTES].view(array.dtype).reshape(array.shape)
+        for buffer, array in zip(buffers, originals, strict=True)
+    ]

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 import tvm_tinyml as tinyml
 from benchmarks.int8_graph import Int8Graph, Network
+from tests.simulated import needs_simulator
 from tests.targets.microkernels.alone import Argument, on_core, on_host
 from tvm_tinyml.benchmark import bench
 from tvm_tinyml.device import Simulator, assemble
@@ -21,7 +22,7 @@ from tvm_tinyml.targets.cortex_m.microkernels.microkernel import Microkernel
 from tvm_tinyml.targets.cortex_m.microkernels.output import choose_output
 from tvm_tinyml.targets.cortex_m.microkernels.pack import Window
 
-pytest.importorskip("unicorn", reason="needs unicorn: pip install tvm_tinyml[sim]")
+pytestmark = needs_simulator
 
 CORES = ("cortex-m4", "cortex-m7", "cortex-m33")
 OUTPUTS = {
@@ -87,16 +88,18 @@ def test_any_length_is_exact(core: str, form: str, at_once: int, shared: bool, r
         check(Problem(rng, k, at_once * int(rng.integers(1, 4)), output), core, form, at_once, shared)
 
 
+@pytest.mark.parametrize("core", CORES)
 @pytest.mark.parametrize("x", [-128, 127])
 @pytest.mark.parametrize("w", [-127, 127])
-def test_the_largest_sums_of_a_pair_are_exact(x: int, w: int, rng: np.random.Generator) -> None:
+def test_the_largest_sums_of_a_pair_are_exact(core: str, x: int, w: int, rng: np.random.Generator) -> None:
     k = (gemm.LARGEST_ODD_SUM - 20000) // (127 * 128) // 2 * 2
-    check(Problem(rng, k, 8, "zero point above the clamp", x=x, w=w), "cortex-m4", "pairs", 8, False)
+    check(Problem(rng, k, 8, "zero point above the clamp", x=x, w=w), core, "pairs", 8, False)
 
 
+@pytest.mark.parametrize("core", CORES)
 @pytest.mark.parametrize("x", [-128, 127])
-def test_single_channels_take_any_weight_and_larger_sums(x: int, rng: np.random.Generator) -> None:
-    check(Problem(rng, 4096, 4, "plain", x=x, w=-128), "cortex-m4", "single", 4, True)
+def test_single_channels_take_any_weight_and_larger_sums(core: str, x: int, rng: np.random.Generator) -> None:
+    check(Problem(rng, 4096, 4, "plain", x=x, w=-128), core, "single", 4, True)
 
 
 @pytest.mark.parametrize(("form", "at_once"), FORMS)

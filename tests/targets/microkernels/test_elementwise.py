@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 import tvm_tinyml as tinyml
 from benchmarks.int8_graph import Int8Graph, Network
+from tests.simulated import needs_simulator, on_cores
 from tests.targets.microkernels.alone import Argument, on_core, on_host
 from tvm_tinyml.arithmetic import multiply_by_quantized_multiplier
 from tvm_tinyml.benchmark import bench
@@ -23,10 +24,10 @@ from tvm_tinyml.targets.cortex_m.microkernels.microkernel import Microkernel
 from tvm_tinyml.targets.cortex_m.microkernels.output import choose_output, rounding_constant
 from tvm_tinyml.targets.cortex_m.microkernels.pool import AffineSum, ScaledSum, Taps, average, largest
 
-pytest.importorskip("unicorn", reason="needs unicorn: pip install tvm_tinyml[sim]")
+pytestmark = needs_simulator
 
 Int8 = NDArray[np.int8]
-CORES = ("cortex-m4", "cortex-m7", "cortex-m33")
+CORES = on_cores("cortex-m4", "cortex-m7", "cortex-m33", "cortex-m55")
 BYTES = BYTE_SCALE * np.arange(-128, 128)
 ROUNDINGS = [
     Rounding(20, False, -128, 127),

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 import tvm_tinyml as tinyml
 from benchmarks.int8_graph import Int8Graph, Network
+from tests.simulated import needs_simulator
 from tests.targets.microkernels.alone import Argument, on_core, on_host
 from tvm_tinyml.benchmark import bench
 from tvm_tinyml.reference import operators
@@ -19,13 +20,13 @@ from tvm_tinyml.targets.cortex_m.microkernels.microkernel import Microkernel
 from tvm_tinyml.targets.cortex_m.microkernels.output import Output, choose_output
 from tvm_tinyml.targets.cortex_m.microkernels.pack import Window, pack_pixels, pack_window
 
-pytest.importorskip("unicorn", reason="needs unicorn: pip install tvm_tinyml[sim]")
+pytestmark = needs_simulator
 
 Ints = NDArray[np.int64]
 CORES = ("cortex-m4", "cortex-m7", "cortex-m33")
 OUTPUTS = {
     "plain": (-128, -128, 127),
-    "zero point above the clamp": (5, -128, 127),
+    "zero point above the clamp": (127, -128, 127),
     "clamped": (-20, -20, 60),
     "clamped below the zero point": (3, -100, 90),
 }
@@ -129,11 +130,26 @@ def test_the_body_in_c_of_whole_halves_does_the_same(width: int, rng: np.random.
         np.testing.assert_array_equal(found.reshape(problem.expected.shape), problem.expected)
 
 
+@pytest.mark.parametrize("core", CORES)
 @pytest.mark.parametrize("x", [-128, 127])
 @pytest.mark.parametrize("w", [-127, 127])
-def test_the_largest_sums_of_a_pair_are_exact(x: int, w: int, rng: np.random.Generator) -> None:
+def test_the_largest_sums_of_a_pair_are_exact(core: str, x: int, w: int, rng: np.random.Generator) -> None:
     k = (gemm.LARGEST_ODD_SUM - 20000) // (127 * 128) // 2 * 2
-    check(Problem(rng, 4, k, 2, "zero point above the clamp", x=x, w=w), "cortex-m4", pairs=True)
+    check(Problem(rng, 4, k, 2, "zero point above the clamp", x=x, w=w), core, pairs=True)
+
+
+@pytest.mark.parametrize("core", CORES)
+@pytest.mark.parametrize("x", [-128, 127])
+@pytest.mark.parametrize("w", [-128, 127])
+def test_single_channels_and_whole_halves_take_any_weight_and_larger_sums(
+    core: str, x: int, w: int, rng: np.random.Generator
+) -> None:
+    for channels, output in ((1, "plain"), (2, "zero point above the clamp")):
+        problem = Problem(rng, 4, 4096, channels, output, x=x, w=w)
+        check(problem, core, pairs=False)
+        kernel, arguments = problem.call_halves(channels, mixed=core == "cortex-m7")
+        found = on_core(core, kernel, arguments, misaligned=[2])[2]
+        np.testing.assert_array_equal(found.reshape(problem.expected.shape), problem.expected)
 
 
 @pytest.mark.parametrize("pairs", [True, False])
@@ -195,7 +211,8 @@ def test_windows_are_gathered_in_order(window: Window, rng: np.random.Generator,
     kernel, to = pack_window(window), np.zeros(4 * window.products, np.int8)
     arguments: list[Argument] = [to, image, *((image, start) for start in starts[1:])]
     expected = gathered(window, image, starts)
-    np.testing.assert_array_equal(on_core("cortex-m4", kernel, arguments, misaligned=[1])[0], expected)
+    for core in CORES:
+        np.testing.assert_array_equal(on_core(core, kernel, arguments, misaligned=[1])[0], expected)
     np.testing.assert_array_equal(on_host(kernel, arguments, tmp_path)[0], expected)
 
 
@@ -207,7 +224,8 @@ def test_windows_are_gathered_as_whole_halves(window: Window, rng: np.random.Gen
     kernel, to = pack_window(window, halves=True), np.zeros(8 * window.products, np.int8)
     arguments: list[Argument] = [to, image, *((image, start) for start in starts[1:])]
     expected = whole_halves(values(window, image, starts).reshape(4, -1))
-    np.testing.assert_array_equal(on_core("cortex-m7", kernel, arguments, misaligned=[1])[0], expected)
+    for core in CORES:
+        np.testing.assert_array_equal(on_core(core, kernel, arguments, misaligned=[1])[0], expected)
     np.testing.assert_array_equal(on_host(kernel, arguments, tmp_path)[0], expected)
 
 
@@ -219,7 +237,8 @@ def test_pixels_in_order_are_gathered(k: int, halves: bool, rng: np.random.Gener
     expected = (whole_halves if halves else interleave)(x[:, order].astype(np.int64))
     kernel, to = pack_pixels(halves=halves), np.zeros_like(expected)
     arguments: list[Argument] = [to, x, k, 3]
-    np.testing.assert_array_equal(on_core("cortex-m4", kernel, arguments, misaligned=[1])[0], expected)
+    for core in CORES:
+        np.testing.assert_array_equal(on_core(core, kernel, arguments, misaligned=[1])[0], expected)
     np.testing.assert_array_equal(on_host(kernel, arguments, tmp_path)[0], expected)
 
 

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 import tvm_tinyml as tinyml
 from benchmarks.int8_graph import Int8Graph, Network
 from tests.compile.toolchains import cross_compile
+from tests.simulated import needs_simulator
 from tests.targets.microkernels.alone import Argument, on_core, on_host
 from tvm_tinyml.benchmark import bench
 from tvm_tinyml.device.engines import needs_qemu
@@ -23,14 +24,14 @@ from tvm_tinyml.targets.cortex_m.microkernels.microkernel import Microkernel
 from tvm_tinyml.targets.cortex_m.microkernels.output import choose_output
 from tvm_tinyml.targets.cortex_m.microkernels.pack import Window
 
-pytest.importorskip("capstone", reason="needs capstone: pip install tvm_tinyml[sim]")
+pytestmark = needs_simulator
 CORE = "cortex-m55"
 on_the_core = pytest.mark.skipif(needs_qemu(CORE), reason="the project's own engine is not built")
 
 Bytes = NDArray[np.int8]
 OUTPUTS = {
     "plain": (-128, -128, 127),
-    "zero point above the clamp": (5, -128, 127),
+    "zero point above the clamp": (127, -128, 127),
     "clamped": (-20, -20, 60),
     "clamped below the zero point": (3, -100, 90),
 }
@@ -78,19 +79,23 @@ def test_products_of_any_length_are_exact(pixels: int, output: str, rng: np.rand
             )
 
 
+def call_runs(problem: Product, runs: int, run_bytes: int) -> tuple[Microkernel, list[Argument]]:
+    """The kernel of runs that touch: as if they were one."""
+    scales = (problem.bias, problem.multiplier, problem.shift, problem.zero_point)
+    constants, channels = helium_gemm.pack(helium_runs.widened(problem.w, runs), *scales), len(problem.w)
+    kernel = helium_runs.helium_runs(helium_gemm.steps_of(run_bytes), problem.output)
+    numbers = helium_runs.numbers(run_bytes, runs, run_bytes, problem.stride, channels)
+    return kernel, [constants, problem.x, np.zeros((4, channels), np.int8), 4, len(constants), *numbers]
+
+
 @on_the_core
 @pytest.mark.parametrize("output", OUTPUTS)
 @pytest.mark.parametrize(("runs", "run_bytes"), [(3, 9), (2, 16), (3, 48), (2, 50), (5, 33), (1, 20), (2, 80)])
 def test_windows_of_several_runs_are_exact(
     runs: int, run_bytes: int, output: str, rng: np.random.Generator, tmp_path: Path
 ) -> None:
-    problem = Product(rng, 4, runs * run_bytes, 7, output)  # runs that touch: as if it were one
-    constants = helium_gemm.pack(
-        helium_runs.widened(problem.w, runs), problem.bias, problem.multiplier, problem.shift, problem.zero_point
-    )
-    kernel = helium_runs.helium_runs(helium_gemm.steps_of(run_bytes), problem.output)
-    numbers = helium_runs.numbers(run_bytes, runs, run_bytes, problem.stride, 7)
-    arguments: list[Argument] = [constants, problem.x, np.zeros((4, 7), np.int8), 4, len(constants), *numbers]
+    problem = Product(rng, 4, runs * run_bytes, 7, output)
+    kernel, arguments = call_runs(problem, runs, run_bytes)
     for found in (on_core(CORE, kernel, arguments, misaligned=[1, 2])[2], on_host(kernel, arguments, tmp_path)[2]):
         np.testing.assert_array_equal(found, problem.expected())
 
@@ -120,7 +125,8 @@ def test_extreme_values_are_exact(x: int, w: int, rng: np.random.Generator) -> N
     problem = Product(rng, 4, 75, 8, "zero point above the clamp")
     problem.x[:] = x
     problem.w[:] = w
-    np.testing.assert_array_equal(on_core(CORE, *problem.call())[2], problem.expected())
+    for kernel, arguments in (problem.call(), problem.call(pixels=1), call_runs(problem, 3, 25)):
+        np.testing.assert_array_equal(on_core(CORE, kernel, arguments)[2], problem.expected())
 
 
 WINDOWS = [

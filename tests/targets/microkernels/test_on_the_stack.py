@@ -13,12 +13,13 @@ import pytest
 import tvm_tinyml as tinyml
 from benchmarks.int8_graph import Int8Graph, Network
 from tests.compile.toolchains import HostLibrary, need
+from tests.simulated import needs_simulator
 from tests.targets.microkernels.alone import Argument, on_core
 from tvm_tinyml.benchmark import bench
 from tvm_tinyml.targets.cortex_m.microkernels.microkernel import Microkernel
 from tvm_tinyml.targets.cortex_m.microkernels.on_the_stack import assembly_on_the_stack, c_on_the_stack
 
-pytest.importorskip("capstone", reason="needs the simulator: pip install tvm_tinyml[sim]")
+pytestmark = needs_simulator
 
 TARGETS = ("cortex-m4+nofp", "cortex-m7+nofp", "cortex-m33+nofp")
 
