@@ -50,7 +50,7 @@ def candidate() -> tuple[bytes, KernelCall]:
     if step.scratch:
         operands.append(Operand(Role.SCRATCH, np.empty(step.scratch.size_bytes, np.int8)))
     assert step.kernel is not None
-    return strip(compile_kernels(program.functions, target)), KernelCall(step.kernel, operands)
+    return strip(*compile_kernels(program.functions, target)), KernelCall(step.kernel, operands)
 
 
 def per_second(action: Callable[[], object], seconds: float = SECONDS) -> float:

@@ -26,8 +26,18 @@ def helper_ir(target: Target) -> str:
     return "\n".join([*declarations, *lines])
 
 
-def compile_kernels(kernels: IRModule, target: Target) -> bytes:
-    """Compile lowered kernels to one relocatable object; each keeps its ``global_symbol``."""
+def compile_kernels(kernels: IRModule, target: Target) -> list[bytes]:
+    """Compile lowered kernels to relocatable objects; each kernel keeps its ``global_symbol``.
+
+    Those that may write where they read are an object of their own: in a module with others, TVM's code generator
+    promises LLVM of their pointers, too, that they are apart.
+    """
+    apart = {var: bool(func.attrs.get("tirx.noalias")) for var, func in kernels.functions.items()}
+    parts = [[var for var in kernels.functions if apart[var] is promise] for promise in (True, False)]
+    return [_compile(IRModule({var: kernels[var] for var in part}), target) for part in parts if part]
+
+
+def _compile(kernels: IRModule, target: Target) -> bytes:
     machine = tvm.target.Target(dict(target.llvm))
     finished = finish(kernels, machine)
     helpers, first = helper_ir(target), _assembly(finished)

@@ -15,7 +15,7 @@ from importlib import import_module
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
-from tvm_tinyml.errors import DeviceError, InputError, ModelError, OutputError, TargetError, TinyMLError
+from tvm_tinyml.errors import DeviceError, FitError, InputError, ModelError, OutputError, TargetError, TinyMLError
 
 if TYPE_CHECKING:
     from tvm_tinyml.api import build
@@ -28,6 +28,7 @@ __version__ = version("tvm_tinyml")
 
 __all__ = [
     "DeviceError",
+    "FitError",
     "InputError",
     "Library",
     "Model",

@@ -22,6 +22,8 @@ def build(
     emit: str = "both",
     memory: str = "zero-wait",
     disabled_passes: Sequence[str] = (),
+    ram_limit_bytes: int | None = None,
+    flash_limit_bytes: int | None = None,
 ) -> Library:
     """Compile a model into a library.
 
@@ -37,11 +39,23 @@ def build(
     memory : what code and constants lie in, for figures in cycles: ``zero-wait``, ``l4r5zi-120``, ``nrf5340-128``, or
         the path of a file that describes another.
     disabled_passes : optional passes to leave out.
+    ram_limit_bytes, flash_limit_bytes : what the library may take at most; to keep to the RAM, layers are computed in
+        stripes of rows.
 
     Raises
     ------
     TargetError : a target or option that is not offered.
     ModelError : the model is not fully quantized.
+    FitError : it takes more; the message says which options would fit.
     """
-    options = BuildOptions(goal=goal, io=io, weights=weights, emit=emit, memory=memory, disabled_passes=disabled_passes)
+    options = BuildOptions(
+        goal=goal,
+        io=io,
+        weights=weights,
+        emit=emit,
+        memory=memory,
+        disabled_passes=disabled_passes,
+        ram_limit_bytes=ram_limit_bytes,
+        flash_limit_bytes=flash_limit_bytes,
+    )
     return compile_model(model, cortex_m(target, float_abi), options)

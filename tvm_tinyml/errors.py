@@ -19,6 +19,20 @@ class TargetError(TinyMLError):
     """The target's name or one of its options is unknown."""
 
 
+class FitError(TargetError):
+    """The library is larger than the device.
+
+    Attributes
+    ----------
+    needed_bytes, available_bytes : of RAM, or of flash.
+    """
+
+    def __init__(self, message: str, *, needed_bytes: int, available_bytes: int) -> None:
+        super().__init__(message)
+        self.needed_bytes = needed_bytes
+        self.available_bytes = available_bytes
+
+
 class InputError(TinyMLError):
     """An array or option handed to a library does not fit it."""
 

@@ -28,14 +28,16 @@ class BuildOptions:
 
     Attributes
     ----------
-    goal : what to favour where a choice costs something else. ``flash`` takes smaller tiles; ``time``, ``balanced``
-        and ``ram`` make the same code today.
+    goal : what to favour where a choice costs something else. ``time``, ``balanced`` and ``ram`` allow kernels less and
+        less scratch, and ``ram`` computes layers in stripes of rows; ``flash`` takes the smallest code.
     io : inputs and outputs are the caller's buffers, or live in the workspace.
     weights : constants stay in flash, or are initialized data that start-up code copies to RAM.
     emit : the archive of objects, the C sources, or both.
     memory : what code and constants lie in, for every figure in cycles: a name of ``memory_names()``, or the path of a
         file of that form, ending in ``.toml``.
     disabled_passes : names of optional passes to leave out, for finding faults.
+    ram_limit_bytes, flash_limit_bytes : what the device has to spare; a library that takes more is an error. To keep to
+        the RAM, layers are computed in stripes of rows whatever the goal.
 
     Raises
     ------
@@ -48,6 +50,8 @@ class BuildOptions:
     emit: str = "both"
     memory: str = "zero-wait"
     disabled_passes: Sequence[str] = ()
+    ram_limit_bytes: int | None = None
+    flash_limit_bytes: int | None = None
 
     def __post_init__(self) -> None:
         for name, choices in CHOICES.items():
@@ -57,6 +61,10 @@ class BuildOptions:
                     f"Option {name} does not take {value!r}.{nearest(value, choices)} Known: {', '.join(choices)}."
                 )
         memory_timing(self.memory)
+        for name in ("ram_limit_bytes", "flash_limit_bytes"):
+            limit = getattr(self, name)
+            if limit is not None and limit <= 0:
+                raise TargetError(f"Option {name} takes a number of bytes above 0, and {limit} is given.")
         if isinstance(self.disabled_passes, str):
             raise TargetError(f"disabled_passes takes a list of names. Give [{self.disabled_passes!r}].")
         for name in self.disabled_passes:

@@ -14,13 +14,14 @@ from tvm_tinyml.artifacts.metadata import metadata
 from tvm_tinyml.artifacts.stack import frames, worst_stack_bytes
 from tvm_tinyml.device.archive import write_archive
 from tvm_tinyml.device.strip import strip
+from tvm_tinyml.fit import check_fit, fits
 from tvm_tinyml.flatten import flatten
 from tvm_tinyml.library import Library
 from tvm_tinyml.model import Model
 from tvm_tinyml.options import BuildOptions
 from tvm_tinyml.program import Program
 from tvm_tinyml.schedules.rule import ApplySchedules
-from tvm_tinyml.stripes import smallest
+from tvm_tinyml.stripes import choices, smallest
 from tvm_tinyml.targets.assembly import callees
 from tvm_tinyml.targets.c_source import sources
 from tvm_tinyml.targets.llvm_main import main_ir
@@ -35,8 +36,31 @@ def compile_model(model: Model, target: Target, options: BuildOptions) -> Librar
     Raises
     ------
     ModelError : the model is not fully quantized.
+    FitError : the library takes more than the options allow.
     """
-    return package(lower_model(model, target, options), target, options)
+    library = package(lower_model(model, target, options), target, options)
+    if not fits(library, options):
+        cut = _cut_to_fit(model, target, options)
+        if cut is not None:
+            return cut
+        check_fit(library, options, lambda others: compile_model(model, target, others))
+    return library
+
+
+def _cut_to_fit(model: Model, target: Target, options: BuildOptions) -> Library | None:
+    """Return a library that computes as much in stripes of rows as the limit of RAM demands, or None if none fits."""
+    graph = integer_graph(model, options)
+    found: Library | None = None
+    left = choices(graph, io_in_workspace=options.io == "workspace")  # the smallest first, which has the most work
+    while left:
+        middle = len(left) // 2 if found else 0
+        program = lower_graph(passes.CutIntoStripes(left[middle].segments)(graph), model, target, options)
+        library = package(program, target, options)
+        if fits(library, options):
+            found, left = library, left[middle + 1 :]
+        else:
+            left = left[:middle]
+    return found
 
 
 def lower_model(model: Model, target: Target, options: BuildOptions) -> Program:
@@ -92,18 +116,18 @@ def _run(steps: Sequence[tvm.transform.Pass], module: IRModule, options: BuildOp
 def package(program: Program, target: Target, options: BuildOptions) -> Library:
     """Write a program out in the forms that the options ask for: code and its description."""
     in_ram = options.weights == "ram"
-    kernels = strip(compile_kernels(program.functions, target))
+    kernels = [strip(data) for data in compile_kernels(program.functions, target)]
     main = strip(compile_ir(main_ir(program, weights_in_ram=in_ram), target))
-    own = {**frames(kernels), **frames(main)}
+    own = {symbol: frame for data in (*kernels, main) for symbol, frame in frames(data).items()}
     stack_bytes = worst_stack_bytes(own, f"{program.prefix}_run", callees(program.functions))
     tool = version("tvm_tinyml")
     description = metadata(
-        program, target, [kernels, main], stack_bytes=stack_bytes, options=options.as_dict(), version=tool
+        program, target, [*kernels, main], stack_bytes=stack_bytes, options=options.as_dict(), version=tool
     )
-    members = [(f"{program.prefix}_kernels.o", kernels), (f"{program.prefix}.o", main)]
+    members = [(f"{program.prefix}_kernels{i or ''}.o", data) for i, data in enumerate(kernels)]
     return Library(
         metadata=description,
         header=header(program, target, stack_bytes=stack_bytes, version=tool),
         sources={} if options.emit == "lib" else sources(program, weights_in_ram=in_ram),
-        archive=b"" if options.emit == "c" else write_archive(members),
+        archive=b"" if options.emit == "c" else write_archive([*members, (f"{program.prefix}.o", main)]),
     )

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import tvm_tinyml as tinyml
-from benchmarks.int8_graph import Network
+from benchmarks.int8_graph import Int8Graph, Network
 from benchmarks.layer_shapes import layer_shapes
 from tests.compile.cores import runnable
 from tests.compile.operators import generators, models_of
@@ -43,3 +43,13 @@ def test_layers_of_all_shapes_over_their_own_input(core: str, goal: str) -> None
         network = shape.network()
         shared += check(network, tinyml.load(network.data, name="m"), core, goal, seed)
     assert shared > 0
+
+
+@pytest.mark.parametrize("core", ["cortex-m0plus", "cortex-m3", "cortex-m4", "cortex-m7"])
+@pytest.mark.parametrize("goal", ["time", "flash"])
+def test_a_border_over_its_own_image_beside_kernels_whose_pointers_are_apart(core: str, goal: str) -> None:
+    graph = Int8Graph(5)
+    x = graph.slice(graph.input((1, 6, 5, 3), (0.05, 5)), (0, 0, 1, 0), (1, 6, 4, 3))
+    y = graph.slice(graph.pad(x, [(0, 0), (1, 1), (0, 1), (0, 0)]), (0, 0, 0, 0), (1, 8, 4, 3))
+    network = graph.finish("border", y)
+    check(network, tinyml.load(network.data, name="m"), core, goal, 0)

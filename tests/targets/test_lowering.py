@@ -13,6 +13,7 @@ from tvm import IRModule, te, tirx
 from tests.passes import kernels
 from tests.passes.graphs import integer
 from tests.passes.kernels import KERNELS, build, run
+from tests.simulated import needs_simulator
 from tvm_tinyml.device import ElfObject, strip
 from tvm_tinyml.device.elf import UNDEFINED
 from tvm_tinyml.passes import integer_ops
@@ -80,9 +81,9 @@ def test_relax_functions_pass_through() -> None:
     assert tvm_ffi.structural_equal(lower_kernels()(module), module)
 
 
+@needs_simulator
 def test_a_kernel_that_overruns_its_parameters_is_not_hidden_by_scratch(rng: np.random.Generator) -> None:
     """The simulator's guards lie around the pool, so scratch of the wrong size would be seen."""
-    pytest.importorskip("unicorn", reason="needs unicorn: pip install tvm_tinyml[sim]")
     window = {"pool_size": [3, 3], "strides": [1, 1], "padding": [1, 1, 1, 1], "clamp_min": -128, "clamp_max": 127}
     module = integer(lambda x: integer_ops.avg_pool2d(x, **window), (1, 12, 12, 3))
     x = rng.integers(-128, 128, (1, 12, 12, 3)).astype(np.int8)
@@ -103,7 +104,7 @@ def test_the_c_generators_text_calls_nothing_of_tvm() -> None:
 @pytest.mark.parametrize("core", ["cortex-m0plus", "cortex-m4"])
 def test_an_object_has_the_kernels_under_their_symbols(core: str) -> None:
     function = lowered(several_steps(20))
-    item = ElfObject.parse(strip(compile_kernels(IRModule({"f": function}), cortex_m(core))), "f")
+    item = ElfObject.parse(strip(*compile_kernels(IRModule({"f": function}), cortex_m(core))), "f")
     assert [s.name for s in item.symbols if s.section != UNDEFINED and not s.local] == ["f"]
 
 

@@ -8,7 +8,7 @@ from typing import Any
 from tvm_tinyml.device.timing import memory_names
 from tvm_tinyml.options import CHOICES, OPTIONAL_PASSES
 
-BUILD_OPTIONS = ("goal", "io", "weights", "float_abi", "disabled_passes")
+BUILD_OPTIONS = ("goal", "io", "weights", "float_abi", "disabled_passes", "ram_limit_bytes", "flash_limit_bytes")
 
 
 def add_build_options(parser: argparse.ArgumentParser, *, target_required: bool = True) -> None:
@@ -25,6 +25,15 @@ def add_build_options(parser: argparse.ArgumentParser, *, target_required: bool 
     )
     parser.add_argument("--weights", metavar="WHERE", help=f"{choices('weights')}; default: flash")
     parser.add_argument("--float-abi", metavar="ABI", help="hard, softfp or soft; default: hard with an FPU, else soft")
+    for memory in ("ram", "flash"):
+        parser.add_argument(
+            f"--{memory}-limit",
+            type=int,
+            dest=f"{memory}_limit_bytes",
+            metavar="BYTES",
+            help=f"{'RAM' if memory == 'ram' else 'flash'} that the library may take; more is an error that says what "
+            "would fit",
+        )
     parser.add_argument(
         "--disable-pass",
         action="append",

@@ -34,31 +34,37 @@ def evaluate(module: IRModule, inputs: Sequence[Array], substitute: Substitute |
     """
     main = module["main"]
     values: dict[relax.Var, Any] = dict(zip(main.params, inputs, strict=True))
-
-    def value(expr: relax.Expr) -> Any:
-        match expr:
-            case relax.Var():
-                return values[expr]
-            case GenericConst():
-                return expr.value.numpy()
-            case relax.Tuple():
-                return [value(field) for field in expr.fields]
-            case relax.TupleGetItem():
-                return value(expr.tuple_value)[int(expr.index)]
-            case _:
-                return _OPERATORS[expr.op.name](arguments(expr), expr)
-
-    def arguments(call: relax.Call) -> list[Any]:
-        return [value(argument) for argument in call.args if _is_tensor(argument)]
-
     for block in main.body.blocks:
         for binding in block.bindings:
-            result = value(binding.value)
+            result = _value(binding.value, values)
             if substitute is not None and isinstance(binding.value, relax.Call):
-                result = substitute(binding.var, binding.value, arguments(binding.value), result)
+                result = substitute(binding.var, binding.value, _arguments(binding.value, values), result)
             values[binding.var] = result
-    result = value(main.body.body)
+    result = _value(main.body.body, values)
     return list(result) if isinstance(result, list) else [result]
+
+
+def evaluate_constant(expr: relax.Expr) -> Any:
+    """Return the array, or list of arrays, that an expression without variables computes."""
+    return _value(expr, {})
+
+
+def _value(expr: relax.Expr, values: Mapping[relax.Var, Any]) -> Any:
+    match expr:
+        case relax.Var():
+            return values[expr]
+        case GenericConst():
+            return expr.value.numpy()
+        case relax.Tuple():
+            return [_value(field, values) for field in expr.fields]
+        case relax.TupleGetItem():
+            return _value(expr.tuple_value, values)[int(expr.index)]
+        case _:
+            return _OPERATORS[expr.op.name](_arguments(expr, values), expr)
+
+
+def _arguments(call: relax.Call, values: Mapping[relax.Var, Any]) -> list[Any]:
+    return [_value(argument, values) for argument in call.args if _is_tensor(argument)]
 
 
 def _is_tensor(expr: relax.Expr) -> bool:
