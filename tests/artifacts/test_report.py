@@ -8,6 +8,7 @@ from html.parser import HTMLParser
 from typing import Any
 
 import pytest
+from simulated import needs_simulator
 
 import tvm_tinyml as tinyml
 from benchmarks.networks import keyword_spotting
@@ -313,8 +314,8 @@ def test_library_brings_its_report(library: tinyml.Library) -> None:
     assert min(float(rectangle["y"]) for rectangle in page.all("rect")) >= TOP
 
 
+@needs_simulator
 def test_counts_of_a_profile_fill_the_column(library: tinyml.Library) -> None:
-    pytest.importorskip("unicorn")
     profile = library.profile()
     layers = [
         {**layer, "instructions": counted.instructions}

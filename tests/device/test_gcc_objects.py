@@ -9,11 +9,14 @@ from pathlib import Path
 
 import pytest
 from device.thumb import CORES
+from simulated import needs_simulator
 
 from tvm_tinyml.device import Simulator, read_archive, strip
 
-pytest.importorskip("unicorn", reason="needs unicorn: pip install tvm_tinyml[sim]")
-pytestmark = pytest.mark.skipif(not shutil.which("arm-none-eabi-gcc"), reason="needs arm-none-eabi-gcc")
+pytestmark = [
+    needs_simulator,
+    pytest.mark.skipif(not shutil.which("arm-none-eabi-gcc"), reason="needs arm-none-eabi-gcc"),
+]
 
 SOURCE = """
 #include <stdint.h>

@@ -7,6 +7,7 @@ import struct
 
 import pytest
 from device.thumb import CORES, TABLE_LOOKUP, compile_ir, function, program
+from simulated import needs_simulator
 
 from tvm_tinyml.device import ElfObject, Simulator, assemble, strip
 from tvm_tinyml.device.elf import (
@@ -32,7 +33,7 @@ from tvm_tinyml.device.relocate import KINDS, Target, apply
 from tvm_tinyml.errors import DeviceError
 
 capstone = pytest.importorskip("capstone", reason="needs capstone: pip install tvm_tinyml[sim]")
-pytest.importorskip("unicorn", reason="needs unicorn: pip install tvm_tinyml[sim]")
+pytestmark = needs_simulator
 
 THUMB = capstone.Cs(capstone.CS_ARCH_ARM, capstone.CS_MODE_THUMB | capstone.CS_MODE_MCLASS)
 CODE = 0x0800_0100  # where the first section of code is placed

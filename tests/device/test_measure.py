@@ -7,6 +7,7 @@ import multiprocessing
 import numpy as np
 import pytest
 from device.thumb import function
+from simulated import needs_simulator
 
 from tvm_tinyml.device import (
     BudgetError,
@@ -22,8 +23,7 @@ from tvm_tinyml.device import (
 )
 from tvm_tinyml.errors import DeviceError
 
-pytest.importorskip("unicorn", reason="needs unicorn: pip install tvm_tinyml[sim]")
-pytest.importorskip("capstone", reason="needs capstone: pip install tvm_tinyml[sim]")
+pytestmark = needs_simulator
 
 # out[i] = x[i] + table[i] for 64 words: r0 = x, r1 = table, r2 = out, r3 = scratch.
 LOOP = "push {r4-r6, lr};movs r6, #64;1: ldm r0!, {r4};ldm r1!, {r5};adds r4, r5;stm r2!, {r4};subs r6, #1;bne 1b;"

@@ -8,11 +8,12 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 from device.thumb import function
+from simulated import needs_simulator
 
 from tvm_tinyml.device import ElfObject, Simulator, assemble
 from tvm_tinyml.device.runtime import ROUTINES, SUPPLIED, supplements
 
-pytest.importorskip("unicorn", reason="needs unicorn: pip install tvm_tinyml[sim]")
+pytestmark = needs_simulator
 
 M32, M64 = 2**32 - 1, 2**64 - 1
 EXTREMES_32 = [0, 1, 2, 7, 10, 0x7FFF, 0x8000, 0xFFFF, 0x10000, 0x7FFF_FFFF, 0x8000_0000, 0x8000_0001, 0xFFFF_FFFE, M32]

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 import pytest
 from device.conftest import MakeEngine
 from device.thumb import CORES, TABLE_LOOKUP, compile_ir, function, measure, program
+from simulated import needs_simulator
 
 from tvm_tinyml.device import FaultError, Simulator, assemble, strip
 from tvm_tinyml.device import simulator as simulator_module
@@ -17,7 +18,7 @@ from tvm_tinyml.device.memory import MemoryMap
 from tvm_tinyml.device.simulator import GUARD_BYTES
 from tvm_tinyml.errors import DeviceError
 
-pytest.importorskip("unicorn", reason="needs unicorn: pip install tvm_tinyml[sim]")
+pytestmark = needs_simulator
 
 MEMORY = MemoryMap()
 
@@ -401,6 +402,7 @@ def test_without_an_engine_the_user_is_told_what_to_install(without_engine: None
 
 
 def test_without_the_extension_unicorn_stands_in_and_the_user_is_told_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("unicorn", reason="needs unicorn: pip install tvm_tinyml[sim]")
     monkeypatch.setitem(sys.modules, "tvm_tinyml.device._machine", None)  # importing it raises
     simulator_module._warn_slow.cache_clear()
     with pytest.warns(RuntimeWarning, match=r"50 times slower .* missing \(import of tvm_tinyml\.device\._machine"):

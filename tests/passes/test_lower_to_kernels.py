@@ -10,6 +10,7 @@ from tvm import relax
 
 from tests.passes.graphs import PLAIN, calls, conv2d, inputs_of, int8, integer, names, same
 from tests.passes.kernels import FACTORS, KERNELS, UNSCHEDULED, build, computed, expected, functions, lowered, run
+from tests.simulated import needs_simulator
 from tvm_tinyml import arithmetic
 from tvm_tinyml.passes import LowerToKernels, SplitPadding, integer_ops
 from tvm_tinyml.passes.kernels import KernelTraits
@@ -25,9 +26,9 @@ KINDS = {
 }  # fmt: skip
 
 
+@needs_simulator
 @pytest.mark.parametrize("core", ["cortex-m0plus", "cortex-m4"])
 def test_kernels_as_they_are_written_down_compute_what_their_operators_mean(core: str) -> None:
-    pytest.importorskip("unicorn", reason="needs unicorn: pip install tvm_tinyml[sim]")
     for ours, theirs in zip(computed(core, UNSCHEDULED), expected(), strict=True):
         assert [name for name in KERNELS if not np.array_equal(ours[name], theirs[name])] == []
 

@@ -9,6 +9,7 @@ import pytest
 
 from tests.passes.graphs import conv2d
 from tests.passes.kernels import KERNELS, build, functions
+from tests.simulated import needs_simulator
 from tvm_tinyml.device import ElfObject
 from tvm_tinyml.library import Library
 from tvm_tinyml.options import BuildOptions
@@ -96,8 +97,8 @@ def test_the_goal_flash_makes_smaller_code(
     assert small.metadata["flash_bytes"]["code"] < usual.metadata["flash_bytes"]["code"]
 
 
+@needs_simulator
 def test_four_products_at_a_time_cost_fewer_instructions(rng: np.random.Generator) -> None:
-    pytest.importorskip("unicorn", reason="needs unicorn: pip install tvm_tinyml[sim]")
     module = conv2d(rng, (1, 8, 8, 32), (16, 1, 1, 32))
     with_dsp, without = (build(module, t).profile().instructions for t in ("cortex-m4", "cortex-m4+nodsp"))
     assert with_dsp < 0.6 * without

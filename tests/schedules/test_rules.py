@@ -24,6 +24,7 @@ from tests.passes.kernels import (
     lowered,
     run,
 )
+from tests.simulated import needs_simulator
 from tvm_tinyml.passes import integer_ops
 from tvm_tinyml.schedules import cortex_m
 from tvm_tinyml.schedules.cortex_m import DOT_TILES, SCALAR_TILES, SMALL_TILES
@@ -97,18 +98,18 @@ def test_the_first_tile_that_divides_pixels_and_channels_is_taken(
 # --- numbers --------------------------------------------------------------------------------------------------------
 
 
+@needs_simulator
 @pytest.mark.parametrize("rules", RULE_LISTS)
 def test_scheduled_kernels_compute_the_bytes_of_the_unscheduled(rules: str) -> None:
-    pytest.importorskip("unicorn", reason="needs unicorn: pip install tvm_tinyml[sim]")
     core = "cortex-m4" if rules.startswith("DSP") else "cortex-m0plus"
     for ours, theirs in zip(computed(core, RULE_LISTS[rules]), computed(core, UNSCHEDULED), strict=True):
         assert [name for name in KERNELS if not np.array_equal(ours[name], theirs[name])] == []
 
 
+@needs_simulator
 @pytest.mark.parametrize("rule", [DotProductTile([Tile(p, c), Tile(1, 1)]) for p, c in ((2, 2), (5, 1), (1, 4), (3, 1))]
                          + [ScalarTile([Tile(2, 2), Tile(1, 1)]), ReduceInPlace()])  # fmt: skip
 def test_every_tile_computes_the_same_bytes(rng: np.random.Generator, rule: ScheduleRule) -> None:
-    pytest.importorskip("unicorn", reason="needs unicorn: pip install tvm_tinyml[sim]")
     module = conv2d(rng, (1, 4, 32, 5), (4, 3, 3, 5), strides=[1, 1])
     inputs = inputs_of(module, rng)
     library = build(module, "cortex-m4", [rule])

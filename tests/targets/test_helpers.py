@@ -18,6 +18,7 @@ import pytest
 from numpy.typing import NDArray
 
 from tvm_tinyml.device import Simulator, strip
+from tvm_tinyml.device.simulator import simulator_installed
 from tvm_tinyml.targets.cortex_m import cortex_m
 from tvm_tinyml.targets.llvm_object import compile_ir, helper_ir
 
@@ -171,7 +172,8 @@ def helpers(body: str, tmp_path_factory: pytest.TempPathFactory) -> Helpers:
             "-fsanitize-undefined-trap-on-error",
         ]
         return OnHost(_compiled_by("gcc", flags, folder, "loops.so"))
-    pytest.importorskip("unicorn", reason="needs unicorn: pip install tvm_tinyml[sim]")
+    if not simulator_installed():
+        pytest.skip("needs a simulator: pip install tvm_tinyml[sim]")
     if language == "llvm":
         data = _llvm_object(where)
     else:

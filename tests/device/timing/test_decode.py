@@ -6,6 +6,7 @@ import sys
 
 import pytest
 from device.thumb import function, program
+from simulated import needs_simulator
 
 from tvm_tinyml.device import ElfObject, Simulator, assemble
 from tvm_tinyml.device.timing import decode as decode_module
@@ -89,8 +90,8 @@ def test_an_unknown_instruction_is_an_error_that_names_it() -> None:
         decode(bytes.fromhex("21ee011f"), 0)
 
 
+@needs_simulator
 def test_an_instruction_that_the_core_has_no_time_for_is_an_error() -> None:
-    pytest.importorskip("unicorn", reason="needs unicorn: pip install tvm_tinyml[sim]")
     from tvm_tinyml.device.timing import load_core
 
     with pytest.raises(DeviceError, match=r"table of cortex-m0plus has no 'divide' \(sdiv r0, r1, r2\)"):
@@ -99,8 +100,8 @@ def test_an_instruction_that_the_core_has_no_time_for_is_an_error() -> None:
         DualIssue("cortex-m7", {}, {}, {}).cycles([one("adds r0, #1")])
 
 
+@needs_simulator
 def test_a_program_with_an_unknown_instruction_still_runs_without_cycles() -> None:
-    pytest.importorskip("unicorn", reason="needs unicorn: pip install tvm_tinyml[sim]")
     with Simulator("cortex-m4") as simulator:
         simulator.load([program("f", "ldrex r0, [r0];bx lr", "cortex-m4")])
         address = simulator.allocate(4)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 from device.timing.measure import number, run
+from simulated import needs_simulator
 
-pytest.importorskip("unicorn", reason="needs unicorn: pip install tvm_tinyml[sim]")
-pytest.importorskip("capstone", reason="needs capstone: pip install tvm_tinyml[sim]")
+pytestmark = needs_simulator
 
 M7, M33 = "cortex-m7", "cortex-m33"
 

@@ -9,13 +9,13 @@ from collections.abc import Callable
 
 import pytest
 from device.thumb import CORES, function
+from simulated import needs_simulator
 
 from tvm_tinyml.device import Simulator, assemble
 from tvm_tinyml.device.timing import MODEL_VERSION, Cycles, load_memory
 from tvm_tinyml.tables import table
 
-pytest.importorskip("unicorn", reason="needs unicorn: pip install tvm_tinyml[sim]")
-pytest.importorskip("capstone", reason="needs capstone: pip install tvm_tinyml[sim]")
+pytestmark = needs_simulator
 
 # r0: 64 words of data in RAM, r1: a table of 64 words in flash, r2: 64. Armv6-M: every core runs them.
 KERNELS = {

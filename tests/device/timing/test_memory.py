@@ -7,13 +7,13 @@ from pathlib import Path
 import pytest
 from device.thumb import function
 from device.timing.measure import run
+from simulated import needs_simulator
 
 from tvm_tinyml.device import Simulator, assemble
 from tvm_tinyml.device.timing import Cycles, load_memory, memory_names
 from tvm_tinyml.errors import DeviceError
 
-pytest.importorskip("unicorn", reason="needs unicorn: pip install tvm_tinyml[sim]")
-pytest.importorskip("capstone", reason="needs capstone: pip install tvm_tinyml[sim]")
+pytestmark = needs_simulator
 
 COPY = "1: ldr r3, [r1], #4;str r3, [r0], #4;subs r2, #1;bne 1b;bx lr"
 # LDR 2, STR 1, SUBS 1, BNE 1+P = 2; less one cycle for the last BNE; BX 1+P = 3.

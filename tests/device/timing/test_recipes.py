@@ -10,9 +10,9 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 from device.timing.recipes import Recipe, depthwise, pointwise, requantize, winograd_products
+from simulated import needs_simulator
 
-pytest.importorskip("unicorn", reason="needs unicorn: pip install tvm_tinyml[sim]")
-pytest.importorskip("capstone", reason="needs capstone: pip install tvm_tinyml[sim]")
+pytestmark = needs_simulator
 
 Make = Callable[[np.random.Generator], Recipe]
 

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import pytest
 from device.timing.measure import cycles, number, run
+from simulated import needs_simulator
 
-pytest.importorskip("unicorn", reason="needs unicorn: pip install tvm_tinyml[sim]")
-pytest.importorskip("capstone", reason="needs capstone: pip install tvm_tinyml[sim]")
+pytestmark = needs_simulator
 
 M0, M3, M4 = "cortex-m0plus", "cortex-m3", "cortex-m4"
 
