@@ -105,51 +105,37 @@ def pack_window(window: Window, *, halves: bool = False) -> Microkernel:
     )
 
 
-PIXEL_MULTIPLE = 8
-"""Values of a pixel that `pack_pixels` packs in one turn."""
-
-
 def pack_pixels(*, halves: bool = False) -> Microkernel:
     """Return the kernel that packs tiles of pixels that lie one behind the other, whatever their number of values.
 
-    Its arguments: where to (aligned to 4 bytes), the first pixel (aligned to nothing; words are loaded), bytes of a
-    pixel (a multiple of `PIXEL_MULTIPLE`), and how many tiles. Order and parameter are those of `pack_window`.
+    Its arguments: where to (aligned to 4 bytes), the first pixel (aligned to nothing; words and halves of them are
+    loaded), bytes of a pixel, and how many tiles. Order and parameter are those of `pack_window`.
     """
-    four = (_TO_HALVES if halves else _TO_BYTES)[0]
-    lines = ["push {r4-r11, lr}", "mov r12, r2", "mov r11, r3", "3:"]
-    lines += [
-        "add r2, r1, r12",
-        "add r3, r2, r12",
-        "add r4, r3, r12",
-        "lsr lr, r12, #3",
-        ".p2align 2",
-        "1:",
-        *four,
-        *four,
-    ]
-    lines += ["subs lr, #1", "bne 1b", "mov r1, r4", "subs r11, #1", "bne 3b", "pop {r4-r11, pc}"]
-    byte = "*to++ = (int8_t)(p % 2 ? value : value ^ -128);"
-    half = "*(int16_t *)(void *)to = value, to += 2;"
-    inner = (
-        "for (int32_t pair = 0; pair < 4; pair += 2)\n"
-        "          for (int32_t j = 0; j < 2; ++j)\n"
-        "            for (int32_t p = pair; p < pair + 2; ++p) {"
-        if not halves
-        else "for (int32_t p = 0; p < 4; ++p)\n          for (int32_t j = 0; j < 2; ++j) {"
-    )
-    close = "            }" if not halves else "          }"
+    four, two, one = _TO_HALVES if halves else _TO_BYTES
+    lines = ["push {r4-r11, lr}", "mov r12, r2", "mov r11, r3"]
+    lines += ["3:", "add r2, r1, r12", "add r3, r2, r12", "add r4, r3, r12"]
+    # Two groups of four bytes a turn; an odd one comes first, by a jump into the loop. Packing leaves the flags alone.
+    lines += ["lsrs lr, r12, #3", "bcs 4f", "beq 5f", ".p2align 2", "1:", "subs lr, #1", *four, "4:", *four, "bne 1b"]
+    lines += ["5:", "lsls r5, r12, #31", "bcc 6f", *two, "6:", "bpl 7f", *one]
+    lines += ["7:", "mov r1, r4", "subs r11, #1", "bne 3b", "pop {r4-r11, pc}"]
+    if halves:
+        place, store = "p = i / 2, j = i % 2", "*(int16_t *)(void *)to = value, to += 2;"
+    else:
+        place = "p = i / 4 * 2 + i % 2, j = i / 2 % 2"
+        store = "*to++ = (int8_t)(at < pixel_bytes && p % 2 == 0 ? value ^ -128 : value);"
     return Microkernel(
         name=f"tinyml_pack_pixels{'_halves' if halves else ''}",
         parameters=("int32_t *words", "const int8_t *x", "int32_t pixel_bytes", "int32_t tiles"),
         assembly=lines,
         portable=f"""  int8_t *to = (int8_t *)words;
   for (; tiles > 0; --tiles, x += 4 * pixel_bytes)
-    for (int32_t k = 0; k < pixel_bytes; k += 4)
-      for (int32_t step = 0; step < 2; ++step)
-        {inner}
-              const int8_t value = x[p * pixel_bytes + k + step + 2 * j];
-              {half if halves else byte}
-{close}
+    for (int32_t k = 0; k < pixel_bytes; k += 2)
+      for (int32_t i = 0; i < 8; ++i) {{
+        const int32_t {place};
+        const int32_t at = (k | 3) < pixel_bytes ? k - k % 4 / 2 + 2 * j : k + j;
+        const int8_t value = at < pixel_bytes ? x[p * pixel_bytes + at] : 0;
+        {store}
+      }}
 """,
     )
 
@@ -205,7 +191,7 @@ def _four_halves() -> list[str]:
         lines += [f"ldr r5, [{a}], #4", f"ldr r6, [{b}], #4", "sxtb16 r7, r5", "sxtb16 r8, r6"]
         lines += ["sxtb16 r5, r5, ror #8", "sxtb16 r6, r6, ror #8"]
         lines += [f"strd r7, r8, [r0, #{8 * first}]", f"strd r5, r6, [r0, #{8 * first + 16}]"]
-    return [*lines, "adds r0, #32"]
+    return [*lines, "add r0, r0, #32"]
 
 
 def _two_halves() -> list[str]:

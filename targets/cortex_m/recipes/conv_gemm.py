@@ -17,7 +17,7 @@ from tvm_tinyml.passes.kernels.kernel import Kernel, Method
 from tvm_tinyml.targets.cortex_m.microkernels import gemm
 from tvm_tinyml.targets.cortex_m.microkernels.microkernel import Microkernel, texts
 from tvm_tinyml.targets.cortex_m.microkernels.output import Output, choose_output
-from tvm_tinyml.targets.cortex_m.microkernels.pack import PIXEL_MULTIPLE, Window
+from tvm_tinyml.targets.cortex_m.microkernels.pack import Window
 from tvm_tinyml.targets.cortex_m.microkernels.product import Product
 from tvm_tinyml.targets.cortex_m.recipes.channels import Channels, Part, split
 from tvm_tinyml.targets.cortex_m.recipes.overlap import overlap
@@ -53,14 +53,17 @@ class Source:
         return self.batch * self.out_h * self.out_w
 
     def in_order(self, window: Window) -> bool:
-        """Return whether the windows lie one behind the other, each a multiple of what is packed in one turn."""
-        whole = window.runs == 1 and window.run_bytes % PIXEL_MULTIPLE == 0
-        rows = self.column == window.run_bytes and self.column * self.out_w == self.row
-        return whole and rows and (self.batch == 1 or self.row * self.out_h == self.image)
+        """Return whether the windows are runs that lie one behind the other."""
+        return window.runs == 1 and self.column == window.run_bytes and self._joined
+
+    @property
+    def _joined(self) -> bool:
+        """Whether pixels follow each other across rows and images as they do in a row."""
+        return self.column * self.out_w == self.row and (self.batch == 1 or self.row * self.out_h == self.image)
 
     def offset(self, pixel: tirx.Expr | int) -> tirx.Expr | int:
         """Return the first byte of a pixel's window."""
-        if self.column * self.out_w == self.row and (self.batch == 1 or self.row * self.out_h == self.image):
+        if self._joined:
             return pixel * self.column
         row, column = pixel // self.out_w, pixel % self.out_w
         if self.batch == 1:

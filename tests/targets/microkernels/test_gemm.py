@@ -230,11 +230,17 @@ def test_windows_are_gathered_as_whole_halves(window: Window, rng: np.random.Gen
 
 
 @pytest.mark.parametrize("halves", [False, True])
-@pytest.mark.parametrize("k", [8, 24, 64])
+@pytest.mark.parametrize("k", [*range(1, 18), 24, 57, 64, 107])
 def test_pixels_in_order_are_gathered(k: int, halves: bool, rng: np.random.Generator, tmp_path: Path) -> None:
-    x = rng.integers(-128, 128, (12, k)).astype(np.int8)
-    order = Window.of(1, 1, k, k, k).order()
-    expected = (whole_halves if halves else interleave)(x[:, order].astype(np.int64))
+    """Any number of values, three tiles: as windows that lie one behind the other."""
+    x, window = rng.integers(-128, 128, (12, k)).astype(np.int8), Window.of(1, 1, k, k, k)
+    image = x.ravel()
+    starts = [[k * (4 * tile + p) for p in range(4)] for tile in range(3)]
+    if halves:
+        tiles = [whole_halves(values(window, image, of_tile).reshape(4, -1)) for of_tile in starts]
+    else:
+        tiles = [gathered(window, image, of_tile) for of_tile in starts]
+    expected = np.concatenate(tiles)
     kernel, to = pack_pixels(halves=halves), np.zeros_like(expected)
     arguments: list[Argument] = [to, x, k, 3]
     for core in CORES:
