@@ -2,22 +2,34 @@
 
 from tvm_tinyml.passes.apply_recipes import ApplyRecipes
 from tvm_tinyml.passes.cut_into_stripes import CutIntoStripes
+from tvm_tinyml.passes.fold_constants import FoldConstants
+from tvm_tinyml.passes.fold_pads import FoldPads
 from tvm_tinyml.passes.fold_quantization import FoldQuantization
+from tvm_tinyml.passes.fuse_lookups import FuseLookups
 from tvm_tinyml.passes.lower_to_kernels import LowerToKernels
 from tvm_tinyml.passes.moves_to_views import MovesToViews
 from tvm_tinyml.passes.remove_dead_channels import RemoveDeadChannels
 from tvm_tinyml.passes.resize_to_gather import ResizeToGather
+from tvm_tinyml.passes.simplify_reshapes import SimplifyReshapes
+from tvm_tinyml.passes.simplify_transposes import SimplifyTransposes
 from tvm_tinyml.passes.split_padding import SplitPadding
+from tvm_tinyml.passes.tabulate_functions import TabulateFunctions
 from tvm_tinyml.passes.transposed_to_convolutions import TransposedToConvolutions
 
 __all__ = [
     "ApplyRecipes",
     "CutIntoStripes",
+    "FoldConstants",
+    "FoldPads",
     "FoldQuantization",
+    "FuseLookups",
     "LowerToKernels",
     "MovesToViews",
     "RemoveDeadChannels",
     "ResizeToGather",
+    "SimplifyReshapes",
+    "SimplifyTransposes",
     "SplitPadding",
+    "TabulateFunctions",
     "TransposedToConvolutions",
 ]

@@ -18,7 +18,18 @@ CHOICES: Mapping[str, Sequence[str]] = {
     "emit": ("lib", "c", "both"),
 }
 
-OPTIONAL_PASSES = ("tinyml.ApplyRecipes", "tinyml.ApplySchedules", "tinyml.RemoveDeadChannels")
+OPTIONAL_PASSES = (
+    "EliminateCommonSubexpr",
+    "tinyml.FoldConstants",
+    "tinyml.TabulateFunctions",
+    "tinyml.FuseLookups",
+    "tinyml.SimplifyTransposes",
+    "tinyml.SimplifyReshapes",
+    "tinyml.FoldPads",
+    "tinyml.RemoveDeadChannels",
+    "tinyml.ApplyRecipes",
+    "tinyml.ApplySchedules",
+)
 """Passes that a build can do without; the others are needed for a program to come out at all."""
 
 

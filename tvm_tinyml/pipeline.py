@@ -78,9 +78,20 @@ def lower_model(model: Model, target: Target, options: BuildOptions) -> Program:
 def integer_graph(model: Model, options: BuildOptions) -> IRModule:
     """Return a model in integer operators, with nothing in it that need not be computed."""
     steps = [
-        # canonical QDQ in, integer operators out
+        # 1. canonical QDQ in, integer operators out
         passes.FoldQuantization(),
         passes.TransposedToConvolutions(),
+        # 2. what was computed already, depends on no input, or is a table
+        relax.transform.EliminateCommonSubexpr(call_only=True),
+        relax.transform.CanonicalizeBindings(),
+        passes.FoldConstants(),
+        passes.TabulateFunctions(),
+        passes.FuseLookups(),
+        # 3. moves of data that another operator undoes or does anyhow
+        passes.SimplifyTransposes(),
+        passes.SimplifyReshapes(),
+        passes.FoldPads(),
+        # 4. channels, and moves of data that are none
         passes.RemoveDeadChannels(),
         passes.ResizeToGather(),
         passes.MovesToViews(),

@@ -15,6 +15,7 @@ from benchmarks.onnx_networks import NETWORKS as ONNX_NETWORKS
 from benchmarks.tflite_builder import TFLiteBuilder
 from tests.cli.conftest import Refused
 from tests.library.builds import library, model, network
+from tvm_tinyml.options import OPTIONAL_PASSES
 
 BUILD = ("--target", "cortex-m4", "-o", "new")
 
@@ -119,7 +120,7 @@ def test_a_float_abi_that_the_core_lacks(refused: Refused) -> None:
 
 @pytest.mark.parametrize("name", ["ApplySchedules", "tinyml.ApplySchedule"])
 def test_an_unknown_pass_offers_the_nearest(name: str, refused: Refused) -> None:
-    optional = "tinyml.ApplyRecipes, tinyml.ApplySchedules, tinyml.RemoveDeadChannels"
+    optional = ", ".join(OPTIONAL_PASSES)
     text = f"Pass '{name}' cannot be disabled. Did you mean 'tinyml.ApplySchedules'? Optional passes: {optional}."
     assert text in refused("compile", "small.tflite", *BUILD, "--disable-pass", name)
     with pytest.raises(tinyml.TargetError, match=re.escape(text)):
