@@ -42,16 +42,20 @@ COLUMNS = 2
 BEYOND = ROW_BYTES
 """Bytes that are loaded behind the last strip, for nothing."""
 
-LONGEST = 3
-"""Rows of outputs that are written out without a loop, at most."""
+LONGEST, LONGEST_SHARED = 3, 6
+"""Rows of outputs that are written out without a loop, at most; the second where layers share the code whatever the
+step between their rows. More would not fit a flash cache of 1 KiB."""
 
 FARTHEST_STORE = 4095
 """Largest offset of a store."""
 
+LARGEST_STEP = 0xFFFF
+"""Of rows of outputs, where it is an argument."""
+
 _P, _Q = "r12", "lr"
 _TAPS = (("r1", "r4", "b"), ("r2", "r4", "t"), ("r3", "r5", "b"))
 """Of each kernel row: the register of P's weights, and register and half of Q's weight."""
-_MULTIPLIER, _CONSTANT, _TO, _NEXT_STRIP = "r9", "r10", "r11", "r8"
+_MULTIPLIER, _CONSTANT, _TO, _NEXT_STRIP, _STEP_OR_TURNS = "r9", "r10", "r11", "r8", "r5"
 
 
 @dataclass(frozen=True)
@@ -61,43 +65,45 @@ class Slide:
     Attributes
     ----------
     stride : 1 or 2.
-    row_step : from a row of outputs to the next, in bytes.
-    loops : whether there are more than `LONGEST` rows.
+    row_step : from a row of outputs to the next, in bytes; None for an argument, which takes a cycle more an output.
+    loops : whether there are too many rows to be written out.
     rest : rows behind the turns of the loop.
     output : how to round and clamp.
     """
 
     stride: int
-    row_step: int
+    row_step: int | None
     loops: bool
     rest: int
     output: Output | ScaledOutput
 
     @classmethod
-    def of(cls, stride: int, row_step: int, rows: int, output: Output | ScaledOutput) -> Slide:
+    def of(cls, stride: int, row_step: int | None, rows: int, output: Output | ScaledOutput) -> Slide:
         """Return the kernel for so many rows of outputs."""
-        loops = rows > LONGEST
+        loops = rows > (LONGEST_SHARED if row_step is None else LONGEST)
         return cls(stride, row_step, loops, rows % rows_of_turn(stride) if loops else rows, output)
 
-    def turns(self, rows: int) -> int:
-        """Return how often the loop runs."""
-        return (rows - self.rest) // rows_of_turn(self.stride)
+    def last_argument(self, rows: int, row_step: int) -> int:
+        """Return the turns of the loop, or the step where that is no part of the code."""
+        return row_step if self.row_step is None else (rows - self.rest) // rows_of_turn(self.stride)
 
     def microkernel(self) -> Microkernel:
         """Return the function.
 
         Its arguments: constants of the first channel (`pack_slide`), the first channel's first strip, where its first
         output goes, and the number of channels; then that of columns of outputs, bytes from a strip to the next, bytes
-        from a column of outputs to the next, and turns of the loop. Channels are next to each other in the output,
+        from a column of outputs to the next, and the `last_argument`. Channels are next to each other in the output,
         strips in the input. Constants and strips are aligned to 4 bytes, the output, of which bytes are stored, to
         nothing.
         """
         rows = f"{'n' if self.loops else ''}{self.rest}"
+        step = "any" if self.row_step is None else self.row_step
         return Microkernel(
-            name=f"tinyml_slide_{self.stride}_{rows}_{self.row_step}_{self.output.name}",
+            name=f"tinyml_slide_{self.stride}_{rows}_{step}_{self.output.name}",
             parameters=(
                 *("const int32_t *constants", "const int8_t *strips", "int8_t *y", "int32_t channels"),
-                *("int32_t columns", "int32_t strip_step", "int32_t column_step", "int32_t turns"),
+                *("int32_t columns", "int32_t strip_step", "int32_t column_step"),
+                "int32_t row_step" if self.row_step is None else "int32_t turns",
             ),
             assembly=self._assembly(),
             portable=self._portable(),
@@ -109,12 +115,14 @@ class Slide:
         s0 and s1 bias and shift, s2 r5 at the begin of a column, s3 columns left, s4 from the end of a column of
         outputs to the begin of the next, s5 from the end of a strip back to its begin, s6 the step to the next plane,
         s7 the constants of the next channel. On the stack: strips and output of a channel, number of channels. r5
-        counts turns in its upper half, above a weight. A column ends with the load of what comes behind its strip,
-        which is the first row of the next strip, or nothing.
+        counts turns in its upper half, above a weight. If the step between rows is an argument, it takes that half,
+        and the loop ends where the strip does: s8 bytes of a strip that it covers, s9 its end. A column ends with the
+        load of what comes behind its strip, which is the first row of the next strip, or nothing.
         """
         head = "s0" if isinstance(self.output, ScaledOutput) else "s0, s1"
         lines = ["push {r1-r11, lr}", "ldr r4, [sp, #52]", "ldr r5, [sp, #56]", "ldr r6, [sp, #60]"]
         lines += [f"adds r4, #{ROW_BYTES}", *self._gap(), "vmov s4, s5, r5, r4"]
+        turns = ["subs r6, #1"] if self._counts else []
         lines += [
             "3:",
             f"vldmia r0!, {{{head}}}",
@@ -122,7 +130,7 @@ class Slide:
             "ldr r6, [sp, #60]",
             "ldr r7, [sp, #48]",
         ]
-        lines += ["ldr r11, [sp, #4]", "subs r6, #1", "lsrs r8, r5, #16", "pkhbt r5, r5, r6, lsl #16"]
+        lines += ["ldr r11, [sp, #4]", *turns, "lsrs r8, r5, #16", "pkhbt r5, r5, r6, lsl #16"]
         lines += ["vmov s6, s7, r8, r0", "vmov s2, s3, r5, r7", "ldr r0, [sp]", f"ldr {_P}, [r0], #{ROW_BYTES}"]
         lines += [".p2align 2", "2:", *self._column(second=False), *self._next_column(), "vmov r7, s5"]
         lines += [f"sub {_NEXT_STRIP}, r0, #{ROW_BYTES}"] if self.stride == 2 else []
@@ -132,7 +140,15 @@ class Slide:
         return [*lines, "str r3, [sp, #8]", "bne 3b", "pop {r1-r11, pc}"]
 
     def _gap(self) -> list[str]:
-        """Take off the step between columns, in r5, what the stores of r6 turns and the rest go ahead."""
+        """Take off the step between columns, in r5, what the stores of all rows go ahead.
+
+        r6 is the last argument, r4 from the end of a strip to its second row.
+        """
+        if self.row_step is None:
+            rows = [f"lsrs r7, r4, #{3 + self.stride}", f"subs r7, #{3 if self.stride == 1 else 1}"]
+            behind = ROW_BYTES * (self.stride * (self.rest - 1) + KERNEL + 1)
+            looped = [*add("r7", "r4", -behind, "r7"), "vmov s8, r7"] if self.loops else []
+            return [*rows, "mls r5, r7, r6, r5", *looped]
         beyond = -self.rest * self.row_step if self._steps_each else 0
         if not self.loops:
             return add("r5", "r5", beyond, "r7")
@@ -141,7 +157,7 @@ class Slide:
 
     def _next_column(self) -> list[str]:
         """Go to the next column of outputs, or leave if there is none."""
-        if not self.loops:
+        if not self._counts:
             return ["vmov r7, r6, s3, s4", "subs r7, #1", "beq 7f", "vmov s3, r7", f"add {_TO}, r6"]
         lines = ["vmov r5, r7, s2, s3", "subs r7, #1", "beq 7f", "vmov s3, r7", "vmov r6, s4"]
         return [*lines, f"add {_TO}, r6"]
@@ -159,26 +175,41 @@ class Slide:
         first = 0
         if self.loops:
             first = rows_of_turn(self.stride)
+            lines += column.begin_loop()
             lines += [".p2align 2", "1:"]
             lines += [line for y in range(first) for line in column.output(y, None)]
-            lines += [*column.store(), *column.advance(), "subs r5, r5, #0x10000", "bpl 1b"]
+            lines += [*column.store(), *column.end_loop()]
         for y in range(first, first + self.rest):
             lines += column.output(y, first + self.rest - 1, first)
         return [*lines, *column.store()]
 
     @property
+    def _counts(self) -> bool:
+        """Whether turns of a loop are counted."""
+        return self.loops and self.row_step is not None
+
+    @property
     def _steps_each(self) -> bool:
-        """Whether rows of outputs are so far apart that the pointer goes on after each."""
+        """Whether the pointer goes on after each row of outputs: they are far apart, or nobody knows how far."""
+        if self.row_step is None:
+            return True
         rows = max(rows_of_turn(self.stride) if self.loops else 1, self.rest)
         return (rows - 1) * self.row_step > FARTHEST_STORE
 
     def _portable(self) -> str:
         epilogue = "".join(f"        {line}\n" for line in portable_output(self.output))
+        step = "row_step" if self.row_step is None else self.row_step
+        turns = f"{rows_of_turn(self.stride)} * turns + {self.rest}"
+        rows = (
+            f"strip_step / {ROW_BYTES * self.stride}{' - 2' if self.stride == 1 else ''}"
+            if self.row_step is None
+            else turns
+        )
         shift, head = ("", 1) if isinstance(self.output, ScaledOutput) else (", s = constants[1]", 2)
         columns = ("i", "i + 2", "i + 1") if self.stride == 1 else ("i", "i + 2", "i ? strip_step : 1")
         weights = ("2 * k", "2 * k + 1", "6 + k")
         products = " + ".join(f"w[{w}] * x[{x}]" for w, x in zip(weights, columns, strict=True))
-        return f"""  const int32_t rows = {rows_of_turn(self.stride)} * turns + {self.rest};
+        return f"""  const int32_t rows = {rows};
   for (; channels > 0; --channels, constants += {head + 7}, ++y) {{
     const int32_t m = constants[{head + 5}], c = constants[{head + 6}]{shift};
     const int16_t *const w = (const int16_t *)(const void *)(constants + {head});
@@ -190,7 +221,7 @@ class Slide:
           const int8_t *const x = strips + column / {COLUMNS} * strip_step + {ROW_BYTES} * ({self.stride} * row + k);
           sum += {products};
         }}
-{epilogue}        y[column * column_step + row * {self.row_step}] = result;
+{epilogue}        y[column * column_step + row * {step}] = result;
       }}
     strips += w[9];
   }}
@@ -232,13 +263,24 @@ class _Column:
             return []
         (total, row), self._waiting = self._waiting, None
         step = self._slide.row_step
+        if step is None:
+            return [f"strb {total}, [{_TO}]", f"add {_TO}, {_TO}, {_STEP_OR_TURNS}, lsr #16"]
         if self._each:
             return [f"strb {total}, [{_TO}]", *add(_TO, _TO, step, total)]
         return [f"strb {total}, [{_TO}, #{row * step}]"]
 
-    def advance(self) -> list[str]:
-        """Return what lets the next turn store behind this one."""
-        return [] if self._each else add(_TO, _TO, self._turn * self._slide.row_step, self._sum(self._turn - 1))
+    def begin_loop(self) -> list[str]:
+        """Return what finds out where the loop will end, if it does not count."""
+        spare = self._sum(self._turn - 1)
+        return [] if self._slide.row_step else [f"vmov {spare}, s8", f"add {spare}, r0", f"vmov s9, {spare}"]
+
+    def end_loop(self) -> list[str]:
+        """Return the end of a turn: the next one stores behind this one."""
+        step, spare = self._slide.row_step, self._sum(self._turn - 1)
+        if step is None:
+            return [f"vmov {spare}, s9", f"cmp r0, {spare}", "bne 1b"]
+        advance = [] if self._each else add(_TO, _TO, self._turn * step, spare)
+        return [*advance, f"subs {_STEP_OR_TURNS}, {_STEP_OR_TURNS}, #0x10000", "bpl 1b"]
 
     def _join(self, row: int, last: int | None, scale: list[str], bound: list[str]) -> list[str]:
         """Return a row in its order; ``scale`` and ``bound`` are of the output that it ends."""

@@ -24,6 +24,10 @@ MOST_ENDS = 4
 ROW_CYCLES, COLUMN_CYCLES, CHANNEL_CYCLES = {1: 15, 2: 19}, 27, 50
 """What an output takes by the stride, a column of outputs beside them, and a channel beside its columns."""
 
+FEW_OUTPUTS = 64
+"""Planes of so few share code whatever the step between their rows: it takes longer, and they are many and different
+behind the last strides of a network."""
+
 UNIT_CYCLES = {1: 18, 2: 26}
 """What packing a unit of columns of four channels takes, by the stride."""
 
@@ -117,13 +121,16 @@ class Strips:
             place.planes(4 * group.skipped),
             T.address_of(place.output[place.y]),
             (group.read - group.skipped) * self.multiplier,
-            *(self.across.outputs, self._strip_bytes, self.across.output_step, self._slide.turns(self.rows)),
+            *(self.across.outputs, self._strip_bytes, self.across.output_step),
+            self._slide.last_argument(self.rows, self.down.output_step),
         )
         T.evaluate(T.call_extern("int32", self._slide.microkernel().name, *call))
 
     @property
     def _slide(self) -> Slide:
-        return Slide.of(self.across.stride, self.down.output_step, self.rows, self.output)
+        step = self.down.output_step
+        few = self.across.outputs * self.down.outputs <= FEW_OUTPUTS and step <= depthwise.LARGEST_STEP
+        return Slide.of(self.across.stride, None if few else step, self.rows, self.output)
 
     @property
     def _positions(self) -> int:

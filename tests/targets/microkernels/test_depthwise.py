@@ -244,15 +244,15 @@ class Problem:
         """The image, [rows, channels, columns]."""
         return np.ascontiguousarray(self.x[0].transpose(0, 2, 1)).astype(np.int8)
 
-    def slide(self, rows: int, columns: int) -> tuple[Microkernel, list[Argument]]:
+    def slide(self, rows: int, columns: int, *, any_step: bool = False) -> tuple[Microkernel, list[Argument]]:
         """Return the kernel for strips and its arguments, the output third."""
         stride, image = self.strides[0], self.planes
         needed = stride * 2 * -(-columns // 2) + 4  # columns that make whole strips, and one more with a stride
         cut = strips(np.pad(image, ((0, 0), (0, 0), (0, max(0, needed - image.shape[2])))), stride)
         y = np.full((rows, columns, len(self.w)), 99, np.int8)
-        slide = Slide.of(stride, y[0].nbytes, rows, self.output)
+        slide = Slide.of(stride, None if any_step else y[0].nbytes, rows, self.output)
         constants = depthwise.pack_slide(self.scales, stride, self.multiplier_of, self.output)
-        sizes = (len(self.w), columns, cut[0].nbytes, len(self.w), slide.turns(rows))
+        sizes = (len(self.w), columns, cut[0].nbytes, len(self.w), slide.last_argument(rows, y[0].nbytes))
         return slide.microkernel(), [constants, cut, y, *sizes]
 
 
@@ -266,12 +266,15 @@ def problem_for_slide(
 @pytest.mark.parametrize("core", CORES)
 @pytest.mark.parametrize("stride", depthwise.STRIDES)
 @pytest.mark.parametrize("form", FORMS)
-def test_strips_of_any_height_and_width_are_exact(core: str, stride: int, form: str, rng: np.random.Generator) -> None:
+@pytest.mark.parametrize("any_step", [False, True])
+def test_strips_of_any_height_and_width_are_exact(
+    core: str, stride: int, form: str, any_step: bool, rng: np.random.Generator
+) -> None:
     """Every number of rows behind the unrolled loop, which runs never, once and several times."""
     for rows in range(1, 10):
         columns = 1 + (rows + stride) % 5
         problem = problem_for_slide(rng, stride, rows, columns, form, channels=1 + rows % 4)
-        kernel, arguments = problem.slide(rows, columns)
+        kernel, arguments = problem.slide(rows, columns, any_step=any_step)
         np.testing.assert_array_equal(on_core(core, kernel, arguments, misaligned=[2])[2], problem.expected)
 
 
@@ -299,14 +302,14 @@ def test_several_outputs_share_a_plane(stride: int, rng: np.random.Generator) ->
 
 
 @pytest.mark.parametrize("stride", depthwise.STRIDES)
-@pytest.mark.parametrize("channels", [1500, 5000])
-def test_rows_of_outputs_may_be_far_apart(stride: int, channels: int, rng: np.random.Generator) -> None:
+@pytest.mark.parametrize(("channels", "any_step"), [(1500, False), (5000, False), (depthwise.LARGEST_STEP // 2, True)])
+def test_rows_of_outputs_may_be_far_apart(stride: int, channels: int, any_step: bool, rng: np.random.Generator) -> None:
     """Beyond the largest offset of a store within a turn, and of one instruction that adds."""
     problem = problem_for_slide(rng, stride, 4, 2, "scaled", channels=4)
     _, arguments = problem.slide(4, 2)
     y = np.full((4, 2, channels), 99, np.int8)
-    slide = Slide.of(stride, y[0].nbytes, 4, problem.output)
-    arguments = [*arguments[:2], y, *arguments[3:6], channels, slide.turns(4)]
+    slide = Slide.of(stride, None if any_step else y[0].nbytes, 4, problem.output)
+    arguments = [*arguments[:2], y, *arguments[3:6], channels, slide.last_argument(4, y[0].nbytes)]
     found = on_core("cortex-m4", slide.microkernel(), arguments)[2]
     np.testing.assert_array_equal(found[:, :, :4], problem.expected)
     assert (found[:, :, 4:] == 99).all()
@@ -326,10 +329,13 @@ def test_strips_of_the_largest_products_are_exact(
 
 @pytest.mark.parametrize("stride", depthwise.STRIDES)
 @pytest.mark.parametrize("form", FORMS)
-def test_strips_in_c_do_the_same(stride: int, form: str, rng: np.random.Generator, tmp_path: Path) -> None:
+@pytest.mark.parametrize("any_step", [False, True])
+def test_strips_in_c_do_the_same(
+    stride: int, form: str, any_step: bool, rng: np.random.Generator, tmp_path: Path
+) -> None:
     for rows, columns in ((7, 6), (2, 3), (4, 1)):
         problem = problem_for_slide(rng, stride, rows, columns, form, channels=3)
-        kernel, arguments = problem.slide(rows, columns)
+        kernel, arguments = problem.slide(rows, columns, any_step=any_step)
         folder = tmp_path / str(rows)
         folder.mkdir()
         np.testing.assert_array_equal(on_host(kernel, arguments, folder)[2], problem.expected)
