@@ -36,12 +36,22 @@ class Rows:
 
 
 def works_by_rows(expr: relax.Expr) -> bool:
-    """Return whether an expression is an operator on one NHWC image, or on two of one shape, that works row by row."""
+    """Return whether an expression is an operator on one NHWC image, or on two of one shape, that works row by row.
+
+    Constants beside an image hold the same for every row.
+    """
     if not isinstance(expr, relax.Call) or not isinstance(expr.op, Op) or expr.op.name not in _BY_NAME:
         return False
-    shapes = [shape_of(argument) for argument in expr.args if not isinstance(argument, GenericConst)]
-    images = all(len(shape) == 4 and shape[0] == 1 for shape in shapes)
-    return images and all(shape == shapes[0] for shape in shapes) and len(shape_of(expr)) == 4
+    shapes = [shape_of(argument) for argument in tensors_of(expr)]
+    images = len(shapes) > 0 and all(len(shape) == 4 and shape[0] == 1 for shape in shapes)
+    return images and all(shape == shapes[0] for shape in shapes) and not _reads_rows_of_constants(expr)
+
+
+def _reads_rows_of_constants(call: relax.Call) -> bool:
+    if _BY_NAME[call.op.name] not in ELEMENTWISE:
+        return False
+    shapes = [shape_of(argument) for argument in call.args if isinstance(argument, GenericConst)]
+    return len(shape_of(call)) != 4 or any(len(shape) > 2 and shape[-3] != 1 for shape in shapes)
 
 
 def rows_read(call: relax.Call, rows: Rows) -> list[Rows]:

@@ -6,7 +6,7 @@ import itertools
 
 import numpy as np
 import pytest
-from tvm import IRModule
+from tvm import IRModule, relax
 
 import tvm_tinyml as tinyml
 from tests.image_networks import image_network
@@ -52,6 +52,32 @@ def test_no_byte_changes_whatever_is_cut(seed: int, rng: np.random.Generator) ->
     for segment in segments:
         for ours, reference in zip(evaluate(CutIntoStripes([segment])(module), inputs), expected, strict=True):
             np.testing.assert_array_equal(ours, reference, str(segment))
+
+
+def test_constants_beside_an_image_may_have_no_rows(rng: np.random.Generator) -> None:
+    """An image of one row would take more rows from them; an image of more would take its own."""
+    options = {"input1_zero_point": 0, "input2_zero_point": 0, "left_shift": 0, "output_multiplier": 2**30}
+    options |= {"output_shift": -5, "output_zero_point": 0, "clamp_min": -128, "clamp_max": 127}
+
+    def product(image: tuple[int, ...], constant: tuple[int, ...]) -> IRModule:
+        values = relax.const(rng.integers(-128, 128, constant).astype(np.int8))
+        return integer(lambda x: integer_ops.multiply(x, values, **options), image)
+
+    for constant in ((1, 8, 5, 4), (8, 1, 1), (1, 8, 1, 1)):
+        assert not is_segment(product((1, 8, 5, 4), constant), Segment(0, 0, 2))
+        assert not is_segment(product((1, 1, 5, 4), constant), Segment(0, 0, 2))
+    for constant in ((1, 1, 5, 4), (1, 5, 4), (5, 4), (4,), (1,)):
+        module = product((1, 8, 5, 4), constant)
+        inputs = inputs_of(module, rng)
+        cut = CutIntoStripes([Segment(0, 0, 2)])(module)
+        np.testing.assert_array_equal(evaluate(cut, inputs)[0], evaluate(module, inputs)[0])
+
+
+def test_operators_of_constants_alone_are_no_segments(rng: np.random.Generator) -> None:
+    image = relax.const(rng.integers(-128, 128, SHAPE).astype(np.int8))
+    table = relax.const(rng.integers(-128, 128, 256).astype(np.int8))
+    module = integer(lambda x: integer_ops.lookup(image, table), SHAPE)
+    assert not is_segment(module, Segment(0, 0, 2))
 
 
 def test_without_segments_nothing_changes(rng: np.random.Generator) -> None:
