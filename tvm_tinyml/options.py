@@ -19,12 +19,12 @@ CHOICES: Mapping[str, Sequence[str]] = {
 }
 
 OPTIONAL_PASSES = (
-    "EliminateCommonSubexpr",
     "tinyml.FoldConstants",
-    "tinyml.TabulateFunctions",
-    "tinyml.FuseLookups",
     "tinyml.SimplifyTransposes",
     "tinyml.SimplifyReshapes",
+    "EliminateCommonSubexpr",
+    "tinyml.TabulateFunctions",
+    "tinyml.FuseLookups",
     "tinyml.FoldPads",
     "tinyml.RemoveDeadChannels",
     "tinyml.ApplyRecipes",

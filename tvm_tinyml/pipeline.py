@@ -81,17 +81,16 @@ def integer_graph(model: Model, options: BuildOptions) -> IRModule:
         # 1. canonical QDQ in, integer operators out
         passes.FoldQuantization(),
         passes.TransposedToConvolutions(),
-        # 2. what was computed already, depends on no input, or is a table
-        relax.transform.EliminateCommonSubexpr(call_only=True),
-        relax.transform.CanonicalizeBindings(),
+        # 2. what depends on no input, what others undo or computed already, what is a table or a border
         passes.FoldConstants(),
-        passes.TabulateFunctions(),
-        passes.FuseLookups(),
-        # 3. moves of data that another operator undoes or does anyhow
         passes.SimplifyTransposes(),
         passes.SimplifyReshapes(),
+        relax.transform.EliminateCommonSubexpr(call_only=True),
+        relax.transform.CanonicalizeBindings(),
+        passes.TabulateFunctions(),
+        passes.FuseLookups(),
         passes.FoldPads(),
-        # 4. channels, and moves of data that are none
+        # 3. channels, and moves of data that are none
         passes.RemoveDeadChannels(),
         passes.ResizeToGather(),
         passes.MovesToViews(),

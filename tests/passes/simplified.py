@@ -43,9 +43,11 @@ def check(simplify: Pass, before: IRModule, after: IRModule, rng: np.random.Gene
     assert after.attrs["tinyml.reference"] == "tflite"
 
 
-def run_library(module: IRModule, rng: np.random.Generator, **options: Any) -> tuple[Array, Array]:
+def run_library(
+    module: IRModule, rng: np.random.Generator, target: str = "cortex-m4", **options: Any
+) -> tuple[Array, Array]:
     """Return what a library computes of a module of one output, and what the reference does."""
-    library = tinyml.build(model_of(module), "cortex-m4", emit="lib", **options)
+    library = tinyml.build(model_of(module), target, emit="lib", **options)
     (x,) = inputs_of(module, rng)
     (result,) = library.run({"x0": x}).values()
     return result, evaluate(module, [x])[0]

@@ -26,7 +26,7 @@ from tvm_tinyml.passes.integer_ops import shape_of
 from tvm_tinyml.pipeline import integer_graph
 from tvm_tinyml.reference.evaluate import evaluate
 
-SIMPLIFY = (FoldConstants, TabulateFunctions, FuseLookups, SimplifyTransposes, SimplifyReshapes, FoldPads)
+SIMPLIFY = (FoldConstants, SimplifyTransposes, SimplifyReshapes, TabulateFunctions, FuseLookups, FoldPads)
 
 
 def tangled(seed: int) -> IRModule:

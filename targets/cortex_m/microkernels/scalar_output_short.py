@@ -177,7 +177,7 @@ class _Staircase:
             value = multiply_by_quantized_multiplier(sums, m, -s).astype(np.int64) + zero_point[:, None]
             return np.asarray(np.clip(value, low, high), np.int64)
 
-        outputs = np.arange(low + 1, high + 1)[None, :]
+        outputs = np.arange(low + 1, max(high, low + 1) + 1)[None, :]  # one at least, which a clamp may never reach
         steps = _first(lambda sums: scaled(sums) >= outputs, least, most, outputs.size)
         zero = _first(lambda sums: doubling_high_multiply(sums, m) >= 0, least, most, 1)[:, 0]
         first = np.clip(steps[:, 0] - 1, least, most)
