@@ -1,14 +1,10 @@
-"""What no plan can beat: the buffers of one step, stacked as low as their distances allow."""
+"""What no plan can beat: the buffers of one step, stacked."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from itertools import permutations
+from collections.abc import Collection
 
 from tvm_tinyml.passes.plan_memory.problem import Problem
-
-STACKED_EXACTLY = 6
-"""Buffers with distances of which all stacks are tried; smaller ones beyond are left out, which gives a bound still."""
 
 
 def lower_bound(problem: Problem) -> int:
@@ -16,26 +12,28 @@ def lower_bound(problem: Problem) -> int:
     return max((stack_height(problem, clique) for clique in problem.cliques), default=0)
 
 
-def stack_height(problem: Problem, alive: Sequence[int]) -> int:
-    """Return the least height, in units, of buffers alive at one step.
+def stack_height(problem: Problem, alive: Collection[int]) -> int:
+    """Return what buffers alive at one step take at least, in units.
 
-    Those that keep their whole distance from all others add their size: take one out of any plan, and what is above it
-    moves down by that much. The rest is tried in all orders of their offsets; a distance of 0 either way, where two may
-    share an offset and so have no order, counts as none at all.
+    In the order of their offsets each begins at least the least distance of any other above the one before, and the
+    last takes its size. Whole tensors add up, and a pair that overlaps takes exactly this. What fits into another
+    whole is left out where that gives more.
     """
-    distances = {
-        (i, other): above if below else 0
-        for i in alive
-        for other, above, below in problem.neighbours[i]
-        if above < problem.sizes[other] or below < problem.sizes[i]
+    some = set(alive)
+    outer = {
+        i
+        for i in some
+        if not any(
+            near.buffer in some and near.above + problem.sizes[i] <= problem.sizes[near.buffer]
+            for near in problem.neighbours[i]
+        )
     }
-    close = {i for i in alive if any((i, other) in distances for other in alive)}
-    tried = sorted(close, key=lambda i: -problem.sizes[i])[:STACKED_EXACTLY]
+    return max(_stacked(problem, some), _stacked(problem, outer) if outer != some else 0)
 
-    def height(order: Sequence[int]) -> int:
-        offsets: dict[int, int] = {}
-        for i in order:
-            offsets[i] = max((offsets[j] + distances.get((i, j), problem.sizes[j]) for j in offsets), default=0)
-        return problem.top(offsets)
 
-    return sum(problem.sizes[i] for i in alive if i not in close) + min(map(height, permutations(tried)))
+def _stacked(problem: Problem, alive: set[int]) -> int:
+    steps = {
+        i: min((near.below for near in problem.neighbours[i] if near.buffer in alive), default=problem.sizes[i])
+        for i in alive
+    }
+    return sum(steps.values()) + min((problem.sizes[i] - step for i, step in steps.items()), default=0)

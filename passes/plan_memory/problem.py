@@ -11,7 +11,7 @@ from tvm_tinyml.passes.plan_memory.lifetime import BufferKey, Distances, Lifetim
 
 
 class Neighbour(NamedTuple):
-    """A buffer that lives at the same time as another: that one lies `above` or more above it, or `below` below."""
+    """What another buffer asks of one: to start at least `above` after its start, or at least `below` before it."""
 
     buffer: int
     above: int
@@ -26,7 +26,7 @@ class Problem:
     ----------
     sizes : units of each buffer.
     lives : the first and the last step of each.
-    neighbours : of each buffer those that live at the same time.
+    neighbours : of each buffer those that live at the same time and may not lie just anywhere.
     """
 
     sizes: Sequence[int]
@@ -35,56 +35,36 @@ class Problem:
 
     @cached_property
     def cliques(self) -> list[list[int]]:
-        """The buffers alive at each step that brings a new one; at any other step only some of those are."""
-        steps = sorted({first for first, _ in self.lives})
-        return [[i for i, (first, last) in enumerate(self.lives) if first <= step <= last] for step in steps]
+        """The largest sets of buffers alive at one step: every other step's are a part of one of these."""
+        sets: list[set[int]] = []
+        for step in sorted({first for first, _ in self.lives}):
+            alive = {i for i, (first, last) in enumerate(self.lives) if first <= step <= last}
+            if sets and sets[-1] <= alive:
+                sets.pop()
+            sets.append(alive)
+        return [sorted(alive) for alive in sets]
 
-    def top(self, offsets: Mapping[int, int]) -> int:
+    def height(self, offsets: Sequence[int]) -> int:
         """Return the units that a plan takes."""
-        return max((offset + self.sizes[i] for i, offset in offsets.items()), default=0)
-
-    def gaps(self, buffer: int, offsets: Mapping[int, int]) -> list[tuple[int, int | None]]:
-        """Return the lowest and the highest offset of each gap that `buffer` fits between those placed.
-
-        Ascending; the last gap is open upwards: None.
-        """
-        taken = []
-        for other, above, below in self.neighbours[buffer]:
-            offset = offsets.get(other)
-            if offset is not None:
-                taken.append((offset - below, offset + above))  # both ends are free
-        taken.sort()
-        free, found = 0, []
-        for start, end in taken:
-            if start >= free:
-                found.append((free, start))
-            free = max(free, end)
-        return [*found, (free, None)]
+        return max((offset + size for offset, size in zip(offsets, self.sizes, strict=True)), default=0)
 
 
 def problem_of(
     lifetimes: Mapping[BufferKey, Lifetime], alignment_bytes: int, distances: Distances[BufferKey]
 ) -> Problem:
     """Return the problem of the buffers in the order of `lifetimes`."""
+    keys, lives = list(lifetimes), list(lifetimes.values())
 
     def units(size_bytes: int) -> int:
         return -(-size_bytes // alignment_bytes)
 
-    keys = list(lifetimes)
+    def apart(upper: int, lower: int) -> int:
+        return units(distance(lifetimes, distances, keys[upper], keys[lower]))
 
-    def neighbours(i: int) -> list[Neighbour]:
-        return [
-            Neighbour(
-                j,
-                units(distance(lifetimes, distances, keys[i], keys[j])),
-                units(distance(lifetimes, distances, keys[j], keys[i])),
-            )
-            for j in range(len(keys))
-            if j != i and lifetimes[keys[i]].overlaps(lifetimes[keys[j]])
-        ]
-
+    near = [[j for j, life in enumerate(lives) if j != i and life.overlaps(lives[i])] for i in range(len(keys))]
+    neighbours = [[Neighbour(j, apart(i, j), apart(j, i)) for j in others] for i, others in enumerate(near)]
     return Problem(
-        sizes=[units(life.size_bytes) for life in lifetimes.values()],
-        lives=[(life.first, life.last) for life in lifetimes.values()],
-        neighbours=[neighbours(i) for i in range(len(keys))],
+        sizes=[units(life.size_bytes) for life in lives],
+        lives=[(life.first, life.last) for life in lives],
+        neighbours=[[n for n in others if n.above or n.below] for others in neighbours],
     )
