@@ -20,139 +20,96 @@ word holds k of both pixels, then k + 1 of both.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
-
 import numpy as np
 from numpy.typing import NDArray
 
-from tvm_tinyml.targets.cortex_m.microkernels.microkernel import Microkernel, add
+from tvm_tinyml.targets.cortex_m.microkernels.gemm_walks import K_STEP, PIXELS, AnySteps, Steps, Walk, kernel_lines
+from tvm_tinyml.targets.cortex_m.microkernels.microkernel import Microkernel
 from tvm_tinyml.targets.cortex_m.microkernels.output import Ints, Output, rounding_constant
-
-PIXELS = 4
-"""Of one tile; pixels come in multiples of it."""
-
-K_STEP = 2
-"""Products of one step: the reduction is padded to a multiple of it."""
 
 LARGEST_ODD_SUM = 1 << 23
 """Sums of the odd channel of a pair stay below this magnitude."""
 
-UNROLL, LONGEST = 8, 10
-"""Steps in the body of the loop, and together with the rest behind it, at most. More would save little, and would not
-fit a flash cache of 1 KiB beside the epilogue."""
-
-FARTHEST_STORE = 4095
-"""Largest offset of a store."""
-
-_ROW_SUMS = ("r6", "r7", "r8", "r9", "r10", "r11", "r12", "lr")
 COPIED_WORDS = 8
 """Weights that are copied to RAM are copied in groups of so many words, the last of which may reach beyond the end."""
 
-PARAMETERS = ("const int32_t *constants", "const int32_t *x", "int8_t *y", "const int32_t *x_end", "int32_t count")
+FARTHEST_STORE, LARGEST_HALF = 4095, 0xFFFF
+"""Largest offset of a store; largest number in half of a word."""
+
+PARAMETERS = ("const int32_t *constants", "const int32_t *x", "int8_t *y", "const int32_t *x_end")
 """In C, of a product. Packed activations are words, so that their alignment holds in C, too."""
 
-_COPY = "int32_t *copy"
+_SUMS = ("r6", "r7", "r8", "r9", "r10", "r11", "r12", "lr")
 
 
-@dataclass(frozen=True)
-class _Steps:
-    """How the reduction runs: ``turns`` of a loop with ``body`` steps, then ``rest`` steps straight on.
-
-    Turns are no part of the code: the constants tell where the loop ends.
-    """
-
-    turns: int
-    body: int
-    rest: int
-
-    @classmethod
-    def of(cls, steps: int) -> _Steps:
-        """Return the fewest turns among loops whose code is short enough for a flash cache."""
-        if steps <= LONGEST:
-            return cls(0, 0, steps)
-        loops = [cls(steps // body, body, steps % body) for body in range(UNROLL, UNROLL // 2 - 1, -1)]
-        return min((loop for loop in loops if loop.body + loop.rest <= LONGEST), key=lambda loop: loop.turns)
-
-    @property
-    def name(self) -> str:
-        return f"{self.body}_{self.rest}"
-
-    @property
-    def loop_bytes(self) -> int:
-        """Weights of a pair, or of a channel, that the loop reads."""
-        return 4 * self.turns * self.body
+def fits(steps: int, channels: int) -> bool:
+    """Return whether the outputs of a tile lie close enough together for the stores, and numbers fit their places."""
+    return (PIXELS - 1) * channels + 1 <= FARTHEST_STORE and 4 * steps <= LARGEST_HALF
 
 
-def fits(channels: int) -> bool:
-    """Return whether the outputs of a tile lie close enough together for the stores."""
-    return (PIXELS - 1) * channels + 1 <= FARTHEST_STORE
-
-
-def gemm_pairs(steps: int, channels: int, output: Output, *, copies: bool = False) -> Microkernel:
+def gemm_pairs(steps: int, channels: int, output: Output, *, shared: bool = False) -> Microkernel:
     """Return the kernel for pairs of channels.
 
-    Its arguments: constants of the first pair (`pack_pairs`), activations and their end (both multiples of a tile), the
-    output of the first pixel and channel, the number of pairs. Constants and activations are aligned to 4 bytes,
-    the output, of which bytes are stored, to nothing.
+    Its arguments: constants of the pairs (`pack_pairs`), activations and their end (both multiples of a tile), the
+    output of the first pixel and channel, and room for the weights of a pair, or null. They are copied there before the
+    pair's pixels are computed: it pays where they are more than a buffer before the flash holds, since every tile reads
+    them all. Constants and activations are aligned to 4 bytes, the output, of which bytes are stored, to nothing.
 
     Parameters
     ----------
     steps : products of one sum, divided by `K_STEP`.
     channels : of the output, from one pixel to the next in bytes.
-    copies : the weights of a pair are copied to RAM, one more argument, before its pixels are computed. It pays where
-        they are more than a buffer before the flash holds, since every tile reads them all.
+    shared : the code is that for any steps and channels, and takes about ten cycles more a tile.
     """
-    runs = _Steps.of(steps)
-    tile = [f"vmov {register}, s{i % 4}" for i, register in enumerate(_ROW_SUMS)]
-    tile += _reduction(runs, _pair_step)
-    for rr, lr, rh, lh in (_ROW_SUMS[:4], _ROW_SUMS[4:]):
+    walk = _walk(steps, channels, shared=shared)
+    sums = [f"vmov {register}, s{i % 4}" for i, register in enumerate(_SUMS)]
+    tile = walk.reduction(_pair_step)
+    for rr, lr, rh, lh in (_SUMS[:4], _SUMS[4:]):
         tile += [f"sub {rr}, {rr}, {lr}", f"sub {rh}, {rh}, {lh}"]
         tile += [f"sub {rr}, {rr}, {rh}, lsl #8", f"sub {lr}, {lr}, {lh}, lsl #8"]
-    tile += ["vmov r5, s11", "vmov r2, s7", "vmov r3, s8", "vmov r4, s9"]
-    for pixel, register in enumerate(("r6", "r8", "r10", "r12")):
-        tile += [f"asr {register}, {register}, #7", *output.requantize(register, "r2", "r3", "r4")]
-        tile += [f"strb {register}, [r5, #{pixel * channels + 1}]"]
-    tile += ["vmov r2, s4", "vmov r3, s5", "vmov r4, s6"]
-    for pixel, register in enumerate(("r7", "r9", "r11", "lr")):
-        tile += [f"lsl {register}, {register}, #1", *output.requantize(register, "r2", "r3", "r4")]
-        tile += [f"strb {register}, [r5, #{pixel * channels}]"]
+    odd, even = _SUMS[::2], _SUMS[1::2]
+    for registers, doubled, first in ((odd, "asr {0}, {0}, #7", 7), (even, "lsl {0}, {0}, #1", 4)):
+        tile += [f"vmov r{2 + i}, s{first + i}" for i in range(3)]
+        for register in registers:
+            tile += [doubled.format(register), *output.requantize(register, "r2", "r3", "r4")]
+    tile += walk.stores(list(zip(even, odd, strict=True)))
     return Microkernel(
-        name=f"tinyml_gemm_pairs_{runs.name}_{channels}_{output.name}{'_copy' if copies else ''}",
-        parameters=(*PARAMETERS, *([_COPY] if copies else [])),
-        assembly=_loops(runs, tile, channels, words=11, advance=2, copies=copies),
-        portable=_portable(runs, channels, output, words=11, width=2, copies=copies),
+        name=f"tinyml_gemm_pairs_{walk.name}_{output.name}",
+        parameters=(*PARAMETERS, "int32_t *copy"),
+        assembly=kernel_lines(walk, sums, tile, head=10, width=2),
+        portable=_portable(output, head=10, width=2),
     )
 
 
-def gemm_single(steps: int, channels: int, output: Output, *, copies: bool = False) -> Microkernel:
+def gemm_single(steps: int, channels: int, output: Output, *, shared: bool = False) -> Microkernel:
     """Return the kernel for channels one by one, whose sums may be as large as 2**30: see `gemm_pairs`."""
-    runs = _Steps.of(steps)
-    tile = ["vmov r6, s0", "vmov r7, s1", "vmov r8, s0", "vmov r9, s1"]
-    tile += _reduction(runs, _single_step)
-    tile += ["sub r6, r6, r7, lsl #8", "sub r8, r8, r9, lsl #8"]
-    tile += ["vmov r5, s11", "vmov r2, s2", "vmov r3, s3", "vmov r4, s4"]
-    for pixel, register in enumerate(("r6", "r7", "r8", "r9")):
+    walk = _walk(steps, channels, shared=shared)
+    sums = ["vmov r6, s0", "vmov r7, s1", "vmov r8, s0", "vmov r9, s1"]
+    tile = walk.reduction(_single_step)
+    tile += ["sub r6, r6, r7, lsl #8", "sub r8, r8, r9, lsl #8", "vmov r2, s2", "vmov r3, s3", "vmov r4, s4"]
+    for register in _SUMS[:4]:
         tile += [f"lsl {register}, {register}, #1", *output.requantize(register, "r2", "r3", "r4")]
-        tile += [f"strb {register}, [r5, #{pixel * channels}]"]
+    tile += walk.stores([(register,) for register in _SUMS[:4]])
     return Microkernel(
-        name=f"tinyml_gemm_single_{runs.name}_{channels}_{output.name}{'_copy' if copies else ''}",
-        parameters=(*PARAMETERS, *([_COPY] if copies else [])),
-        assembly=_loops(runs, tile, channels, words=6, advance=1, copies=copies),
-        portable=_portable(runs, channels, output, words=6, width=1, copies=copies),
+        name=f"tinyml_gemm_single_{walk.name}_{output.name}",
+        parameters=(*PARAMETERS, "int32_t *copy"),
+        assembly=kernel_lines(walk, sums, tile, head=5, width=1),
+        portable=_portable(output, head=5, width=1),
     )
 
 
-def pack_pairs(weight: Ints, bias: Ints, multiplier: Ints, shift: Ints, zero_point: Ints) -> NDArray[np.int32]:
-    """Return the constants of `gemm_pairs`: for each pair initial sums, scales, and its weights.
+def pack_pairs(
+    weight: Ints, bias: Ints, multiplier: Ints, shift: Ints, zero_point: Ints, channels: int
+) -> NDArray[np.int32]:
+    """Return the constants of `gemm_pairs`, [words]: some numbers; for each pair initial sums, scales, and its weights.
 
     Parameters
     ----------
     weight : [O, K] in the order of the activations, O and K even.
     bias : [O], the input's offset included: the sum for an input of zeros.
     multiplier, shift : [O]; the shift is to the right.
+    channels : of the output.
     """
-    pairs, steps = weight.shape[0] // 2, weight.shape[1] // K_STEP
     b0, b1 = bias[0::2], bias[1::2]
     unsigned0, unsigned1 = (b - 128 * weight[i::2].sum(axis=1) for i, b in enumerate((b0, b1)))
     lh = b0
@@ -161,18 +118,24 @@ def pack_pairs(weight: Ints, bias: Ints, multiplier: Ints, shift: Ints, zero_poi
     rr = (unsigned1 << 8) + (b1 << 16) + lr
     constant = rounding_constant(shift, zero_point)
     scales = [values[i::2] for i in range(2) for values in (multiplier, constant, shift)]
-    head = np.stack([rr, lr, rh, lh, *scales, np.full(pairs, _Steps.of(steps).loop_bytes)], axis=1)
-    halves = 256 * weight[1::2] + weight[0::2]
-    return np.concatenate([as_words(head), as_halves(halves)], axis=1)
+    return _packed([rr, lr, rh, lh, *scales], 256 * weight[1::2] + weight[0::2], channels)
 
 
-def pack_single(weight: Ints, bias: Ints, multiplier: Ints, shift: Ints, zero_point: Ints) -> NDArray[np.int32]:
+def pack_single(
+    weight: Ints, bias: Ints, multiplier: Ints, shift: Ints, zero_point: Ints, channels: int
+) -> NDArray[np.int32]:
     """Return the constants of `gemm_single`: see `pack_pairs`."""
-    count, steps = weight.shape[0], weight.shape[1] // K_STEP
     raw = bias - 128 * weight.sum(axis=1) + (bias << 8)
     constant = rounding_constant(shift, zero_point)
-    head = np.stack([raw, bias, multiplier, constant, shift, np.full(count, _Steps.of(steps).loop_bytes)], axis=1)
-    return np.concatenate([as_words(head), as_halves(weight)], axis=1)
+    return _packed([raw, bias, multiplier, constant, shift], weight, channels)
+
+
+def _packed(head: list[Ints], halves: Ints, channels: int) -> NDArray[np.int32]:
+    """Return numbers of the layer, and of each pair or channel its head and its weights."""
+    steps = halves.shape[1] // K_STEP
+    numbers = np.array([channels, len(halves), 4 * steps, AnySteps().gap_bytes(steps)], np.int32)
+    rows = np.concatenate([as_words(np.stack(head, axis=1)), as_halves(halves)], axis=1)
+    return np.concatenate([numbers, rows.ravel()])
 
 
 def as_words(values: Ints) -> NDArray[np.int32]:
@@ -185,16 +148,8 @@ def as_halves(values: Ints) -> NDArray[np.int32]:
     return np.ascontiguousarray(values.astype(np.int16)).view(np.int32)
 
 
-def _reduction(runs: _Steps, step: Callable[[int, bool], list[str]]) -> list[str]:
-    lines: list[str] = []
-    if runs.turns:
-        lines += [".p2align 2", "2:"]
-        for i in range(runs.body):
-            lines += step(i, i == runs.body - 1)
-        lines += ["vmov r2, s12", "cmp r0, r2", "bne 2b"]
-    for i in range(runs.rest):
-        lines += step(i, i == runs.rest - 1)
-    return lines
+def _walk(steps: int, channels: int, *, shared: bool) -> Walk:
+    return AnySteps() if shared else Steps.of(steps, channels)
 
 
 def _pair_step(i: int, last: bool) -> list[str]:
@@ -202,7 +157,7 @@ def _pair_step(i: int, last: bool) -> list[str]:
     advance = "!" if last else ""
     lines = [f"ldr r2, [r0, #{4 * i + 4}]{advance}", f"ldr r4, [r1, #{8 * i + 4}]"]
     lines += [f"ldr r5, [r1, #{8 * i + 8}]{advance}", "sxtb16 r3, r2"]
-    for pixels, (rr, lr, rh, lh) in (("r4", _ROW_SUMS[:4]), ("r5", _ROW_SUMS[4:])):
+    for pixels, (rr, lr, rh, lh) in (("r4", _SUMS[:4]), ("r5", _SUMS[4:])):
         lines += [f"smlad {rr}, r2, {pixels}, {rr}", f"smlad {lr}, r3, {pixels}, {lr}"]
         lines += [f"sxtb16 {pixels}, {pixels}, ror #8"]
         lines += [f"smlad {rh}, r2, {pixels}, {rh}", f"smlad {lh}, r3, {pixels}, {lh}"]
@@ -219,32 +174,7 @@ def _single_step(i: int, last: bool) -> list[str]:
     return lines
 
 
-def _loops(runs: _Steps, tile: list[str], channels: int, *, words: int, advance: int, copies: bool) -> list[str]:
-    """Wrap a tile into the loops over pixels and channels.
-
-    What does not change in the pixel loop lives in the floating-point registers: one cycle to fetch, no address needed.
-    s0 to s10 the constants of a channel or pair, s11 output, s12 end of the looped weights, s13 weights, s14
-    activations, s15 their end. On the stack: the first pixel's output, with copies the next constants, and the count.
-    """
-    saved, size = ("r2-r11, lr", 44) if copies else ("r2, r4-r11, lr", 40)
-    count, copy = f"[sp, #{size}]", f"[sp, #{size + 4}]"
-    lines = [f"push {{{saved}}}", "subs r1, #4", "subs r3, #4", "vmov s14, r1", "vmov s15, r3"]
-    lines += ["3:", f"vldmia r0!, {{s0-s{words - 1}}}"]
-    if copies:
-        lines += [f"vmov r3, s{words - 1}", "add r3, r3, r0", *add("r3", "r3", 4 * runs.rest, "r2"), "str r3, [sp, #4]"]
-        lines += [f"ldr r2, {copy}", "4:", "ldm r0!, {r4-r11}", "stm r2!, {r4-r11}", "cmp r0, r3", "blo 4b"]
-        lines += [f"ldr r0, {copy}"]
-    lines += ["subs r0, #4", "ldr r2, [sp]"]
-    lines += [f"vmov r4, s{words - 1}", "add r4, r4, r0", "vmov s12, r4"] if runs.turns else []
-    lines += ["vmov s11, r2", "vmov s13, r0", "vmov r1, s14", ".p2align 2", "1:", *tile]
-    lines += add("r5", "r5", PIXELS * channels, "r2")
-    lines += ["vmov r2, s15", "vmov s11, r5", "cmp r1, r2", "it ne", "vmovne r0, s13", "bne 1b"]
-    lines += ["ldr r2, [sp]", f"ldr r3, {count}", "ldr r0, [sp, #4]" if copies else "adds r0, #4"]
-    lines += [f"adds r2, #{advance}", "str r2, [sp]", "subs r3, #1", f"str r3, {count}", "bne 3b"]
-    return [*lines, f"pop {{{saved.replace('lr', 'pc')}}}"]
-
-
-def _portable(runs: _Steps, channels: int, output: Output, *, words: int, width: int, copies: bool) -> str:
+def _portable(output: Output, *, head: int, width: int) -> str:
     pair = width == 2
     bias = (
         "i ? (int32_t)((uint32_t)constants[2] - (uint32_t)constants[3]) / 256 : constants[3]"
@@ -252,14 +182,15 @@ def _portable(runs: _Steps, channels: int, output: Output, *, words: int, width:
         else "constants[1]"
     )
     weight = "i ? (weights[k] - (int8_t)weights[k]) / 256 : (int8_t)weights[k]" if pair else "weights[k]"
-    scale = f"constants + {words - 1 - 3 * width} + 3 * i"
+    scale = f"constants + {head - 3 * width} + 3 * i"
     epilogue = "".join(f"          {line}\n" for line in output.portable().splitlines())
-    unused = "  (void)copy;\n" if copies else ""
-    return f"""{unused}  const int32_t steps = constants[{words - 1}] / 4 + {runs.rest};
-  for (; count > 0; --count, constants += {words} + steps, y += {width}) {{
-    const int16_t *const weights = (const int16_t *)(const void *)(constants + {words});
+    return f"""  (void)copy;
+  const int32_t channels = constants[0], steps = constants[2] / 4;
+  int32_t count = constants[1];
+  for (constants += 4; count > 0; --count, constants += {head} + steps, y += {width}) {{
+    const int16_t *const weights = (const int16_t *)(const void *)(constants + {head});
     int8_t *to = y;
-    for (const int32_t *words = x; words != x_end; words += {K_STEP} * steps, to += {PIXELS * channels})
+    for (const int32_t *words = x; words != x_end; words += {K_STEP} * steps, to += {PIXELS} * channels)
       for (int32_t i = 0; i < {width}; ++i) {{
         const int8_t *const tile = (const int8_t *)words;
         const int32_t *const scale = {scale};
@@ -270,7 +201,7 @@ def _portable(runs: _Steps, channels: int, output: Output, *, words: int, width:
             const int8_t byte = tile[8 * (k / 2) + 4 * (p / 2) + 2 * (k % 2) + p % 2];
             sum += ({weight}) * (p % 2 ? byte : (int8_t)(byte ^ -128));
           }}
-{epilogue}          to[{channels} * p + i] = result;
+{epilogue}          to[channels * p + i] = result;
         }}
       }}
   }}

@@ -18,7 +18,8 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from tvm_tinyml.targets.cortex_m.microkernels.gemm import K_STEP, PARAMETERS, PIXELS, as_halves, as_words
+from tvm_tinyml.targets.cortex_m.microkernels.gemm import PARAMETERS, as_halves, as_words
+from tvm_tinyml.targets.cortex_m.microkernels.gemm_walks import K_STEP, PIXELS
 from tvm_tinyml.targets.cortex_m.microkernels.microkernel import Microkernel, add
 from tvm_tinyml.targets.cortex_m.microkernels.output import Ints, Output, rounding_constant
 
@@ -34,7 +35,8 @@ _SUMS = ("r6", "r7", "r8", "r9", "r10", "r11", "r12", "lr")
 def gemm_halves(steps: int, channels: int, output: Output, width: int, *, mixed: bool) -> Microkernel:
     """Return the kernel for ``width`` channels at a time, 1 or 2.
 
-    Its arguments are those of `gemm.gemm_pairs`, its constants those of `pack_halves`; words are aligned to 4 bytes.
+    Its arguments are those of `gemm.gemm_pairs` but for the last, its constants those of `pack_halves`; words are
+    aligned to 4 bytes.
     """
     turns, rest = _runs(steps)
     sums = [_SUMS[width * pixel : width * (pixel + 1)] for pixel in range(PIXELS)]
@@ -64,17 +66,18 @@ def gemm_halves(steps: int, channels: int, output: Output, width: int, *, mixed:
 def pack_halves(
     weight: Ints, bias: Ints, multiplier: Ints, shift: Ints, zero_point: Ints, width: int
 ) -> NDArray[np.int32]:
-    """Return the constants of `gemm_halves`: for each ``width`` channels doubled biases, scales, doubled weights.
+    """Return the constants of `gemm_halves`, [words]: numbers, and each ``width`` channels' biases, scales, weights.
 
     The parameters are those of `gemm.pack_pairs`.
     """
     count, steps = weight.shape[0] // width, weight.shape[1] // K_STEP
     constant = rounding_constant(shift, zero_point)
-    scales = np.stack([multiplier, constant, shift], axis=1).reshape(count, 3 * width)
-    looped = np.full((count, 1), 4 * width * UNROLL * _runs(steps)[0])
-    head = np.concatenate([2 * bias.reshape(count, width), scales, looped], axis=1)
+    scales = np.stack([multiplier, constant, shift], axis=1)
+    head = np.concatenate([2 * bias.reshape(count, width), scales.reshape(count, 3 * width)], axis=1)
     doubled = 2 * weight.reshape(count, width, steps, K_STEP).transpose(0, 2, 1, 3)
-    return np.concatenate([as_words(head), as_halves(doubled.reshape(count, -1))], axis=1)
+    numbers = np.array([count, 4 * width * UNROLL * _runs(steps)[0]], np.int32)
+    rows = np.concatenate([as_words(head), as_halves(doubled.reshape(count, -1))], axis=1)
+    return np.concatenate([numbers, rows.ravel()])
 
 
 def _runs(steps: int) -> tuple[int, int]:
@@ -151,24 +154,29 @@ def _grouped_single(i: int, last: bool) -> list[str]:
 
 
 def _loops(tile: list[str], channels: int, *, looped: bool, width: int) -> list[str]:
-    """Wrap a tile into the loops over pixels and channels; the registers are used as in `gemm`."""
-    words = 4 * width + 1
-    lines = ["push {r2, r4-r11, lr}", "subs r1, #4", "subs r3, #4", "vmov s14, r1", "vmov s15, r3"]
-    lines += ["3:", f"vldmia r0!, {{s0-s{words - 1}}}", "subs r0, #4", "ldr r2, [sp]"]
-    lines += [f"vmov r4, s{words - 1}", "add r4, r4, r0", "vmov s12, r4"] if looped else []
+    """Wrap a tile into the loops over pixels and channels.
+
+    The floating-point registers hold what does not change in the loop over tiles: s0 to s7 the constants of a pair, s10
+    bytes of looped weights, s11 output, s12 end of the looped weights, s13 weights, s14 activations, s15 their end. On
+    the stack: number of pairs left, and the first pixel's output.
+    """
+    lines = ["push {r1-r11, lr}", "ldm r0!, {r4, r5}", "subs r1, #4", "subs r3, #4", "vmov s14, r1", "vmov s15, r3"]
+    lines += ["str r4, [sp]", *(["vmov s10, r5"] if looped else [])]
+    lines += ["3:", f"vldmia r0!, {{s0-s{4 * width - 1}}}", "subs r0, #4", "ldr r2, [sp, #4]"]
+    lines += ["vmov r4, s10", "add r4, r4, r0", "vmov s12, r4"] if looped else []
     lines += ["vmov s11, r2", "vmov s13, r0", "vmov r1, s14", ".p2align 2", "1:", *tile]
     lines += add("r5", "r5", PIXELS * channels, "r2")
     lines += ["vmov r2, s15", "vmov s11, r5", "cmp r1, r2", "it ne", "vmovne r0, s13", "bne 1b"]
-    lines += ["ldr r2, [sp]", "ldr r3, [sp, #40]", "adds r0, #4", f"adds r2, #{width}", "str r2, [sp]"]
-    return [*lines, "subs r3, #1", "str r3, [sp, #40]", "bne 3b", "pop {r2, r4-r11, pc}"]
+    lines += ["ldr r3, [sp]", "ldr r2, [sp, #4]", "adds r0, #4", f"adds r2, #{width}", "str r2, [sp, #4]"]
+    return [*lines, "subs r3, #1", "str r3, [sp]", "bne 3b", "pop {r1-r11, pc}"]
 
 
 def _portable(rest: int, channels: int, output: Output, width: int) -> str:
-    words = 4 * width + 1
     epilogue = "".join(f"          {line}\n" for line in output.portable().splitlines())
-    return f"""  const int32_t steps = constants[{words - 1}] / {4 * width} + {rest};
-  for (; count > 0; --count, constants += {words} + {width} * steps, y += {width}) {{
-    const int16_t *const weights = (const int16_t *)(const void *)(constants + {words});
+    return f"""  const int32_t steps = constants[1] / {4 * width} + {rest};
+  int32_t count = constants[0];
+  for (constants += 2; count > 0; --count, constants += {4 * width} + {width} * steps, y += {width}) {{
+    const int16_t *const weights = (const int16_t *)(const void *)(constants + {4 * width});
     int8_t *to = y;
     for (const int32_t *tile = x; tile != x_end; tile += {PIXELS} * steps, to += {PIXELS * channels})
       for (int32_t i = 0; i < {width}; ++i) {{

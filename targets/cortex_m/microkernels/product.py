@@ -22,7 +22,7 @@ class Product(Protocol):
     ----------
     value_bytes : what a packed activation, or weight of a channel, takes.
     beyond_words : words that may be loaded behind weights and activations.
-    copies : the weights of a pair can be copied to RAM first.
+    copies : the kernel takes room for the weights of a pair, or null: see `gemm.gemm_pairs`.
     layout : of packed activations, in words.
     """
 
@@ -37,13 +37,16 @@ class Product(Protocol):
     def pack_pixels(self) -> Microkernel:
         """Return the kernel that packs many tiles of pixels that lie one behind the other."""
 
-    def multiply(self, steps: int, channels: int, output: Output, width: int, copies: bool) -> Microkernel:
-        """Return the kernel for ``width`` channels at a time, 1 or 2."""
+    def multiply(self, steps: int, channels: int, output: Output, width: int, shared: bool) -> Microkernel:
+        """Return the kernel for ``width`` channels at a time, 1 or 2; ``shared`` wants few bytes of code."""
 
-    def constants(
-        self, weight: Ints, bias: Ints, multiplier: Ints, shift: Ints, zero_point: Ints, width: int
-    ) -> NDArray[np.int32]:
-        """Return its constants for channels, a row for each ``width`` of them."""
+    def constants(self, layer: tuple[Ints, Ints, Ints, Ints, Ints], channels: int, width: int) -> NDArray[np.int32]:
+        """Return its constants for some of a layer's channels, [words].
+
+        Parameters
+        ----------
+        layer : weights, biases, multipliers, shifts and zero points of these.
+        """
 
     def is_pair(self, even: Ints, odd: Ints, largest_odd: int) -> bool:
         """Return whether two channels with these weights may go together; the sums of the second are so large."""
@@ -63,15 +66,13 @@ class RawHalves:
         """See ``Product.pack_pixels``."""
         return pack_pixels()
 
-    def multiply(self, steps: int, channels: int, output: Output, width: int, copies: bool) -> Microkernel:
+    def multiply(self, steps: int, channels: int, output: Output, width: int, shared: bool) -> Microkernel:
         """See ``Product.multiply``."""
-        return (gemm.gemm_pairs if width == 2 else gemm.gemm_single)(steps, channels, output, copies=copies)
+        return (gemm.gemm_pairs if width == 2 else gemm.gemm_single)(steps, channels, output, shared=shared)
 
-    def constants(
-        self, weight: Ints, bias: Ints, multiplier: Ints, shift: Ints, zero_point: Ints, width: int
-    ) -> NDArray[np.int32]:
+    def constants(self, layer: tuple[Ints, Ints, Ints, Ints, Ints], channels: int, width: int) -> NDArray[np.int32]:
         """See ``Product.constants``."""
-        return (gemm.pack_pairs if width == 2 else gemm.pack_single)(weight, bias, multiplier, shift, zero_point)
+        return (gemm.pack_pairs if width == 2 else gemm.pack_single)(*layer, channels)
 
     def is_pair(self, even: Ints, odd: Ints, largest_odd: int) -> bool:
         """See ``Product.is_pair``: both fit one half, and the odd sums 24 bits."""
@@ -102,16 +103,13 @@ class WholeHalves:
         """See ``Product.pack_pixels``."""
         return pack_pixels(halves=True)
 
-    def multiply(self, steps: int, channels: int, output: Output, width: int, copies: bool) -> Microkernel:
+    def multiply(self, steps: int, channels: int, output: Output, width: int, shared: bool) -> Microkernel:
         """See ``Product.multiply``."""
-        assert not copies
         return gemm_halves.gemm_halves(steps, channels, output, width, mixed=self._mixed)
 
-    def constants(
-        self, weight: Ints, bias: Ints, multiplier: Ints, shift: Ints, zero_point: Ints, width: int
-    ) -> NDArray[np.int32]:
+    def constants(self, layer: tuple[Ints, Ints, Ints, Ints, Ints], channels: int, width: int) -> NDArray[np.int32]:
         """See ``Product.constants``."""
-        return gemm_halves.pack_halves(weight, bias, multiplier, shift, zero_point, width)
+        return gemm_halves.pack_halves(*layer, width)
 
     def is_pair(self, even: Ints, odd: Ints, largest_odd: int) -> bool:
         """See ``Product.is_pair``: always."""

@@ -14,6 +14,7 @@ from tvm_tinyml.targets.cortex_m.recipes.outliers import WithOutliers
 from tvm_tinyml.targets.cortex_m.recipes.pool import AveragePool, LargestPool, Mean
 from tvm_tinyml.targets.cortex_m.recipes.winograd import Winograd
 
+
 @dataclass(frozen=True)
 class ScratchBytes:
     """What a build's goal allows kernels beside tensors, in bytes.
@@ -46,16 +47,16 @@ SHORT_SUM = 24
 def single_issue_recipes(goal: str) -> Recipes:
     """Return the recipes of a build's goal, for cores that issue one instruction at a time: see `_dsp`."""
     raw, whole = RawHalves(), WholeHalves(mixed=False)
-    return _dsp(goal, lambda products: raw if products > SHORT_SUM else whole, mixed=False)
+    return _dsp(goal, lambda products, shared: raw if shared or products > SHORT_SUM else whole, mixed=False)
 
 
 def dual_issue_recipes(goal: str) -> Recipes:
     """Return the recipes of a build's goal, for cores that issue two instructions at a time: see `_dsp`."""
     whole = WholeHalves(mixed=True)
-    return _dsp(goal, lambda _products: whole, mixed=True)
+    return _dsp(goal, lambda _products, _shared: whole, mixed=True)
 
 
-def _dsp(goal: str, products: Callable[[int], Product], *, mixed: bool) -> Recipes:
+def _dsp(goal: str, products: Callable[[int, bool], Product], *, mixed: bool) -> Recipes:
     """Return recipes for the DSP extension and floating-point registers, which hold what does not change in a loop.
 
     A build for small flash has none: the schedules make less code.

@@ -15,6 +15,7 @@ from tvm.script.ir_builder import tirx as T
 from tvm_tinyml.passes.integer_ops import Attributes, shape_of, window_extent
 from tvm_tinyml.passes.kernels.kernel import Kernel, Method
 from tvm_tinyml.targets.cortex_m.microkernels import gemm
+from tvm_tinyml.targets.cortex_m.microkernels.gemm_walks import K_STEP, PIXELS
 from tvm_tinyml.targets.cortex_m.microkernels.microkernel import Microkernel, texts
 from tvm_tinyml.targets.cortex_m.microkernels.output import Output, choose_output
 from tvm_tinyml.targets.cortex_m.microkernels.pack import Window
@@ -25,6 +26,13 @@ from tvm_tinyml.targets.cortex_m.recipes.overlap import overlap
 HELD_BYTES, WORTH_COPYING = 208, 4
 """Weights of a pair that a buffer of 256 bytes before a flash could not hold are copied to RAM when so many tiles read
 them: it saves a seventh of the cycles where flash waits, and costs a hundredth where it does not."""
+
+FEW_PIXELS = 64
+"""Layers of so few output pixels share code whatever their channels: they take few cycles, and behind the last strides
+of a network they are many and, without dead channels, all different."""
+
+WRITTEN_OUT = 2
+"""Blocks whose calls take no more bytes without a loop."""
 
 MOST_GROUPS = 8
 """Each group has its calls written out."""
@@ -76,27 +84,27 @@ class ConvGemm:
 
     Parameters
     ----------
-    products : from the products of a sum to how they are multiplied.
+    products : from the products of a sum, and whether the layer shares its code, to how they are multiplied.
     scratch_bytes : packed windows that lie there at once, if four tiles do not take more. The more, the less often the
         weights are read from flash.
     """
 
-    def __init__(self, products: Callable[[int], Product], scratch_bytes: int = 6144) -> None:
+    def __init__(self, products: Callable[[int, bool], Product], scratch_bytes: int = 6144) -> None:
         self._products = products
         self._scratch_bytes = scratch_bytes
 
     def lower(self, arguments: Sequence[relax.Expr], attributes: Attributes) -> Kernel | None:
         """Return the kernel, or None where its conditions are not met."""
         channels, groups = shape_of(arguments[1])[0], attributes["groups"]
-        if any(attributes["padding"]) or groups > MOST_GROUPS or not gemm.fits(channels):
+        if any(attributes["padding"]) or groups > MOST_GROUPS:
             return None
         if groups > 1 and shape_of(arguments[1])[3] == 1:
             return None  # a depthwise convolution
         source, window = geometry(arguments, attributes)
-        if source.pixels < gemm.PIXELS:
+        if source.pixels < PIXELS or not gemm.fits(window.products // K_STEP, channels):
             return None
         output = choose_output(*(attributes[k] for k in ("output_zero_point", "clamp_min", "clamp_max")))
-        product = self._products(window.products)
+        product = self._products(window.products, source.pixels <= FEW_PIXELS)
         layer = Channels.of(arguments, attributes, window.order_of_all(), output)
         parts = split(layer, output, channels // groups, product)
         if parts is None:
@@ -104,8 +112,8 @@ class ConvGemm:
         return _build(arguments, source, window, output, layer, parts, product, self._tiles(window, source, product))
 
     def _tiles(self, window: Window, source: Source, product: Product) -> int:
-        tiles = max(4, min(self._scratch_bytes // (gemm.PIXELS * window.products * product.value_bytes), 16))
-        return min(tiles, -(-source.pixels // gemm.PIXELS))
+        tiles = max(4, min(self._scratch_bytes // (PIXELS * window.products * product.value_bytes), 16))
+        return min(tiles, -(-source.pixels // PIXELS))
 
 
 def geometry(arguments: Sequence[relax.Expr], attributes: Attributes) -> tuple[Source, Window]:
@@ -137,31 +145,35 @@ def _build(
 ) -> Kernel:
     """Return the function that packs and multiplies block after block."""
     channels, pixels = len(layer.bias), source.pixels
-    steps = window.products // gemm.K_STEP
+    steps = window.products // K_STEP
     constants = [_pack(part, layer, product) for part in parts]
     offsets = [0, *itertools.accumulate(packed.size for packed in constants)]
     in_order = source.in_order(window)
     pack = product.pack_pixels() if in_order else product.pack(window)
     copies = product.copies and tiles >= WORTH_COPYING and 2 * window.products > HELD_BYTES
-    kernels = {width: product.multiply(steps, channels, output, width, copies) for width in (1, 2)}
+    kernels = {width: product.multiply(steps, channels, output, width, pixels <= FEW_PIXELS) for width in (1, 2)}
     reach = gemm.COPIED_WORDS * -(-steps // gemm.COPIED_WORDS)
     beyond = np.zeros(reach - steps if copies else product.beyond_words, np.int32)
     tile_words = window.products * product.value_bytes  # four pixels
     group_in = shape_of(arguments[1])[3]
     groups = sorted({part.group for part in parts})
     blocks, behind = _blocks(pixels, tiles)
+    # A loop of calls gains nothing by being unrolled: the compiler does not know an extent that is read from memory.
+    extent = np.full(int(blocks > WRITTEN_OUT), blocks, np.int32)
+    values = np.concatenate([*constants, beyond, extent])
 
     with IRBuilder() as builder, T.prim_func(s_tir=True):
         T.func_name("main")
         T.func_attr({"tirx.noalias": True})
         x = T.arg("x", T.Buffer((source.batch * source.image,), "int8"))
-        packed = T.arg("constants", T.Buffer((offsets[-1] + beyond.size,), "int32"))
+        packed = T.arg("constants", T.Buffer((values.size,), "int32"))
         y = T.arg("output", T.Buffer((pixels * channels,), "int8"))
         with T.sblock("root"):
             T.reads()
             T.writes()
             stream = T.sblock_alloc_buffer((tiles * tile_words + product.beyond_words,), "int32")
-            copy = [T.sblock_alloc_buffer((reach,), "int32").access_ptr("w")] if copies else []
+            null = tirx.reinterpret("handle", tirx.IntImm("int64", 0))
+            room = T.sblock_alloc_buffer((reach,), "int32").access_ptr("w") if copies else null
 
             def block(runs: Sequence[tuple[tirx.Expr | int, int]]) -> None:
                 starts = [0, *itertools.accumulate(count * tile_words for _, count in runs)]
@@ -177,8 +189,7 @@ def _build(
                                 stream.access_ptr("r", offset=start),
                                 T.address_of(y[first * channels + part.start]),
                                 stream.access_ptr("r", offset=start + count * tile_words),
-                                part.count,
-                                *copy,
+                                *([room] if product.copies else []),
                             )
                             T.evaluate(T.call_extern("int32", kernels[part.width].name, *call))
 
@@ -189,26 +200,27 @@ def _build(
                     T.evaluate(T.call_extern("int32", pack.name, to, *pixels_in))
                     return
                 with T.serial(count) as tile:
-                    pixel = first + tile * gemm.PIXELS
+                    pixel = first + tile * PIXELS
                     to = stream.access_ptr("w", offset=start + tile * tile_words)
-                    windows = (source.offset(pixel + i) + group * group_in for i in range(gemm.PIXELS))
+                    windows = (source.offset(pixel + i) + group * group_in for i in range(PIXELS))
                     T.evaluate(T.call_extern("int32", pack.name, to, *(T.address_of(x[w]) for w in windows)))
 
             if blocks:
-                with T.serial(blocks) as number:
-                    block([(number * (gemm.PIXELS * tiles), tiles)])
+                with T.serial(packed[values.size - 1] if blocks > WRITTEN_OUT else blocks) as number:
+                    block([(number * (PIXELS * tiles), tiles)])
             for runs in behind:
                 block(runs)
-    order = [(number * gemm.PIXELS * tiles, (number + 1) * gemm.PIXELS * tiles) for number in range(blocks)]
-    order += [(runs[0][0], runs[-1][0] + gemm.PIXELS * runs[-1][1]) for runs in behind]
+    order = [(number * PIXELS * tiles, (number + 1) * PIXELS * tiles) for number in range(blocks)]
+    order += [(runs[0][0], runs[-1][0] + PIXELS * runs[-1][1]) for runs in behind]
     spans = [(int(source.offset(first)), end * channels) for first, end in order]
     used = [pack, *(kernels[width] for width in sorted({part.width for part in parts}))]
     func = builder.get().with_attr({**texts(used), "tinyml.schedule": ConvGemm.__name__})
     flat = relax.op.reshape(arguments[0], (source.batch * source.image,))
     macs = pixels * channels * window.runs * window.run_bytes
-    values = relax.const(np.concatenate([*(c.ravel() for c in constants), beyond]))
     method = _method(parts, product, window, tiles, pack)
-    return Kernel("conv2d", func, [flat, values], macs, method, [overlap(spans, read_first=len(groups) == 1)])
+    return Kernel(
+        "conv2d", func, [flat, relax.const(values)], macs, method, [overlap(spans, read_first=len(groups) == 1)]
+    )
 
 
 def _blocks(pixels: int, tiles: int) -> tuple[int, list[list[tuple[int, int]]]]:
@@ -218,26 +230,26 @@ def _blocks(pixels: int, tiles: int) -> tuple[int, list[list[tuple[int, int]]]]:
     computed twice; both are then of one block, so that what they read has been packed before one of them writes: the
     output may lie over the input.
     """
-    size = gemm.PIXELS * tiles
+    size = PIXELS * tiles
     blocks, rest = divmod(pixels, size)
-    if rest % gemm.PIXELS == 0:
-        return blocks, [[(pixels - rest, rest // gemm.PIXELS)]] if rest else []
-    if rest < gemm.PIXELS:
+    if rest % PIXELS == 0:
+        return blocks, [[(pixels - rest, rest // PIXELS)]] if rest else []
+    if rest < PIXELS:
         blocks, rest = blocks - 1, rest + size
-    first, whole = pixels - rest, rest // gemm.PIXELS
+    first, whole = pixels - rest, rest // PIXELS
     ahead = whole // 2 if whole == tiles else 0
-    end = [(first + gemm.PIXELS * ahead, whole - ahead), (pixels - gemm.PIXELS, 1)]
+    end = [(first + PIXELS * ahead, whole - ahead), (pixels - PIXELS, 1)]
     return blocks, [*([[(first, ahead)]] if ahead else []), end]
 
 
 def _method(parts: Sequence[Part], product: Product, window: Window, tiles: int, pack: Microkernel) -> Method:
     paired, alone = (sum(part.stop - part.start for part in parts if part.pairs is pairs) for pairs in (True, False))
     channels = " and ".join(f"{n} channels {how}" for n, how in ((paired, "in pairs"), (alone, "alone")) if n)
-    scratch = f"{gemm.PIXELS * tiles} windows of {window.products}, {product.layout}"
-    return Method(f"matrix product of {gemm.PIXELS} pixels by {channels}", scratch, [pack.name])
+    scratch = f"{PIXELS * tiles} windows of {window.products}, {product.layout}"
+    return Method(f"matrix product of {PIXELS} pixels by {channels}", scratch, [pack.name])
 
 
 def _pack(part: Part, layer: Channels, product: Product) -> NDArray[np.int32]:
     c = slice(part.start, part.stop)
     values = (layer.weight[c], layer.bias[c], layer.multiplier[c], layer.shift[c], layer.zero_point[c])
-    return product.constants(*values, part.width)
+    return product.constants(values, len(layer.bias), part.width)

@@ -14,7 +14,8 @@ from tvm.script.ir_builder import tirx as T
 
 from tvm_tinyml.passes.integer_ops import Attributes, shape_of
 from tvm_tinyml.passes.kernels.kernel import Kernel, Method, Overlap, Recipe, constant
-from tvm_tinyml.targets.cortex_m.microkernels import dense_rows, gemm
+from tvm_tinyml.targets.cortex_m.microkernels import dense_rows
+from tvm_tinyml.targets.cortex_m.microkernels.gemm_walks import PIXELS
 from tvm_tinyml.targets.cortex_m.microkernels.microkernel import Microkernel, texts
 from tvm_tinyml.targets.cortex_m.microkernels.output import Output, choose_output
 from tvm_tinyml.targets.cortex_m.microkernels.pack import Window
@@ -22,7 +23,7 @@ from tvm_tinyml.targets.cortex_m.recipes.channels import Channels, all_exact, is
 from tvm_tinyml.targets.cortex_m.recipes.conv_gemm import Source, geometry
 from tvm_tinyml.targets.cortex_m.recipes.overlap import overlap
 
-MOST_ROWS = gemm.PIXELS - 1
+MOST_ROWS = PIXELS - 1
 """From the next one on a matrix product reads the weights less often."""
 
 _POINTWISE = {"strides": [1, 1], "padding": [0, 0, 0, 0], "dilation": [1, 1], "groups": 1}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 
 import numpy as np
@@ -65,17 +66,17 @@ class Problem:
         scales = [values.astype(np.int32) for values in (self.bias, self.multiplier, -self.shift)]
         self.expected = operators.dense(x, w, *scales, output_zero_point=zero_point, clamp_min=low, clamp_max=high)
 
-    def call(self, *, pairs: bool, copies: bool = False) -> tuple[Microkernel, list[Argument], NDArray[np.int8]]:
+    def call(self, *, pairs: bool, copies: bool = False, shared: bool = False) -> tuple[Microkernel, list[Argument]]:
         channels, k = self.w.shape
         scales = (self.bias, self.multiplier, self.shift, self.zero_point)
-        constants = (gemm.pack_pairs if pairs else gemm.pack_single)(self.w, *scales).ravel()
+        constants = (gemm.pack_pairs if pairs else gemm.pack_single)(self.w, *scales, channels)
         make = gemm.gemm_pairs if pairs else gemm.gemm_single
         stream, y = interleave(self.x), np.zeros(self.x.shape[0] * channels, np.int8)
-        arguments: list[Argument] = [constants, stream, y, (stream, stream.nbytes), channels // (2 if pairs else 1)]
+        arguments: list[Argument] = [constants, stream, y, (stream, stream.nbytes), 0]
         if copies:
             arguments[0] = np.concatenate([constants, np.zeros(gemm.COPIED_WORDS, np.int32)])
-            arguments.append(np.zeros(-(-k // 16) * 8, np.int32))
-        return make(k // 2, channels, self.output, copies=copies), arguments, y
+            arguments[4] = np.zeros(-(-k // 16) * 8, np.int32)
+        return make(k // 2, channels, self.output, shared=shared), arguments
 
     def call_halves(self, width: int, *, mixed: bool) -> tuple[Microkernel, list[Argument]]:
         channels, k = self.w.shape
@@ -83,12 +84,12 @@ class Problem:
         constants = pack_halves(self.w, self.bias, self.multiplier, self.shift, self.zero_point, width)
         stream = np.concatenate([whole_halves(self.x), beyond.view(np.int8)])
         y, end = np.zeros(self.x.shape[0] * channels, np.int8), stream.nbytes - beyond.nbytes
-        arguments: list[Argument] = [np.concatenate([constants.ravel(), beyond]), stream, y, (stream, end)]
-        return gemm_halves(k // 2, channels, self.output, width, mixed=mixed), [*arguments, channels // width]
+        arguments: list[Argument] = [np.concatenate([constants, beyond]), stream, y, (stream, end)]
+        return gemm_halves(k // 2, channels, self.output, width, mixed=mixed), arguments
 
 
-def check(problem: Problem, core: str, *, pairs: bool, copies: bool = False) -> None:
-    kernel, arguments, _ = problem.call(pairs=pairs, copies=copies)
+def check(problem: Problem, core: str, *, pairs: bool, copies: bool = False, shared: bool = False) -> None:
+    kernel, arguments = problem.call(pairs=pairs, copies=copies, shared=shared)
     found = on_core(core, kernel, arguments, misaligned=[2])[2]
     np.testing.assert_array_equal(found.reshape(problem.expected.shape), problem.expected)
 
@@ -96,16 +97,31 @@ def check(problem: Problem, core: str, *, pairs: bool, copies: bool = False) -> 
 @pytest.mark.parametrize("core", CORES)
 @pytest.mark.parametrize("output", OUTPUTS)
 @pytest.mark.parametrize("pairs", [True, False])
-def test_any_length_is_exact(core: str, output: str, pairs: bool, rng: np.random.Generator) -> None:
-    for k in (2, 4, 14, 18, 20, 22, 24, 30, 32, 46, 94, 128):
-        check(Problem(rng, 4 * int(rng.integers(1, 4)), k, 2 * int(rng.integers(1, 4)), output), core, pairs=pairs)
+@pytest.mark.parametrize("shared", [True, False])
+def test_any_length_is_exact(core: str, output: str, pairs: bool, shared: bool, rng: np.random.Generator) -> None:
+    """The loop that all share is entered at each of its steps."""
+    for k in (*range(2, 26, 2), 30, 32, 46, 94, 128):
+        problem = Problem(rng, 4 * int(rng.integers(1, 4)), k, 2 * int(rng.integers(1, 4)), output)
+        check(problem, core, pairs=pairs, shared=shared)
 
 
 @pytest.mark.parametrize("core", CORES)
 def test_copied_weights_give_the_same(core: str, rng: np.random.Generator) -> None:
     for k in (22, 32, 130, 134, 250):
-        for pairs in (True, False):
-            check(Problem(rng, 8, k, 4, "plain"), core, pairs=pairs, copies=True)
+        for pairs, shared in itertools.product((True, False), repeat=2):
+            check(Problem(rng, 8, k, 4, "plain"), core, pairs=pairs, copies=True, shared=shared)
+
+
+@pytest.mark.parametrize("pairs", [True, False])
+def test_the_longest_sums_and_the_most_channels_have_their_place(pairs: bool, rng: np.random.Generator) -> None:
+    """Numbers in halves of a word, with zeros for weights: other sums would be too large."""
+    problem = Problem(rng, 4, gemm.LARGEST_HALF // 4 * 2, 2, "plain", w=0)
+    for shared in (True, False):
+        check(problem, "cortex-m4", pairs=pairs, shared=shared)
+    channels = (gemm.FARTHEST_STORE - 1) // 3
+    assert gemm.fits(problem.w.shape[1] // 2, channels)
+    assert not gemm.fits(problem.w.shape[1] // 2 + 1, channels)
+    assert not gemm.fits(2, channels + 1)
 
 
 @pytest.mark.parametrize("core", CORES)
@@ -156,7 +172,7 @@ def test_single_channels_and_whole_halves_take_any_weight_and_larger_sums(
 def test_the_body_in_c_does_the_same(pairs: bool, rng: np.random.Generator, tmp_path: Path) -> None:
     for i, output in enumerate(OUTPUTS):
         problem = Problem(rng, 8, (6, 24, 38, 128)[i], 4, output)
-        kernel, arguments, _ = problem.call(pairs=pairs, copies=i % 2 == 1)
+        kernel, arguments = problem.call(pairs=pairs, copies=i % 2 == 1, shared=i < 2)
         folder = tmp_path / str(i)
         folder.mkdir()
         found = on_host(kernel, arguments, folder)[2]
@@ -164,11 +180,11 @@ def test_the_body_in_c_does_the_same(pairs: bool, rng: np.random.Generator, tmp_
 
 
 def test_equal_names_are_equal_code() -> None:
-    """Lengths whose loops have the same body share a function, in both forms."""
+    """Lengths whose loops have the same body share a function, in both forms; or all lengths and channels do."""
     output = Output(corrected=False, low=-128, high=127)
-    for copies in (False, True):
-        short, long = (gemm.gemm_pairs(steps, 16, output, copies=copies) for steps in (16, 64))
-        assert short == long
+    for make in (gemm.gemm_pairs, gemm.gemm_single):
+        assert make(16, 16, output) == make(64, 16, output)
+        assert make(3, 16, output, shared=True) == make(64, 7, output, shared=True)
 
 
 WINDOWS = [
