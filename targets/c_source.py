@@ -91,12 +91,16 @@ def _run(program: Program) -> str:
     lines += [f"  if ({_any_null([*pointers, 'pools'])}) return {upper}_ERROR_NULL;"]
     lines += [f"  const void *const input_{b.index} = inputs->input_{b.index};" for b in outside_inputs]
     lines += [f"  void *const output_{b.index} = outputs->output_{b.index};" for b in outside_outputs]
-    lines += ["  int8_t *const sram = pools->sram;"]
+    lines += [f"  int8_t *const {pool.name} = pools->{pool.name};" for pool in program.pools]
     members = [f"input_{b.index}" for b in outside_inputs] + [f"output_{b.index}" for b in outside_outputs]
-    members += ["sram"] if program.workspace_bytes else []
+    members += [pool.name for pool in program.pools if pool.size_bytes]
     if members:
         lines += [f"  if ({_any_null(members)}) return {upper}_ERROR_NULL;"]
-    lines += [f"  if (((uintptr_t)sram & ({upper}_SRAM_ALIGN - 1u)) != 0u) return {upper}_ERROR_ALIGNMENT;"]
+    lines += [
+        f"  if (((uintptr_t){pool.name} & ({upper}_{pool.name.upper()}_ALIGN - 1u)) != 0u) "
+        f"return {upper}_ERROR_ALIGNMENT;"
+        for pool in program.pools
+    ]
     lines += [f"  {_call(program, step)}" for step in program.steps]
     return "\n".join([*lines, "  return 0;", "}", ""])
 
@@ -124,7 +128,8 @@ def _pointer(program: Program, buffer: Buffer) -> str:
             const = "const " if buffer.place is Place.INPUT else ""
             return f"({const}void *)(({const}int8_t *){name} + {buffer.begin_bytes})"
         case Place.WORKSPACE:
-            address = f"sram + {program.offset_bytes(buffer)}"
+            pool, offset = program.pool_of(buffer)
+            address = f"{pool.name} + {offset}"
             return address if buffer.dtype == "int8" else f"(void *)({address})"
 
 

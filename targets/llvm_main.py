@@ -48,12 +48,15 @@ def _run(program: Program) -> str:
             body.add(f"%field_{buffer.place.value}_{buffer.index} = getelementptr ptr, ptr {parent}, i32 {position}")
             body.add(f"{pointer} = load ptr, ptr %field_{buffer.place.value}_{buffer.index}")
             body.fail_if(f"icmp eq ptr {pointer}, null", ERROR_NULL)
-    body.add("%sram = load ptr, ptr %pools")
-    if program.workspace_bytes:
-        body.fail_if("icmp eq ptr %sram, null", ERROR_NULL)
-    body.add("%address = ptrtoint ptr %sram to i32")
-    body.add(f"%rest = and i32 %address, {ALIGNMENT_BYTES - 1}")
-    body.fail_if("icmp ne i32 %rest, 0", ERROR_ALIGNMENT)
+    for position, pool in enumerate(program.pools):
+        name = f"%pool_{pool.name}"
+        body.add(f"{name}_field = getelementptr ptr, ptr %pools, i32 {position}")
+        body.add(f"{name} = load ptr, ptr {name}_field")
+        if pool.size_bytes:
+            body.fail_if(f"icmp eq ptr {name}, null", ERROR_NULL)
+        body.add(f"{name}_address = ptrtoint ptr {name} to i32")
+        body.add(f"{name}_rest = and i32 {name}_address, {ALIGNMENT_BYTES - 1}")
+        body.fail_if(f"icmp ne i32 {name}_rest, 0", ERROR_ALIGNMENT)
     for step in program.steps:
         _call(program, step, body)
     return "\n".join(
@@ -106,7 +109,8 @@ def _pointer(program: Program, buffer: Buffer, body: _Body) -> str:
         case Place.INPUT | Place.OUTPUT:
             return _element(f"%{buffer.place.value}_{buffer.index}", buffer.begin_bytes, body)
         case Place.WORKSPACE:
-            return _element("%sram", program.offset_bytes(buffer), body)
+            pool, offset = program.pool_of(buffer)
+            return _element(f"%pool_{pool.name}", offset, body)
 
 
 def _element(pointer: str, offset_bytes: int, body: _Body) -> str:

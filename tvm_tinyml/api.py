@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from tvm_tinyml.library import Library
 from tvm_tinyml.model import Model
@@ -24,6 +24,7 @@ def build(
     disabled_passes: Sequence[str] = (),
     ram_limit_bytes: int | None = None,
     flash_limit_bytes: int | None = None,
+    pools: Mapping[str, int] | None = None,
 ) -> Library:
     """Compile a model into a library.
 
@@ -42,6 +43,9 @@ def build(
     ram_limit_bytes, flash_limit_bytes : what the library may take at most; to keep to the RAM, layers are computed in
         stripes of rows.
 
+    pools : names and sizes in bytes of the memories for activations and scratch, the fastest first:
+        ``{"dtcm": 65536, "sram": 262144}``. None: one of any size, ``sram``.
+
     Raises
     ------
     TargetError : a target or option that is not offered.
@@ -57,5 +61,6 @@ def build(
         disabled_passes=disabled_passes,
         ram_limit_bytes=ram_limit_bytes,
         flash_limit_bytes=flash_limit_bytes,
+        pools=pools or {},
     )
     return compile_model(model, cortex_m(target, float_abi), options)

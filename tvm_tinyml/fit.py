@@ -30,7 +30,7 @@ def check_fit(library: Library, options: BuildOptions, compile_with: Compile) ->
     FitError : with the bytes that are needed and available, the largest tensor, and the options that would fit.
     """
     for kind, needed, limit in _excess(library, options):
-        key, what = ("output_bytes", "output") if kind == "RAM" else ("weight_bytes", "constants")
+        key, what = ("weight_bytes", "constants") if kind == "flash" else ("output_bytes", "output")
         largest = max(library.metadata["layers"], key=operator.itemgetter(key))
         message = (
             f"{library.name} needs {needed:,} bytes of {kind} with goal {options.goal}, {needed - limit:,} more than "
@@ -42,6 +42,9 @@ def check_fit(library: Library, options: BuildOptions, compile_with: Compile) ->
 
 def _excess(library: Library, options: BuildOptions) -> Iterator[tuple[str, int, int]]:
     """Yield what is needed and what there is, of each memory that does not suffice."""
+    for name, pool in library.metadata["pools"].items():
+        if pool["limit_bytes"] is not None and pool["size_bytes"] > pool["limit_bytes"]:
+            yield f"pool {name}", pool["size_bytes"], pool["limit_bytes"]
     for kind, needed, limit in (
         ("RAM", library.metadata["ram_bytes"]["total"], options.ram_limit_bytes),
         ("flash", library.metadata["flash_bytes"]["total"], options.flash_limit_bytes),

@@ -26,17 +26,18 @@ UNSCHEDULED = "none"
 Value = Buffer | tuple[Buffer, ...]
 
 
-def flatten(module: IRModule, model: Model, *, io_in_workspace: bool) -> Program:
+def flatten(module: IRModule, model: Model, *, io_in_workspace: bool, pools: Mapping[str, int]) -> Program:
     """Return the program of a module whose ``main`` only calls lowered kernels and renames shapes.
 
     Parameters
     ----------
-    io_in_workspace : inputs and outputs live in the pool, planned like every tensor, instead of with the caller.
+    io_in_workspace : inputs and outputs live in a pool, planned like every tensor, instead of with the caller.
+    pools : names and sizes in bytes of the device's pools, the fastest first; empty for one of any size.
     """
     flat = _Flattener(module, model)
     flat.run()
     kernels = {symbol: _describe(symbol, function) for symbol, function in flat.functions.items()}
-    calls, regions, workspace_bytes = place(_with_outputs(flat, model, io_in_workspace), kernels)
+    calls, regions, placed = place(_with_outputs(flat, model, io_in_workspace), kernels, pools)
     symbols = dict.fromkeys(step.kernel for step in calls.steps if step.kernel)
     return Program(
         name=model.name,
@@ -50,7 +51,7 @@ def flatten(module: IRModule, model: Model, *, io_in_workspace: bool) -> Program
         macs=macs_of_module(model.module),
         constants=flat.constants,
         regions=regions,
-        workspace_bytes=workspace_bytes,
+        pools=placed,
     )
 
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +51,9 @@ class BuildOptions:
     ram_limit_bytes, flash_limit_bytes : what the device has to spare; a library that takes more is an error. To keep to
         the RAM, layers are computed in stripes of rows whatever the goal.
 
+    pools : names and sizes in bytes of the memories that activations and scratch may lie in, the fastest first; what is
+        touched most goes there. None: one of any size, ``sram``.
+
     Raises
     ------
     TargetError : a value that is not offered.
@@ -63,6 +67,7 @@ class BuildOptions:
     disabled_passes: Sequence[str] = ()
     ram_limit_bytes: int | None = None
     flash_limit_bytes: int | None = None
+    pools: Mapping[str, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         for name, choices in CHOICES.items():
@@ -76,6 +81,12 @@ class BuildOptions:
             limit = getattr(self, name)
             if limit is not None and limit <= 0:
                 raise TargetError(f"Option {name} takes a number of bytes above 0, and {limit} is given.")
+        for name, size in self.pools.items():
+            if not re.fullmatch(r"[a-z][a-z0-9_]*", name) or size <= 0:
+                raise TargetError(
+                    f"A pool has a name of small letters, digits and _, and a size in bytes above 0: "
+                    f"{name!r} of {size} is none. Give such as dtcm=65536."
+                )
         if isinstance(self.disabled_passes, str):
             raise TargetError(f"disabled_passes takes a list of names. Give [{self.disabled_passes!r}].")
         for name in self.disabled_passes:
@@ -87,7 +98,7 @@ class BuildOptions:
 
     def as_dict(self) -> dict[str, Any]:
         """Return the options as plain values."""
-        return {**asdict(self), "disabled_passes": list(self.disabled_passes)}
+        return {**asdict(self), "disabled_passes": list(self.disabled_passes), "pools": dict(self.pools)}
 
 
 def memory_timing(memory: str) -> MemoryTiming:

@@ -43,7 +43,7 @@ def compile_model(model: Model, target: Target, options: BuildOptions) -> Librar
         cut = _cut_to_fit(model, target, options)
         if cut is not None:
             return cut
-        check_fit(library, options, lambda others: compile_model(model, target, others))
+        check_fit(library, options, lambda others: package(lower_model(model, target, others), target, others))
     return library
 
 
@@ -115,7 +115,8 @@ def lower_graph(graph: IRModule, model: Model, target: Target, options: BuildOpt
         lower_kernels(),
     ]
     # 4. memory: a flat list of calls, every tensor with an offset
-    return flatten(_run(steps, graph, options), model, io_in_workspace=options.io == "workspace")
+    lowered = _run(steps, graph, options)
+    return flatten(lowered, model, io_in_workspace=options.io == "workspace", pools=options.pools)
 
 
 def _run(steps: Sequence[tvm.transform.Pass], module: IRModule, options: BuildOptions) -> IRModule:

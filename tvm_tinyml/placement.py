@@ -1,4 +1,4 @@
-"""From calls over buffers to buffers at addresses: who may lie where whom, and then one plan for the pool."""
+"""From calls over buffers to buffers at addresses: what may lie over what, in which pool, and where in there."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from tvm_tinyml.passes.plan_memory import Lifetime, check_plan, plan_offsets
-from tvm_tinyml.program import ALIGNMENT_BYTES, Buffer, Kernel, Place, Region, Step
+from tvm_tinyml.pools import SCRATCH_TOUCHES, only, share_out
+from tvm_tinyml.program import ALIGNMENT_BYTES, Buffer, Kernel, Place, Pool, Region, Step
 
 Memory = tuple[Place, int]
 """What buffers are parts of: an input, an output, a constant, or a region of the pool."""
@@ -75,22 +76,36 @@ class Calls:
         return found
 
 
-def place(calls: Calls, kernels: Mapping[str, Kernel]) -> tuple[Calls, dict[int, Region], int]:
-    """Give every region of the pool an offset.
+def place(
+    calls: Calls, kernels: Mapping[str, Kernel], limits: Mapping[str, int]
+) -> tuple[Calls, dict[int, Region], list[Pool]]:
+    """Give every region an offset in a pool.
+
+    Parameters
+    ----------
+    limits : sizes of the pools in bytes, the fastest first; none for one of any size. What fits nowhere else goes to
+        the last one, whatever its size.
 
     Returns
     -------
-    The calls, some of whose buffers share a region now; the regions by index; and the size of the pool in bytes.
+    The calls, some of whose buffers share a region now; the regions by index; and the pools.
     """
     calls = share(calls, kernels)
     lifetimes = calls.lifetimes()
     distances = distances_of(calls, kernels, lifetimes)
-    offsets, pool_bytes = plan_offsets(lifetimes, ALIGNMENT_BYTES, distances)
-    check_plan(lifetimes, offsets, distances)
-    regions = {
-        index: Region(offsets[index], life.size_bytes, life.first, life.last) for index, life in lifetimes.items()
-    }
-    return calls, regions, pool_bytes
+    touches = touches_of(calls, lifetimes)
+    regions: dict[int, Region] = {}
+    pools: list[Pool] = []
+    begin = 0
+    for name, members in share_out(lifetimes, distances, touches, limits).items():
+        lives, between = only(members, lifetimes, distances)
+        offsets, size = plan_offsets(lives, ALIGNMENT_BYTES, between)
+        check_plan(lives, offsets, between)
+        for index, life in lives.items():
+            regions[index] = Region(begin + offsets[index], life.size_bytes, life.first, life.last)
+        pools.append(Pool(name, begin, size, limits.get(name)))
+        begin += size
+    return calls, regions, pools
 
 
 def share(calls: Calls, kernels: Mapping[str, Kernel]) -> Calls:
@@ -117,6 +132,16 @@ def share(calls: Calls, kernels: Mapping[str, Kernel]) -> Calls:
         elif result.place is Place.WORKSPACE and memory_of(argument) not in outside:
             calls = calls.moved({memory_of(argument): result})
     return calls
+
+
+def touches_of(calls: Calls, lifetimes: Mapping[int, Lifetime]) -> dict[int, float]:
+    """Return how often each region is read or written, byte for byte."""
+    uses = dict.fromkeys(lifetimes, 0)
+    scratch = {step.scratch.index for step in calls.steps if step.scratch}
+    for _, buffer, _ in calls.accesses():
+        if buffer.place is Place.WORKSPACE:
+            uses[buffer.index] += (SCRATCH_TOUCHES if buffer.index in scratch else 1) * buffer.size_bytes
+    return {index: bytes_used / max(lifetimes[index].size_bytes, 1) for index, bytes_used in uses.items()}
 
 
 def distances_of(

@@ -105,10 +105,11 @@ class Kernel:
 
 @dataclass(frozen=True)
 class Region:
-    """A range of the pool.
+    """A range of a pool.
 
     Attributes
     ----------
+    offset_bytes : in all pools laid one behind the other.
     first, last : calls, by index, between which it is in use.
     """
 
@@ -116,6 +117,40 @@ class Region:
     size_bytes: int
     first: int
     last: int
+
+
+@dataclass(frozen=True)
+class Pool:
+    """Memory that the caller hands over.
+
+    Attributes
+    ----------
+    begin_bytes : where it would begin if all pools lay one behind the other.
+    limit_bytes : what the device has of it; None if nobody said.
+    """
+
+    name: str
+    begin_bytes: int
+    size_bytes: int
+    limit_bytes: int | None = None
+
+
+@dataclass(frozen=True)
+class Cut:
+    """A way to compute layers in stripes of rows, for people who want to see what else there was.
+
+    Attributes
+    ----------
+    stripes : of each segment.
+    peak_bytes : of the pool, estimated.
+    extra_macs : multiply-accumulates of rows that are computed twice.
+    taken : this one was taken.
+    """
+
+    stripes: Sequence[int]
+    peak_bytes: int
+    extra_macs: int
+    taken: bool
 
 
 @dataclass(frozen=True)
@@ -132,8 +167,9 @@ class Program:
     kernels : by symbol.
     macs : multiply-accumulates of the model as it was given, padding included.
     constants : by index.
-    regions : of the pool, by the index of the workspace buffers in them.
-    workspace_bytes : of the pool; 0 when nothing is planned.
+    regions : of the pools, by the index of the workspace buffers in them.
+    pools : at least one, the fastest first.
+    cuts : what there was to choose from, where least RAM was the goal.
     """
 
     name: str
@@ -147,16 +183,28 @@ class Program:
     macs: int
     constants: Sequence[NDArray[np.generic]]
     regions: Mapping[int, Region]
-    workspace_bytes: int
+    pools: Sequence[Pool]
+    cuts: Sequence[Cut] = ()
 
     @property
     def prefix(self) -> str:
         """Prefix of every symbol of the library."""
         return f"tvmgen_{self.name}"
 
+    @property
+    def workspace_bytes(self) -> int:
+        """Size of all pools; 0 when nothing is planned."""
+        return sum(pool.size_bytes for pool in self.pools)
+
     def offset_bytes(self, buffer: Buffer) -> int:
-        """Return where a workspace buffer begins in the pool."""
+        """Return where a workspace buffer begins in all pools laid one behind the other."""
         return self.regions[buffer.index].offset_bytes + buffer.begin_bytes
+
+    def pool_of(self, buffer: Buffer) -> tuple[Pool, int]:
+        """Return the pool that a workspace buffer is in, and where in there it begins."""
+        offset = self.regions[buffer.index].offset_bytes
+        pool = next(pool for pool in reversed(self.pools) if pool.begin_bytes <= offset)
+        return pool, offset - pool.begin_bytes + buffer.begin_bytes
 
     @property
     def overlapping(self) -> set[str]:

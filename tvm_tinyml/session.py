@@ -40,11 +40,13 @@ class Session:
         self._metadata = metadata
         self._simulator = make_simulator(metadata["target"].split("+")[0], on, check_alignment=misalign > 0)
         self._simulator.load(objects)
-        pool = metadata["pools"]["sram"]
-        self._pool = self._simulator.allocate(max(pool["size_bytes"], 1), alignment=pool["align_bytes"])
+        self._pools = {
+            pool["begin_bytes"]: self._simulator.allocate(max(pool["size_bytes"], 1), alignment=pool["align_bytes"])
+            for pool in metadata["pools"].values()
+        }
         self._inputs = [self._buffer(t, misalign) for t in metadata["inputs"]]
         self._outputs = [self._buffer(t, misalign) for t in metadata["outputs"]]
-        self._arguments = [self._struct(fields) for fields in (self._inputs, self._outputs, [self._pool])]
+        self._arguments = [self._struct(fields) for fields in (self._inputs, self._outputs, [*self._pools.values()])]
 
     def run(self, inputs: Sequence[NDArray[Any]], memory: MemoryTiming | None = None) -> Inference:
         """Run one inference on arrays of the inputs' shapes and dtypes; with a memory its cycles are counted.
@@ -92,7 +94,7 @@ class Session:
 
     def _buffer(self, tensor: dict[str, Any], misalign: int) -> int:
         if tensor["workspace_offset"] is not None:
-            return self._pool + int(tensor["workspace_offset"])
+            return self._in_pool(tensor["workspace_offset"])
         return self._simulator.allocate(tensor["size_bytes"], alignment=16, offset=misalign)
 
     def _struct(self, fields: Sequence[int]) -> int:
@@ -109,7 +111,12 @@ class Session:
             case "constant":
                 return self._simulator.symbols[f"tvmgen_{self._metadata['model']}_constant_{position}"]
             case _:
-                return self._pool + position
+                return self._in_pool(position)
+
+    def _in_pool(self, offset: int) -> int:
+        """Return the address of an offset in all pools laid one behind the other."""
+        begin = max(begin for begin in self._pools if begin <= offset)
+        return int(self._pools[begin] + offset - begin)
 
     def _read(self, index: int) -> NDArray[Any]:
         tensor = self._metadata["outputs"][index]

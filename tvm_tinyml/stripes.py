@@ -10,7 +10,7 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from tvm import IRModule, relax
@@ -20,7 +20,7 @@ from tvm_tinyml.passes.cut_into_stripes import CutIntoStripes, Segment
 from tvm_tinyml.passes.cut_into_stripes.rows import Rows, Window, window_of, works_by_rows
 from tvm_tinyml.passes.cut_into_stripes.segment import bindings_of
 from tvm_tinyml.passes.integer_ops import attributes_of, shape_of
-from tvm_tinyml.program import Program
+from tvm_tinyml.program import Cut, Program
 
 LONGEST, MOST_STRIPES = 12, 16
 """Operators and stripes of a segment."""
@@ -58,11 +58,13 @@ def smallest(graph: IRModule, lower: Callable[[IRModule], Program], *, io_in_wor
     graph : in the integer dialect.
     lower : makes a program of such a module.
     """
-    programs = [lower(graph)]
-    for choice in choices(graph, io_in_workspace=io_in_workspace)[:TRIED]:
-        if choice.segments:
-            programs.append(lower(CutIntoStripes(choice.segments)(graph)))
-    return min(programs, key=lambda program: (program.workspace_bytes, program.macs))
+    offered = choices(graph, io_in_workspace=io_in_workspace)
+    programs = [(choice.segments, lower(CutIntoStripes(choice.segments)(graph))) for choice in offered[:TRIED]]
+    if all(segments for segments, _ in programs):
+        programs.append(((), lower(graph)))
+    segments, program = min(programs, key=lambda found: (found[1].workspace_bytes, found[1].macs))
+    cuts = [Cut([s.stripes for s in c.segments], c.peak_bytes, c.extra_macs, c.segments == segments) for c in offered]
+    return replace(program, cuts=cuts)
 
 
 def choices(graph: IRModule, *, io_in_workspace: bool) -> list[Choice]:

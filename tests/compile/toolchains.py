@@ -68,13 +68,15 @@ class HostLibrary:
 
     def run(self, inputs: Sequence[NDArray[Any]]) -> list[NDArray[Any]]:
         """Run one inference."""
-        pool = self._aligned(self._metadata["pools"]["sram"]["size_bytes"])
+        described = self._metadata["pools"].values()
+        pool = self._aligned(sum(each["size_bytes"] for each in described))
         pool[:] = 0xA5
         sources = [self._buffer(t, pool) for t in self._metadata["inputs"]]
         results = [self._buffer(t, pool) for t in self._metadata["outputs"]]
         for buffer, array in zip(sources, inputs, strict=True):
             buffer[:] = np.ascontiguousarray(array).reshape(-1).view(np.uint8)
-        structs = [self._struct(group) for group in (sources, results, [pool])]
+        pools = [pool[each["begin_bytes"] :] for each in described]
+        structs = [self._struct(group) for group in (sources, results, pools)]
         assert self._run(*structs) == 0
         return [
             buffer.copy().view(np.dtype(t["dtype"])).reshape(t["shape"])

@@ -54,6 +54,9 @@ def test_options_are_recorded(option: str, value: str) -> None:
         "emit": "both",
         "memory": "zero-wait",
         "disabled_passes": [],
+        "ram_limit_bytes": None,
+        "flash_limit_bytes": None,
+        "pools": {},
     }
     assert tinyml.build(model("small")).metadata["options"] == defaults
     assert library("small", **{"emit": "both", option: value}).metadata["options"] == {**defaults, option: value}

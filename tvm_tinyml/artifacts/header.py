@@ -34,10 +34,7 @@ def header(program: Program, target: Target, *, stack_bytes: int, version: str) 
         f'#define {upper}_TARGET "{target.name}"',
         f"#define {upper}_USES_FPU {_fpu(program)}; floats are passed as {target.float_abi} */",
         "",
-        "/* The pool 'sram': activations and scratch. Bytes, and the alignment of its start. */",
-        f"#define {upper}_WORKSPACE_SIZE {program.workspace_bytes}u",
-        f"#define {upper}_SRAM_SIZE {upper}_WORKSPACE_SIZE",
-        f"#define {upper}_SRAM_ALIGN {ALIGNMENT_BYTES}u",
+        *_pools(program),
         f"#define {upper}_STACK_SIZE {stack_bytes}u /* worst case of run in lib/, interrupts not included */",
         "",
         *_tensors(program, "INPUT", program.inputs),
@@ -47,7 +44,7 @@ def header(program: Program, target: Target, *, stack_bytes: int, version: str) 
         "",
         *_struct(prefix, "inputs", [f"const void *input_{i};" for i in range(len(program.inputs))]),
         *_struct(prefix, "outputs", [f"void *output_{i};" for i in range(len(program.outputs))]),
-        *_struct(prefix, "workspace_pools", ["void *sram;"]),
+        *_struct(prefix, "workspace_pools", [f"void *{pool.name};" for pool in program.pools]),
         *_accessors(program),
         *_contract(program),
         f"int32_t {prefix}_run(const struct {prefix}_inputs *inputs, const struct {prefix}_outputs *outputs,",
@@ -60,6 +57,18 @@ def header(program: Program, target: Target, *, stack_bytes: int, version: str) 
         "",
     ]
     return "\n".join(lines)
+
+
+def _pools(program: Program) -> list[str]:
+    """Return what a caller reserves: the last pool is the default one."""
+    upper, *_, default = program.prefix.upper(), *program.pools
+    lines = ["/* Activations and scratch: bytes of each pool, and the alignment of its start. */"]
+    lines += [f"#define {upper}_WORKSPACE_SIZE {default.size_bytes}u"]
+    for pool in program.pools:
+        size = f"{upper}_WORKSPACE_SIZE" if pool is default else f"{pool.size_bytes}u"
+        lines += [f"#define {upper}_{pool.name.upper()}_SIZE {size}"]
+        lines += [f"#define {upper}_{pool.name.upper()}_ALIGN {ALIGNMENT_BYTES}u"]
+    return lines
 
 
 def _fpu(program: Program) -> str:
@@ -122,10 +131,10 @@ def _accessors(program: Program) -> list[str]:
 
 
 def _accessor(program: Program, name: str, buffer: Buffer) -> list[str]:
-    prefix = program.prefix
+    prefix, (pool, offset) = program.prefix, program.pool_of(buffer)
     return [
         f"static inline void *{prefix}_{name}(const struct {prefix}_workspace_pools *pools) {{",
-        f"  return (int8_t *)pools->sram + {program.offset_bytes(buffer)};",
+        f"  return (int8_t *)pools->{pool.name} + {offset};",
         "}",
         "",
     ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
 import tvm
@@ -76,8 +77,17 @@ def metadata(
         "inputs": _tensors(program, program.inputs, program.input_buffers),
         "outputs": _tensors(program, program.outputs, program.output_buffers),
         "inputs_destroyed": any(b.place is Place.WORKSPACE for b in program.input_buffers),
-        "pools": {"sram": {"size_bytes": program.workspace_bytes, "align_bytes": ALIGNMENT_BYTES}},
+        "pools": {
+            pool.name: {
+                "size_bytes": pool.size_bytes,
+                "align_bytes": ALIGNMENT_BYTES,
+                "begin_bytes": pool.begin_bytes,
+                "limit_bytes": pool.limit_bytes,
+            }
+            for pool in program.pools
+        },
         "memory_map": memory_map(program),
+        "cuts": [asdict(cut) for cut in program.cuts],
     }
 
 

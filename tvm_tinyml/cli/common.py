@@ -8,7 +8,16 @@ from typing import Any
 from tvm_tinyml.device.timing import memory_names
 from tvm_tinyml.options import CHOICES, OPTIONAL_PASSES
 
-BUILD_OPTIONS = ("goal", "io", "weights", "float_abi", "disabled_passes", "ram_limit_bytes", "flash_limit_bytes")
+BUILD_OPTIONS = (
+    "goal",
+    "io",
+    "weights",
+    "float_abi",
+    "disabled_passes",
+    "ram_limit_bytes",
+    "flash_limit_bytes",
+    "pools",
+)
 
 
 def add_build_options(parser: argparse.ArgumentParser, *, target_required: bool = True) -> None:
@@ -35,12 +44,37 @@ def add_build_options(parser: argparse.ArgumentParser, *, target_required: bool 
             "would fit",
         )
     parser.add_argument(
+        "--pool",
+        action=_Pools,
+        type=_pool,
+        dest="pools",
+        metavar="NAME=BYTES",
+        help="a memory for activations and scratch, such as dtcm=65536; once for each, the fastest first",
+    )
+    parser.add_argument(
         "--disable-pass",
         action="append",
         dest="disabled_passes",
         metavar="NAME",
         help=f"leave an optional pass out, for finding faults: {', '.join(OPTIONAL_PASSES)}",
     )
+
+
+def _pool(text: str) -> tuple[str, int]:
+    name, _, size = text.partition("=")
+    if not size.isdigit():
+        raise argparse.ArgumentTypeError(f"{text!r} is not NAME=BYTES, such as dtcm=65536")
+    return name, int(size)
+
+
+class _Pools(argparse.Action):
+    """Collects pools in order."""
+
+    def __call__(
+        self, _parser: argparse.ArgumentParser, namespace: argparse.Namespace, values: Any, _option: str | None = None
+    ) -> None:
+        name, size = values
+        setattr(namespace, self.dest, {**(getattr(namespace, self.dest) or {}), name: size})
 
 
 def add_memory(parser: argparse.ArgumentParser) -> None:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import argparse
 import sys
 from pathlib import Path
+from typing import Any
 
 from tvm_tinyml.cli.common import add_build_options, add_memory, add_quiet, build_options, choices, path
+from tvm_tinyml.tables import table
 
 NAME, HELP = "compile", "compile a model into a library for a device"
 
@@ -27,6 +29,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_memory(parser)
     parser.add_argument("--emit", default="both", metavar="FORM", help=f"{choices('emit')}; default: both")
     parser.add_argument("--verify", action="store_true", help="run the result on the simulator and compare every byte")
+    parser.add_argument(
+        "-v", "--verbose", action="store_true", help="show what --goal ram had to choose from: RAM against work"
+    )
     add_quiet(parser)
 
 
@@ -67,5 +72,23 @@ def execute(options: argparse.Namespace) -> bool:
             f"static {ram['static']:,}"
         )
         print(f"flash  {flash['total']:,} bytes: weights {flash['weights']:,}, code {flash['code']:,}")
+        if options.verbose:
+            print(_cuts(library.metadata))
         print(f"files  {options.output}/: {', '.join(written)}, metadata.json, report.html")
     return True
+
+
+def _cuts(metadata: dict[str, Any]) -> str:
+    """Return a table of the ways to compute layers in stripes of rows."""
+    if not metadata["cuts"]:
+        return "stripes of rows: not looked for; --goal ram does"
+    rows = [
+        (
+            " ".join(str(stripes) for stripes in cut["stripes"]) or "none",
+            cut["peak_bytes"],
+            100 * cut["extra_macs"] / metadata["macs"],
+            "taken" if cut["taken"] else None,
+        )
+        for cut in metadata["cuts"]
+    ]
+    return table(("stripes of each segment", "workspace, about", "extra work, %", ""), rows)
