@@ -187,7 +187,6 @@ def _describe(symbol: str, function: tirx.PrimFunc) -> Kernel:
     attrs = function.attrs
     schedule = str(attrs.get("tinyml.schedule") or UNSCHEDULED)
     overlaps = [Overlap(int(read), int(distance), bool(s)) for read, distance, s in attrs.get("tinyml.overlaps") or ()]
-    in_place = attrs.get("tinyml.in_place")
     return Kernel(
         symbol=symbol,
         kind=str(attrs["tinyml.kind"]),
@@ -195,7 +194,7 @@ def _describe(symbol: str, function: tirx.PrimFunc) -> Kernel:
         macs=int(attrs.get("tinyml.macs") or 0),
         method=_method(attrs),
         overlaps=overlaps,
-        in_place=None if in_place is None else int(in_place),
+        in_place=[int(index) for index in attrs.get("tinyml.in_place") or ()],
     )
 
 

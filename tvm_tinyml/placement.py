@@ -110,28 +110,28 @@ def place(
 
 def share(calls: Calls, kernels: Mapping[str, Kernel]) -> Calls:
     """Let results take the place of arguments that nothing reads any more, where a kernel allows it."""
-    for i, step in enumerate(calls.steps):
-        kernel = kernels.get(step.kernel or "")
-        if kernel is None or kernel.in_place is None:
-            continue
-        step = calls.steps[i]
-        argument, result = step.operands[kernel.in_place], step.operands[-1]
-        lifetimes = calls.lifetimes()
-        outside = [memory_of(buffer) for buffer in (*calls.inputs, *calls.outputs)]
-
-        def is_whole(buffer: Buffer, lifetimes: Mapping[int, Lifetime] = lifetimes) -> bool:
-            """Return whether a region of the pool is this buffer and nothing else."""
-            whole = buffer.place is Place.WORKSPACE and buffer.size_bytes == lifetimes[buffer.index].size_bytes
-            return whole and not buffer.begin_bytes
-
-        same_size = argument.size_bytes == result.size_bytes
-        if not same_size or not is_whole(argument) or lifetimes[argument.index].last > i:
-            continue
-        if is_whole(result) and memory_of(result) not in outside:
-            calls = calls.moved({memory_of(result): argument})
-        elif result.place is Place.WORKSPACE and memory_of(argument) not in outside:
-            calls = calls.moved({memory_of(argument): result})
+    for i in range(len(calls.steps)):
+        kernel = kernels.get(calls.steps[i].kernel or "")
+        for read in kernel.in_place if kernel else ():
+            step, lifetimes = calls.steps[i], calls.lifetimes()
+            argument, result = step.operands[read], step.operands[-1]
+            if argument.size_bytes != result.size_bytes or not _is_whole(argument, lifetimes):
+                continue
+            if lifetimes[argument.index].last > i:
+                continue
+            if _is_whole(result, lifetimes):
+                calls = calls.moved({memory_of(result): argument})
+                break
+            if result.place is Place.WORKSPACE:
+                calls = calls.moved({memory_of(argument): result})
+                break
     return calls
+
+
+def _is_whole(buffer: Buffer, lifetimes: Mapping[int, Lifetime]) -> bool:
+    """Return whether a region of the pool is this buffer and nothing else."""
+    whole = buffer.place is Place.WORKSPACE and buffer.size_bytes == lifetimes[buffer.index].size_bytes
+    return whole and not buffer.begin_bytes
 
 
 def touches_of(calls: Calls, lifetimes: Mapping[int, Lifetime]) -> dict[int, float]:

@@ -100,7 +100,7 @@ class Kernel:
     macs: int
     method: Mapping[str, Any] | None = None
     overlaps: Sequence[Overlap] = ()
-    in_place: int | None = None
+    in_place: Sequence[int] = ()
 
 
 @dataclass(frozen=True)

@@ -40,7 +40,8 @@ def lookup(arguments: Sequence[relax.Expr], _attributes: Attributes, _traits: Ke
     x, table = placeholder("x", arguments[0]), placeholder("table", arguments[1])
     offset = 128 if x.dtype == "int8" else 0
     result = te.compute(x.shape, lambda *i: table[x[i].astype("int32") + offset], "output")
-    return Kernel("lookup", te.create_prim_func([x, table, result]), arguments)
+    in_place = [0] if x.dtype == result.dtype else []
+    return Kernel("lookup", te.create_prim_func([x, table, result]), arguments, in_place=in_place)
 
 
 def _sum(kind: str, arguments: Sequence[relax.Expr], attributes: Attributes, sign: int) -> Kernel:
@@ -75,4 +76,5 @@ def _binary(kind: str, arguments: Sequence[relax.Expr], combine: Callable[[Expr,
         return tensor[tuple(0 if n == 1 else i for i, n in zip(kept, own, strict=True))].astype("int32")
 
     result = te.compute(shape, lambda *i: combine(element(x, shapes[0], i), element(y, shapes[1], i)), "output")
-    return Kernel(kind, te.create_prim_func([x, y, result]), arguments)
+    in_place = [i for i, own in enumerate(shapes) if own == shape]
+    return Kernel(kind, te.create_prim_func([x, y, result]), arguments, in_place=in_place)

@@ -72,7 +72,7 @@ class Kernel:
     macs : multiply-accumulates of one call, padding included.
     method : of a recipe; None where a schedule decides.
     overlaps : where the result, or scratch, may lie over an argument.
-    in_place : index of an argument of which the result may take the place exactly, even where `overlaps` says no more.
+    in_place : indices of arguments of which the result may take the place exactly, even where `overlaps` says no more.
     """
 
     kind: str
@@ -81,7 +81,7 @@ class Kernel:
     macs: int = 0
     method: Method | None = None
     overlaps: Sequence[Overlap] = ()
-    in_place: int | None = None
+    in_place: Sequence[int] = ()
 
 
 class Recipe(Protocol):
@@ -98,8 +98,7 @@ def call_kernel(builder: relax.BlockBuilder, kernel: Kernel, call: relax.Call) -
     if kernel.method:
         func = func.with_attr("tinyml.method", asdict(kernel.method))
     func = func.with_attr("tinyml.overlaps", [[o.read, o.distance_bytes, int(o.scratch)] for o in kernel.overlaps])
-    if kernel.in_place is not None:
-        func = func.with_attr("tinyml.in_place", kernel.in_place)
+    func = func.with_attr("tinyml.in_place", list(kernel.in_place))
     callee = builder.add_func(func, kernel.kind)
     result = func.params[-1]
     out_type = relax.TensorType([int(i) for i in result.shape], str(result.dtype))

@@ -161,7 +161,7 @@ def test_a_name_that_is_no_c_identifier_offers_one(name: str, nearest: str, refu
             ("compile", "small.tflite", "-o", "new", "--taget", "cortex-m4"),
             "compile: there is no option --taget. Did you mean '--target'? See tvm-tinyml compile --help.",
         ),
-        (("compile", "small.tflite", *BUILD, "--loud"), "compile: there is no option --loud. See"),
+        (("compile", "small.tflite", *BUILD, "--zzz"), "compile: there is no option --zzz. See"),
         (("compile", "small.tflite", *BUILD, "--pool", "sram"), "'sram' is not NAME=BYTES, such as dtcm=65536"),
         (("compile", "small.tflite", *BUILD, "--out=x"), "there is no option --out. Did you mean '--output'? See"),
         (("compile", "small.tflite", *BUILD, "-x"), "compile: there is no place for '-x'. See"),

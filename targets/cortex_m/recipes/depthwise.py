@@ -146,7 +146,7 @@ def _build(x: relax.Expr, layer: Layer, plans: Sequence[Plan], scales: Scales) -
         [flat, relax.const(constants), filling],
         layer.macs,
         overlaps=[overlap(order, read_first=sum(part.count for part in parts) == 1)],
-        in_place=0 if len(order) == layer.batch and layer.keeps_shape else None,
+        in_place=[0] if len(order) == layer.batch and layer.keeps_shape else [],
     )
 
 

@@ -314,7 +314,7 @@ def _build(x: relax.Expr, layer: Layer, plans: Sequence[_Plan], form: DepthwiseF
     )
     whole = [block.count for plan in plans for block in plan.blocks()] == [1]
     arguments = [flat, relax.const(constants), filling]
-    in_place = 0 if whole and layer.keeps_shape else None
+    in_place = [0] if whole and layer.keeps_shape else []
     return Kernel("depthwise_conv2d", func, arguments, layer.macs, method, in_place=in_place)
 
 
