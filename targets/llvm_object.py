@@ -26,19 +26,24 @@ def helper_ir(target: Target) -> str:
     return "\n".join([*declarations, *lines])
 
 
-def compile_kernels(kernels: IRModule, target: Target) -> list[bytes]:
+def compile_kernels(kernels: IRModule, target: Target, *, small: bool = False) -> list[bytes]:
     """Compile lowered kernels to relocatable objects; each kernel keeps its ``global_symbol``.
 
     Those that may write where they read are an object of their own: in a module with others, TVM's code generator
     promises LLVM of their pointers, too, that they are apart.
+
+    Parameters
+    ----------
+    small : few bytes of code rather than few cycles.
     """
     apart = {var: bool(func.attrs.get("tirx.noalias")) for var, func in kernels.functions.items()}
     parts = [[var for var in kernels.functions if apart[var] is promise] for promise in (True, False)]
-    return [_compile(IRModule({var: kernels[var] for var in part}), target) for part in parts if part]
+    # Beyond the first level LLVM unrolls loops; it would not for functions that are marked for size, which TVM cannot.
+    machine = tvm.target.Target({**target.llvm, "opt-level": 1} if small else dict(target.llvm))
+    return [_compile(IRModule({var: kernels[var] for var in part}), target, machine) for part in parts if part]
 
 
-def _compile(kernels: IRModule, target: Target) -> bytes:
-    machine = tvm.target.Target(dict(target.llvm))
+def _compile(kernels: IRModule, target: Target, machine: tvm.target.Target) -> bytes:
     finished = finish(kernels, machine)
     helpers, first = helper_ir(target), _assembly(finished)
     imported = {}

@@ -127,7 +127,7 @@ def _run(steps: Sequence[tvm.transform.Pass], module: IRModule, options: BuildOp
 def package(program: Program, target: Target, options: BuildOptions) -> Library:
     """Write a program out in the forms that the options ask for: code and its description."""
     in_ram = options.weights == "ram"
-    kernels = [strip(data) for data in compile_kernels(program.functions, target)]
+    kernels = [strip(data) for data in compile_kernels(program.functions, target, small=options.goal == "flash")]
     main = strip(compile_ir(main_ir(program, weights_in_ram=in_ram), target))
     own = {symbol: frame for data in (*kernels, main) for symbol, frame in frames(data).items()}
     stack_bytes = worst_stack_bytes(own, f"{program.prefix}_run", callees(program.functions))

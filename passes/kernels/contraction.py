@@ -17,6 +17,9 @@ from tvm_tinyml.passes.kernels.requantize import clamp, requantize_helper
 
 Indices = Sequence[Expr]
 
+_SCALES = {"bias": "int32", "multiplier": "int32", "shift": "int8"}
+"""What the epilogue knows of a channel, and how it is stored."""
+
 
 def conv2d(arguments: Sequence[relax.Expr], attributes: Attributes, traits: KernelTraits) -> Kernel:
     """Lower ``tinyml.conv2d`` without padding; a filter as wide as the image or a pixel becomes `dense`."""
@@ -69,7 +72,7 @@ def _matmul(
     total = _accumulate((rows, channels), (), length, traits, product)
     result = te.compute((rows, channels), lambda p, o: epilogue(total(p, o), o), "output")
     func = te.create_prim_func([x, weight, *epilogue.parameters, result])
-    return Kernel(kind, func, arguments, rows * channels * length)
+    return Kernel(kind, func, [*arguments[:2], *epilogue.arguments], rows * channels * length)
 
 
 def _spatial_conv2d(arguments: Sequence[relax.Expr], attributes: Attributes, traits: KernelTraits) -> Kernel:
@@ -102,7 +105,7 @@ def _spatial_conv2d(arguments: Sequence[relax.Expr], attributes: Attributes, tra
     flat = [
         relax.op.reshape(arguments[0], (batch, height, row)),
         relax.const(constant(arguments[1]).reshape(channels, kernel_h, taps * length)),
-        *arguments[2:],
+        *epilogue.arguments,
     ]
     return Kernel("conv2d", func, flat, int(np.prod(shape)) * kernel_h * taps * length)
 
@@ -135,7 +138,7 @@ def _depthwise_conv2d(arguments: Sequence[relax.Expr], attributes: Attributes) -
     return Kernel(
         "depthwise_conv2d",
         func,
-        [arguments[0], relax.const(packed), *arguments[2:]],
+        [arguments[0], relax.const(packed), *epilogue.arguments],
         int(np.prod(shape)) * kernel_h * kernel_w,
     )
 
@@ -164,16 +167,27 @@ class _Channels:
 
 
 class _Epilogue:
-    """Bias, requantization and clamp of one output channel, with the parameters they read."""
+    """Bias, requantization and clamp of one output channel.
+
+    What all channels share is stored once, and not part of the code, so that layers share that, too.
+
+    Attributes
+    ----------
+    arguments, parameters : constants that the kernel reads, and how it sees them.
+    """
 
     def __init__(self, arguments: Sequence[relax.Expr], attributes: Attributes) -> None:
-        names = ("bias", "multiplier", "shift")
-        self.parameters = [placeholder(name, arg) for name, arg in zip(names, arguments[2:], strict=True)]
-        self._helper = requantize_helper(constant(arguments[4]), largest_sum(*(constant(a) for a in arguments[1:3])))
+        values = {name: constant(argument) for name, argument in zip(_SCALES, arguments[2:], strict=True)}
+        self._helper = requantize_helper(values["shift"], largest_sum(*(constant(a) for a in arguments[1:3])))
         self._attributes = attributes
+        stored = {name: v[:1] if (v == v[0]).all() else v for name, v in values.items()}
+        self.arguments = [relax.const(v.astype(_SCALES[name])) for name, v in stored.items()]
+        self.parameters = [placeholder(name, argument) for name, argument in zip(stored, self.arguments, strict=True)]
 
     def __call__(self, accumulator: Expr, channel: tirx.Var) -> Expr:
-        bias, multiplier, shift = (p[channel] for p in self.parameters)
+        shared = [int(parameter.shape[0]) == 1 for parameter in self.parameters]
+        values = [p[0 if once else channel] for p, once in zip(self.parameters, shared, strict=True)]
+        bias, multiplier, shift = (value.astype("int32") for value in values)
         scaled = tirx.call_pure_extern("int32", self._helper, accumulator + bias, multiplier, shift)
         return clamp(scaled, self._attributes)
 

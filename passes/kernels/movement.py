@@ -63,11 +63,24 @@ def pad2d(arguments: Sequence[relax.Expr], attributes: Attributes, _traits: Kern
                         )
                     )
 
-    # How far the output is ahead of the input when a row is about to be copied, and that row: it shares no byte.
-    ahead = (top + 1) * padded_row + max(0, (batch * height - 1) * (padded_row - row))
-    ahead += (batch - 1) * (top + bottom) * padded_row
     x = relax.op.reshape(arguments[0], (batch, height, row))
-    return Kernel("pad2d", func, [x], overlaps=[Overlap(0, ahead)])
+    return Kernel("pad2d", func, [x], overlaps=[bytes_ahead(shape_of(arguments[0]), attributes["padding"])])
+
+
+def bytes_ahead(shape: Sequence[int], padding: Sequence[int]) -> Overlap:
+    """Return how far a bordered copy is ahead of its input when a row is about to be copied, and that row.
+
+    The row then shares no byte with what it is copied to.
+
+    Parameters
+    ----------
+    shape : of the input, NHWC.
+    padding : top, left, bottom, right, in pixels.
+    """
+    (batch, height, width, channels), (top, left, bottom, right) = shape, padding
+    row, padded_row = width * channels, (left + width + right) * channels
+    ahead = (top + 1) * padded_row + max(0, (batch * height - 1) * (padded_row - row))
+    return Overlap(0, ahead + (batch - 1) * (top + bottom) * padded_row)
 
 
 def gather2d(arguments: Sequence[relax.Expr], _attributes: Attributes, _traits: KernelTraits) -> Kernel:

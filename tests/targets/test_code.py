@@ -51,7 +51,8 @@ def test_all_that_is_missing_is_copying_filling_and_arithmetic(target: str) -> N
     parts = objects(target)
     missing = {name for part in parts for name in part.undefined_symbols()} - defined(parts)
     assert missing <= C_LIBRARY | (ARITHMETIC if target == "cortex-m0plus" else set())
-    assert "memset" in missing  # pad2d fills: the test sees what it looks for
+    if target == "cortex-m0plus":
+        assert "memset" in missing  # pad2d fills: the test sees what it looks for
 
 
 @pytest.mark.parametrize("target", TARGETS)

@@ -11,6 +11,7 @@ from tvm_tinyml.targets.cortex_m.recipes.dense import DenseGemm, DenseRows
 from tvm_tinyml.targets.cortex_m.recipes.depthwise import Depthwise
 from tvm_tinyml.targets.cortex_m.recipes.elementwise import Sum
 from tvm_tinyml.targets.cortex_m.recipes.outliers import WithOutliers
+from tvm_tinyml.targets.cortex_m.recipes.pad import Pad
 from tvm_tinyml.targets.cortex_m.recipes.pool import AveragePool, LargestPool, Mean
 from tvm_tinyml.targets.cortex_m.recipes.winograd import Winograd
 
@@ -59,15 +60,17 @@ def dual_issue_recipes(goal: str) -> Recipes:
 def _dsp(goal: str, products: Callable[[int, bool], Product], *, mixed: bool) -> Recipes:
     """Return recipes for the DSP extension and floating-point registers, which hold what does not change in a loop.
 
-    A build for small flash has none: the schedules make less code.
+    A build for small flash has few: the schedules make less code.
     """
+    moves = {"tinyml.pad2d": (Pad(),)}
     if goal == "flash":
-        return {}
+        return moves
     scratch = SCRATCH_BYTES[goal]
     convolution, rows = ConvGemm(products, scratch.windows), DenseRows(scratch.row)
     winograd = [Winograd(scratch.winograd, mixed=mixed)] if scratch.winograd else []
     convolutions: Sequence[Recipe] = (Depthwise(scratch.planes), *winograd, convolution, rows)
     return {
+        **moves,
         "tinyml.conv2d": [WithOutliers(recipe) for recipe in convolutions],
         "tinyml.dense": (WithOutliers(DenseGemm(convolution)), WithOutliers(rows)),
         "tinyml.add": (Sum("add"),),

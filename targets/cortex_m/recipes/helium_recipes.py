@@ -11,17 +11,20 @@ from tvm_tinyml.targets.cortex_m.recipes.elementwise import Sum
 from tvm_tinyml.targets.cortex_m.recipes.helium_conv import HeliumConv, HeliumDense
 from tvm_tinyml.targets.cortex_m.recipes.helium_depthwise import HeliumDepthwise
 from tvm_tinyml.targets.cortex_m.recipes.outliers import WithOutliers
+from tvm_tinyml.targets.cortex_m.recipes.pad import Pad
 from tvm_tinyml.targets.cortex_m.recipes.pool import AveragePool, LargestPool, Mean
 
 
 def helium_recipes(goal: str) -> Recipes:
-    """Return the recipes of a build's goal; one for small flash has none.
+    """Return the recipes of a build's goal; one for small flash has few.
 
     What has no recipe with Helium yet has that of the DSP extension, which every core with Helium comes with.
     """
+    moves = {"tinyml.pad2d": (Pad(),)}
     if goal == "flash":
-        return {}
+        return moves
     return {
+        **moves,
         "tinyml.conv2d": (
             WithOutliers(HeliumDepthwise(), _depthwise_fits),
             WithOutliers(HeliumConv(1024 if goal == "ram" else 4096)),

@@ -9,6 +9,7 @@ from tvm_tinyml.targets.cortex_m.microkernels.output import Output
 from tvm_tinyml.targets.cortex_m.recipes.channels import Channels, exact_channels
 from tvm_tinyml.targets.cortex_m.recipes.dense import DenseGemm
 from tvm_tinyml.targets.cortex_m.recipes.outliers import Fits, WithOutliers
+from tvm_tinyml.targets.cortex_m.recipes.pad import Pad
 from tvm_tinyml.targets.cortex_m.recipes.scalar_conv import ScalarConv
 from tvm_tinyml.targets.cortex_m.recipes.scalar_dense import ScalarDense
 from tvm_tinyml.targets.cortex_m.recipes.scalar_depthwise import LongDepthwise, ScalarDepthwise, ShortDepthwise
@@ -20,7 +21,8 @@ INT8 = np.iinfo(np.int8)
 
 def mainline_recipes(goal: str) -> Recipes:
     """Return the recipes of a build's goal, for cores with SMULL: see `_scalar`."""
-    return _scalar(goal, LongProduct(), LongDepthwise, exact_channels, _without_least_weight)
+    recipes = _scalar(goal, LongProduct(), LongDepthwise, exact_channels, _without_least_weight)
+    return {**recipes, "tinyml.pad2d": (Pad(),)}
 
 
 def baseline_recipes(goal: str) -> Recipes:
