@@ -8,6 +8,7 @@ from tvm_tinyml.passes.fold_quantization import FoldQuantization
 from tvm_tinyml.passes.fuse_lookups import FuseLookups
 from tvm_tinyml.passes.lower_to_kernels import LowerToKernels
 from tvm_tinyml.passes.moves_to_views import MovesToViews
+from tvm_tinyml.passes.order_operators import OrderOperators
 from tvm_tinyml.passes.remove_dead_channels import RemoveDeadChannels
 from tvm_tinyml.passes.resize_to_gather import ResizeToGather
 from tvm_tinyml.passes.simplify_reshapes import SimplifyReshapes
@@ -25,6 +26,7 @@ __all__ = [
     "FuseLookups",
     "LowerToKernels",
     "MovesToViews",
+    "OrderOperators",
     "RemoveDeadChannels",
     "ResizeToGather",
     "SimplifyReshapes",

@@ -28,6 +28,7 @@ OPTIONAL_PASSES = (
     "tinyml.FuseLookups",
     "tinyml.FoldPads",
     "tinyml.RemoveDeadChannels",
+    "tinyml.OrderOperators",
     "tinyml.ApplyRecipes",
     "tinyml.ApplySchedules",
 )

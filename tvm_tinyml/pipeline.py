@@ -94,6 +94,8 @@ def integer_graph(model: Model, options: BuildOptions) -> IRModule:
         passes.RemoveDeadChannels(),
         passes.ResizeToGather(),
         passes.MovesToViews(),
+        # 4. little alive at a time
+        passes.OrderOperators(options.io == "workspace"),
     ]
     return _run(steps, model.module, options)
 
