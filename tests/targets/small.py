@@ -44,4 +44,4 @@ def small_program() -> Program:
     model, target = small_network(), cortex_m("cortex-m4")
     steps = [passes.FoldQuantization(), passes.SplitPadding(), passes.LowerToKernels(target.traits)]
     steps += [ApplySchedules(target.rules), lower_kernels()]
-    return flatten(tvm.transform.Sequential(steps)(model.module), model, io_in_workspace=False)
+    return flatten(tvm.transform.Sequential(steps)(model.module), model, io_in_workspace=False, pools={})

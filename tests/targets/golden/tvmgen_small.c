@@ -17,7 +17,7 @@ static void tvmgen_small_pad2d_0(const int8_t *restrict x, int8_t *restrict outp
   }
 }
 
-static void tvmgen_small_conv2d_0(const int8_t *restrict x, const int8_t *restrict weight, const int32_t *restrict bias, const int32_t *restrict multiplier, const int32_t *restrict shift, int8_t *restrict output) {
+static void tvmgen_small_conv2d_0(const int8_t *restrict x, const int8_t *restrict weight, const int32_t *restrict bias, const int32_t *restrict multiplier, const int8_t *restrict shift, int8_t *restrict output) {
   int32_t dot_ptr[4];
   int32_t tail_ptr[4];
   for (int32_t i3_0 = 0; i3_0 < 2; ++i3_0) {
@@ -60,11 +60,11 @@ static void tvmgen_small_conv2d_0(const int8_t *restrict x, const int8_t *restri
         }
         int32_t cse_v4 = (i3_0 * 2);
         int32_t cse_v10 = (((i1 * 16) + (i2_0 * 8)) + cse_v4);
-        output[cse_v10] = ((int8_t)tinyml_saturate_s8((tinyml_requantize_right(((dot_ptr[0] + tail_ptr[0]) + bias[cse_v4]), multiplier[cse_v4], shift[cse_v4]) - 128)));
+        output[cse_v10] = ((int8_t)tinyml_saturate_s8((tinyml_requantize_right(((dot_ptr[0] + tail_ptr[0]) + bias[cse_v4]), multiplier[0], ((int32_t)shift[0])) - 128)));
         int32_t cse_v6 = (cse_v4 + 1);
-        output[(cse_v10 + 1)] = ((int8_t)tinyml_saturate_s8((tinyml_requantize_right(((dot_ptr[1] + tail_ptr[1]) + bias[cse_v6]), multiplier[cse_v6], shift[cse_v6]) - 128)));
-        output[(cse_v10 + 4)] = ((int8_t)tinyml_saturate_s8((tinyml_requantize_right(((dot_ptr[2] + tail_ptr[2]) + bias[cse_v4]), multiplier[cse_v4], shift[cse_v4]) - 128)));
-        output[(cse_v10 + 5)] = ((int8_t)tinyml_saturate_s8((tinyml_requantize_right(((dot_ptr[3] + tail_ptr[3]) + bias[cse_v6]), multiplier[cse_v6], shift[cse_v6]) - 128)));
+        output[(cse_v10 + 1)] = ((int8_t)tinyml_saturate_s8((tinyml_requantize_right(((dot_ptr[1] + tail_ptr[1]) + bias[cse_v6]), multiplier[0], ((int32_t)shift[0])) - 128)));
+        output[(cse_v10 + 4)] = ((int8_t)tinyml_saturate_s8((tinyml_requantize_right(((dot_ptr[2] + tail_ptr[2]) + bias[cse_v4]), multiplier[0], ((int32_t)shift[0])) - 128)));
+        output[(cse_v10 + 5)] = ((int8_t)tinyml_saturate_s8((tinyml_requantize_right(((dot_ptr[3] + tail_ptr[3]) + bias[cse_v6]), multiplier[0], ((int32_t)shift[0])) - 128)));
       }
     }
   }
@@ -83,7 +83,7 @@ static void tvmgen_small_pad2d_1(const int8_t *restrict x, int8_t *restrict outp
   }
 }
 
-static void tvmgen_small_depthwise_conv2d_0(const int8_t *restrict x, const int8_t *restrict weight, const int32_t *restrict bias, const int32_t *restrict multiplier, const int32_t *restrict shift, int8_t *restrict output) {
+static void tvmgen_small_depthwise_conv2d_0(const int8_t *restrict x, const int8_t *restrict weight, const int32_t *restrict bias, const int32_t *restrict multiplier, const int8_t *restrict shift, int8_t *restrict output) {
   int32_t depthwise_ptr[4];
   for (int32_t i1 = 0; i1 < 4; ++i1) {
     for (int32_t i2 = 0; i2 < 4; ++i2) {
@@ -103,15 +103,15 @@ static void tvmgen_small_depthwise_conv2d_0(const int8_t *restrict x, const int8
       tinyml_mac4_s8((&(depthwise_ptr[0])), (&(x[(cse_v2 + 52)])), (&(weight[28])));
       tinyml_mac4_s8((&(depthwise_ptr[0])), (&(x[(cse_v2 + 56)])), (&(weight[32])));
       int32_t cse_v3 = ((i1 * 16) + cse_v1);
-      output[cse_v3] = ((int8_t)tinyml_saturate_s8((tinyml_requantize_right((depthwise_ptr[0] + bias[0]), multiplier[0], shift[0]) - 128)));
-      output[(cse_v3 + 1)] = ((int8_t)tinyml_saturate_s8((tinyml_requantize_right((depthwise_ptr[1] + bias[1]), multiplier[1], shift[1]) - 128)));
-      output[(cse_v3 + 2)] = ((int8_t)tinyml_saturate_s8((tinyml_requantize_right((depthwise_ptr[2] + bias[2]), multiplier[2], shift[2]) - 128)));
-      output[(cse_v3 + 3)] = ((int8_t)tinyml_saturate_s8((tinyml_requantize_right((depthwise_ptr[3] + bias[3]), multiplier[3], shift[3]) - 128)));
+      output[cse_v3] = ((int8_t)tinyml_saturate_s8((tinyml_requantize_right((depthwise_ptr[0] + bias[0]), multiplier[0], ((int32_t)shift[0])) - 128)));
+      output[(cse_v3 + 1)] = ((int8_t)tinyml_saturate_s8((tinyml_requantize_right((depthwise_ptr[1] + bias[1]), multiplier[0], ((int32_t)shift[0])) - 128)));
+      output[(cse_v3 + 2)] = ((int8_t)tinyml_saturate_s8((tinyml_requantize_right((depthwise_ptr[2] + bias[2]), multiplier[0], ((int32_t)shift[0])) - 128)));
+      output[(cse_v3 + 3)] = ((int8_t)tinyml_saturate_s8((tinyml_requantize_right((depthwise_ptr[3] + bias[3]), multiplier[0], ((int32_t)shift[0])) - 128)));
     }
   }
 }
 
-static void tvmgen_small_add_0(const int8_t *restrict x, const int8_t *restrict y, int8_t *restrict output) {
+static void tvmgen_small_add_0(const int8_t *x, const int8_t *y, int8_t *output) {
   for (int32_t i1 = 0; i1 < 4; ++i1) {
     for (int32_t i2 = 0; i2 < 4; ++i2) {
       for (int32_t i3 = 0; i3 < 4; ++i3) {
@@ -139,7 +139,7 @@ static void tvmgen_small_avg_pool2d_0(const int8_t *restrict x, int8_t *restrict
   }
 }
 
-static void tvmgen_small_dense_0(const int8_t *restrict x, const int8_t *restrict weight, const int32_t *restrict bias, const int32_t *restrict multiplier, const int32_t *restrict shift, int8_t *restrict output) {
+static void tvmgen_small_dense_0(const int8_t *restrict x, const int8_t *restrict weight, const int32_t *restrict bias, const int32_t *restrict multiplier, const int8_t *restrict shift, int8_t *restrict output) {
   int32_t dot_ptr[3];
   dot_ptr[0] = 0;
   dot_ptr[1] = 0;
@@ -150,9 +150,9 @@ static void tvmgen_small_dense_0(const int8_t *restrict x, const int8_t *restric
     dot_ptr[1] = tinyml_dot4_s8((&(x[cse_v1])), (&(weight[(cse_v1 + 16)])), dot_ptr[1]);
     dot_ptr[2] = tinyml_dot4_s8((&(x[cse_v1])), (&(weight[(cse_v1 + 32)])), dot_ptr[2]);
   }
-  output[0] = ((int8_t)tinyml_saturate_s8((tinyml_requantize_right((dot_ptr[0] + bias[0]), multiplier[0], shift[0]) + 4)));
-  output[1] = ((int8_t)tinyml_saturate_s8((tinyml_requantize_right((dot_ptr[1] + bias[1]), multiplier[1], shift[1]) + 4)));
-  output[2] = ((int8_t)tinyml_saturate_s8((tinyml_requantize_right((dot_ptr[2] + bias[2]), multiplier[2], shift[2]) + 4)));
+  output[0] = ((int8_t)tinyml_saturate_s8((tinyml_requantize_right((dot_ptr[0] + bias[0]), multiplier[0], ((int32_t)shift[0])) + 4)));
+  output[1] = ((int8_t)tinyml_saturate_s8((tinyml_requantize_right((dot_ptr[1] + bias[1]), multiplier[0], ((int32_t)shift[0])) + 4)));
+  output[2] = ((int8_t)tinyml_saturate_s8((tinyml_requantize_right((dot_ptr[2] + bias[2]), multiplier[0], ((int32_t)shift[0])) + 4)));
 }
 
 static void tvmgen_small_softmax_0(const int8_t *restrict x, const int32_t *restrict table, int8_t *restrict output) {
@@ -206,12 +206,12 @@ int32_t tvmgen_small_run(const struct tvmgen_small_inputs *inputs, const struct 
   if (input_0 == NULL || output_0 == NULL || sram == NULL) return TVMGEN_SMALL_ERROR_NULL;
   if (((uintptr_t)sram & (TVMGEN_SMALL_SRAM_ALIGN - 1u)) != 0u) return TVMGEN_SMALL_ERROR_ALIGNMENT;
   tvmgen_small_pad2d_0(input_0, sram + 0);
-  tvmgen_small_conv2d_0(sram + 0, tvmgen_small_constant_0, tvmgen_small_constant_1, tvmgen_small_constant_2, tvmgen_small_constant_3, sram + 208);
-  tvmgen_small_pad2d_1(sram + 208, sram + 0);
-  tvmgen_small_depthwise_conv2d_0(sram + 0, tvmgen_small_constant_4, tvmgen_small_constant_5, tvmgen_small_constant_2, tvmgen_small_constant_6, sram + 144);
-  tvmgen_small_add_0(sram + 208, sram + 144, sram + 0);
-  tvmgen_small_avg_pool2d_0(sram + 0, sram + 256);
-  tvmgen_small_dense_0(sram + 256, tvmgen_small_constant_7, tvmgen_small_constant_8, tvmgen_small_constant_9, tvmgen_small_constant_10, sram + 0);
-  tvmgen_small_softmax_0(sram + 0, tvmgen_small_constant_11, output_0);
+  tvmgen_small_conv2d_0(sram + 0, tvmgen_small_constant_0, tvmgen_small_constant_1, tvmgen_small_constant_2, tvmgen_small_constant_3, sram + 144);
+  tvmgen_small_pad2d_1(sram + 144, sram + 0);
+  tvmgen_small_depthwise_conv2d_0(sram + 0, tvmgen_small_constant_4, tvmgen_small_constant_5, tvmgen_small_constant_2, tvmgen_small_constant_6, sram + 208);
+  tvmgen_small_add_0(sram + 144, sram + 208, sram + 144);
+  tvmgen_small_avg_pool2d_0(sram + 144, sram + 0);
+  tvmgen_small_dense_0(sram + 0, tvmgen_small_constant_7, tvmgen_small_constant_8, tvmgen_small_constant_9, tvmgen_small_constant_3, sram + 16);
+  tvmgen_small_softmax_0(sram + 16, tvmgen_small_constant_10, output_0);
   return 0;
 }

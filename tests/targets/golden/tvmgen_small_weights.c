@@ -10,12 +10,12 @@ TVMGEN_SMALL_WEIGHTS const int32_t tvmgen_small_constant_1[4] = {
   785, -758, -184, 1377,
 };
 
-TVMGEN_SMALL_WEIGHTS const int32_t tvmgen_small_constant_2[4] = {
-  1374389504, 1374389504, 1374389504, 1374389504,
+TVMGEN_SMALL_WEIGHTS const int32_t tvmgen_small_constant_2[1] = {
+  1374389504,
 };
 
-TVMGEN_SMALL_WEIGHTS const int32_t tvmgen_small_constant_3[4] = {
-  -5, -5, -5, -5,
+TVMGEN_SMALL_WEIGHTS const int8_t tvmgen_small_constant_3[1] = {
+  -5,
 };
 
 TVMGEN_SMALL_WEIGHTS const int8_t tvmgen_small_constant_4[36] = {
@@ -27,8 +27,8 @@ TVMGEN_SMALL_WEIGHTS const int32_t tvmgen_small_constant_5[4] = {
   -2048, -6656, -10240, -23552,
 };
 
-TVMGEN_SMALL_WEIGHTS const int32_t tvmgen_small_constant_6[4] = {
-  -6, -6, -6, -6,
+TVMGEN_SMALL_WEIGHTS const int8_t tvmgen_small_constant_6[1] = {
+  -6,
 };
 
 TVMGEN_SMALL_WEIGHTS const int8_t tvmgen_small_constant_7[48] = {
@@ -40,15 +40,11 @@ TVMGEN_SMALL_WEIGHTS const int32_t tvmgen_small_constant_8[3] = {
   38144, 50816, 12672,
 };
 
-TVMGEN_SMALL_WEIGHTS const int32_t tvmgen_small_constant_9[3] = {
-  1717986854, 1717986854, 1717986854,
+TVMGEN_SMALL_WEIGHTS const int32_t tvmgen_small_constant_9[1] = {
+  1717986854,
 };
 
-TVMGEN_SMALL_WEIGHTS const int32_t tvmgen_small_constant_10[3] = {
-  -5, -5, -5,
-};
-
-TVMGEN_SMALL_WEIGHTS const int32_t tvmgen_small_constant_11[256] = {
+TVMGEN_SMALL_WEIGHTS const int32_t tvmgen_small_constant_10[256] = {
   2147483647, 1943123572, 1758210936, 1590894991, 1439501330, 1302515042, 1178564005, 1066408839,
   964926574, 873101692, 790014891, 714835203, 646809647, 585257551, 529562937, 479168253,
   433569460, 392309882, 354976644, 321196158, 290630233, 262973171, 237947968, 215304218,

@@ -9,14 +9,13 @@
 #endif
 extern const int8_t tvmgen_small_constant_0[72];
 extern const int32_t tvmgen_small_constant_1[4];
-extern const int32_t tvmgen_small_constant_2[4];
-extern const int32_t tvmgen_small_constant_3[4];
+extern const int32_t tvmgen_small_constant_2[1];
+extern const int8_t tvmgen_small_constant_3[1];
 extern const int8_t tvmgen_small_constant_4[36];
 extern const int32_t tvmgen_small_constant_5[4];
-extern const int32_t tvmgen_small_constant_6[4];
+extern const int8_t tvmgen_small_constant_6[1];
 extern const int8_t tvmgen_small_constant_7[48];
 extern const int32_t tvmgen_small_constant_8[3];
-extern const int32_t tvmgen_small_constant_9[3];
-extern const int32_t tvmgen_small_constant_10[3];
-extern const int32_t tvmgen_small_constant_11[256];
+extern const int32_t tvmgen_small_constant_9[1];
+extern const int32_t tvmgen_small_constant_10[256];
 #endif
