@@ -57,18 +57,21 @@ class _Tensors:
     def __init__(self, main: relax.Function, bindings: Sequence[relax.VarBinding]) -> None:
         self._sizes: list[int] = []
         self._of: dict[relax.Var, tuple[int, ...]] = {}
+        self._fields: dict[relax.Var, list[tuple[int, ...]]] = {}
         self._inputs = [tensor for parameter in main.params for tensor in self._new(parameter)]
         for binding in bindings:
             if _is_view(binding.value):
                 self._of[binding.var] = self.read_by(binding.value)
+                if isinstance(binding.value, relax.Tuple):
+                    self._fields[binding.var] = [self.read_by(field) for field in binding.value.fields]
             else:
                 self._new(binding.var)
         self._outputs = self.read_by(main.body.body)
 
     def read_by(self, expr: relax.Expr) -> tuple[int, ...]:
         """Return the tensors that an expression reads, each once."""
-        if isinstance(expr, relax.TupleGetItem) and isinstance(expr.tuple_value, relax.Var):
-            return (self._of[expr.tuple_value][int(expr.index)],)
+        if isinstance(expr, relax.TupleGetItem) and expr.tuple_value in self._fields:
+            return self._fields[expr.tuple_value][int(expr.index)]
         return tuple(dict.fromkeys(tensor for var in _variables(expr) for tensor in self._of[var]))
 
     def graph(self, operators: Sequence[relax.VarBinding], io_in_workspace: bool) -> OperatorGraph:
@@ -88,6 +91,7 @@ class _Tensors:
             shape = [int(extent) for extent in tensor.shape]
             self._sizes.append(int(np.prod(shape, dtype=np.int64)) * np.dtype(str(tensor.dtype)).itemsize)
         self._of[var] = tuple(range(first, len(self._sizes)))
+        self._fields[var] = [(tensor,) for tensor in self._of[var]]
         return self._of[var]
 
 

@@ -254,6 +254,31 @@ def test_parts_of_a_split_are_tensors_of_their_own(rng: np.random.Generator) -> 
     np.testing.assert_array_equal(evaluate(after, inputs)[0], evaluate(before, inputs)[0])
 
 
+def test_views_of_one_tensor_hold_it(rng: np.random.Generator) -> None:
+    """Both parts lie in the large tensor, so it dies with the second one."""
+
+    def halves(builder: relax.BlockBuilder, x: relax.Var) -> relax.Expr:
+        large = builder.emit(integer_ops.pad2d(x, padding=[8, 8, 8, 8], value=1))
+        parts = [integer_ops.view(large, begin=begin, shape=[1, 12, 24, 2]) for begin in (0, 576)]
+        both = builder.emit(relax.Tuple([builder.emit(part) for part in parts]))
+        first, second = (builder.emit(relax.TupleGetItem(both, i)) for i in range(2))
+        other = builder.emit(integer_ops.pad2d(x, padding=[2, 2, 2, 2], value=2))
+        small = [builder.emit(integer_ops.max_pool2d(tensor, **POOL)) for tensor in (first, second, other)]
+        return relax.op.concat([builder.emit(relax.op.reshape(tensor, (1, 1, -1, 2))) for tensor in small], axis=2)
+
+    before = module(halves, 1, 8, 8, 2)
+    after = OrderOperators(False)(before)
+    assert [name for name in names(after) if name.startswith("tinyml") and "view" not in name] == [
+        "tinyml.pad2d",
+        "tinyml.max_pool2d",
+        "tinyml.max_pool2d",
+        "tinyml.pad2d",
+        "tinyml.max_pool2d",
+    ]
+    inputs = inputs_of(before, rng)
+    np.testing.assert_array_equal(evaluate(after, inputs)[0], evaluate(before, inputs)[0])
+
+
 def test_outputs_count_in_the_workspace_alone() -> None:
     """With the caller the large output costs nothing and may come first; in the workspace it had better come last."""
 
