@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from tvm_tinyml.passes.plan_memory import Lifetime, check_plan, plan_offsets
 from tvm_tinyml.pools import SCRATCH_TOUCHES, only, share_out
 from tvm_tinyml.program import ALIGNMENT_BYTES, Buffer, Kernel, Place, Pool, Region, Step
+from tvm_tinyml.proof import prove
 
 Memory = tuple[Place, int]
 """What buffers are parts of: an input, an output, a constant, or a region of the pool."""
@@ -66,6 +67,12 @@ class Calls:
         for buffer in self.outputs:
             yield len(self.steps), buffer, False
 
+    def whole(self) -> list[Step]:
+        """Return the calls between one that writes the inputs and one that reads the outputs."""
+        first = Step("inputs", None, tuple(self.inputs), results=len(self.inputs))
+        last = Step("outputs", None, tuple(self.outputs), results=0)
+        return [first, *self.steps, last]
+
     def lifetimes(self) -> dict[int, Lifetime]:
         """Return size and use, from call to call, of each region of the pool."""
         found: dict[int, Lifetime] = {}
@@ -90,7 +97,7 @@ def place(
     -------
     The calls, some of whose buffers share a region now; the regions by index; and the pools.
     """
-    calls = share(calls, kernels)
+    values, calls = calls, share(calls, kernels)
     lifetimes = calls.lifetimes()
     distances = distances_of(calls, kernels, lifetimes)
     touches = touches_of(calls, lifetimes)
@@ -105,6 +112,11 @@ def place(
             regions[index] = Region(begin + offsets[index], life.size_bytes, life.first, life.last)
         pools.append(Pool(name, begin, size, limits.get(name)))
         begin += size
+
+    def address(buffer: Buffer) -> int:
+        return regions[buffer.index].offset_bytes + buffer.begin_bytes
+
+    prove(values.whole(), calls.whole(), kernels, address, begin)
     return calls, regions, pools
 
 
@@ -151,7 +163,8 @@ def distances_of(
 
     The lower one is written from its beginning on while the upper one is still read, whose beginning is needed no more.
     Wherever a byte of the lower one is written, it must lie below all that is read or written later in the upper one.
-    Source of the idea: Blacker, Bush, Donaldson, "Diagonal Memory Optimisation", 2020 (arXiv:2010.01000).
+    Source of the idea: Blacker, Bridges, Hadfield, "Diagonal Memory Optimisation for Machine Learning on
+    Micro-controllers", 2020 (arXiv:2010.01668).
     """
     uses: dict[int, list[tuple[int, Buffer, bool]]] = {index: [] for index in lifetimes}
     for i, buffer, written in calls.accesses():

@@ -72,12 +72,13 @@ class Step:
     @property
     def reads(self) -> tuple[Buffer, ...]:
         """Buffers that the call reads."""
-        return self.operands[: -self.results]
+        return self.operands[: len(self.operands) - self.results]
 
     @property
     def writes(self) -> tuple[Buffer, ...]:
         """Buffers that the call writes, scratch included."""
-        return (*self.operands[-self.results :], *((self.scratch,) if self.scratch else ()))
+        results = self.operands[len(self.operands) - self.results :]
+        return (*results, *((self.scratch,) if self.scratch else ()))
 
 
 @dataclass(frozen=True)

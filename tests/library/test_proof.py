@@ -1,0 +1,66 @@
+"""A plan that loses a byte is refused before anything is emitted."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+
+import tvm_tinyml as tinyml
+from benchmarks.networks import image_classification
+from tests.image_networks import image_network
+from tvm_tinyml import placement
+from tvm_tinyml.options import BuildOptions
+from tvm_tinyml.passes.plan_memory import plan_offsets
+from tvm_tinyml.pipeline import lower_model
+from tvm_tinyml.program import Program
+from tvm_tinyml.targets.cortex_m import cortex_m
+
+
+def lower(network: Callable[[], object] = image_classification) -> Program:
+    """Lower a network with all its tensors in the pool."""
+    model = tinyml.load(network().data, name="m")  # type: ignore[attr-defined]
+    return lower_model(model, cortex_m("cortex-m4"), BuildOptions(io="workspace"))
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_plans_of_random_networks_are_proven(seed: int) -> None:
+    assert lower(lambda: image_network(seed)).workspace_bytes > 0
+
+
+def test_a_tensor_moved_onto_another_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    def all_at_the_beginning(*arguments: object) -> tuple[dict[int, int], int]:
+        offsets, size = plan_offsets(*arguments)  # type: ignore[arg-type]
+        return dict.fromkeys(offsets, 0), size
+
+    monkeypatch.setattr(placement, "plan_offsets", all_at_the_beginning)
+    monkeypatch.setattr(placement, "check_plan", lambda *_: None)
+    with pytest.raises(AssertionError, match=r"reads|share bytes"):
+        lower()
+
+
+@pytest.mark.parametrize("by", [16, 512])
+def test_an_overlap_closer_than_a_kernel_allows_is_refused(monkeypatch: pytest.MonkeyPatch, by: int) -> None:
+    """Two of the network's distances are 512, the others larger or zero."""
+    found = placement.distances_of
+    monkeypatch.setattr(placement, "distances_of", lambda *a: {pair: max(d - by, 0) for pair, d in found(*a).items()})
+    with pytest.raises(AssertionError, match=r"bytes behind the beginning of .*; it takes \d+"):
+        lower()
+
+
+def test_a_result_in_the_place_of_an_argument_that_is_read_again_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    share = placement.share
+
+    def share_too_much(calls: placement.Calls, kernels: object) -> placement.Calls:
+        shared = share(calls, kernels)  # type: ignore[arg-type]
+        sum_ = next(step for step in shared.steps if step.name.startswith("add"))
+        first = next(step for step in shared.steps if sum_.operands[0] in step.operands[-step.results :])
+        after = shared.steps[shared.steps.index(first) + 1]
+        result = after.operands[-1]
+        moved = {(result.place, result.index): replace(sum_.operands[0], dtype=result.dtype)}
+        return shared.moved(moved)
+
+    monkeypatch.setattr(placement, "share", share_too_much)
+    with pytest.raises(AssertionError, match=r"reads .*(it takes 512|where .* lies)|which it reads"):
+        lower()
