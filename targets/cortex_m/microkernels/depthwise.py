@@ -42,9 +42,9 @@ COLUMNS = 2
 BEYOND = ROW_BYTES
 """Bytes that are loaded behind the last strip, for nothing."""
 
-LONGEST, LONGEST_SHARED = 3, 6
-"""Rows of outputs that are written out without a loop, at most; the second where layers share the code whatever the
-step between their rows. More would not fit a flash cache of 1 KiB."""
+LONGEST, LONGEST_SHARED = 3, {1: 6, 2: 3}
+"""Rows of outputs that are written out without a loop, at most; the second, by the stride, where layers share the code
+whatever the step between their rows. More would hardly fit a flash cache of 1 KiB."""
 
 FARTHEST_STORE = 4095
 """Largest offset of a store."""
@@ -80,7 +80,7 @@ class Slide:
     @classmethod
     def of(cls, stride: int, row_step: int | None, rows: int, output: Output | ScaledOutput) -> Slide:
         """Return the kernel for so many rows of outputs."""
-        loops = rows > (LONGEST_SHARED if row_step is None else LONGEST)
+        loops = rows > (LONGEST_SHARED[stride] if row_step is None else LONGEST)
         return cls(stride, row_step, loops, rows % rows_of_turn(stride) if loops else rows, output)
 
     def last_argument(self, rows: int, row_step: int) -> int:

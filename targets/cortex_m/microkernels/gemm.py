@@ -23,7 +23,15 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from tvm_tinyml.targets.cortex_m.microkernels.gemm_walks import K_STEP, PIXELS, AnySteps, Steps, Walk, kernel_lines
+from tvm_tinyml.targets.cortex_m.microkernels.gemm_walks import (
+    K_STEP,
+    PIXELS,
+    AnySteps,
+    Steps,
+    Walk,
+    kernel_lines,
+    stores,
+)
 from tvm_tinyml.targets.cortex_m.microkernels.microkernel import Microkernel
 from tvm_tinyml.targets.cortex_m.microkernels.output import Ints, Output, rounding_constant
 
@@ -33,8 +41,8 @@ LARGEST_ODD_SUM = 1 << 23
 COPIED_WORDS = 8
 """Weights that are copied to RAM are copied in groups of so many words, the last of which may reach beyond the end."""
 
-FARTHEST_STORE, LARGEST_HALF = 4095, 0xFFFF
-"""Largest offset of a store; largest number in half of a word."""
+LARGEST_HALF = 0xFFFF
+"""Largest number in half of a word: bytes of the weights of a pair, and pairs."""
 
 PARAMETERS = ("const int32_t *constants", "const int32_t *x", "int8_t *y", "const int32_t *x_end")
 """In C, of a product. Packed activations are words, so that their alignment holds in C, too."""
@@ -43,11 +51,11 @@ _SUMS = ("r6", "r7", "r8", "r9", "r10", "r11", "r12", "lr")
 
 
 def fits(steps: int, channels: int) -> bool:
-    """Return whether the outputs of a tile lie close enough together for the stores, and numbers fit their places."""
-    return (PIXELS - 1) * channels + 1 <= FARTHEST_STORE and 4 * steps <= LARGEST_HALF
+    """Return whether these numbers fit their places."""
+    return 4 * steps <= LARGEST_HALF and channels <= LARGEST_HALF
 
 
-def gemm_pairs(steps: int, channels: int, output: Output, *, shared: bool = False) -> Microkernel:
+def gemm_pairs(steps: int, output: Output, *, shared: bool = False) -> Microkernel:
     """Return the kernel for pairs of channels.
 
     Its arguments: constants of the pairs (`pack_pairs`), activations and their end (both multiples of a tile), the
@@ -58,10 +66,9 @@ def gemm_pairs(steps: int, channels: int, output: Output, *, shared: bool = Fals
     Parameters
     ----------
     steps : products of one sum, divided by `K_STEP`.
-    channels : of the output, from one pixel to the next in bytes.
-    shared : the code is that for any steps and channels, and takes about ten cycles more a tile.
+    shared : the code is that for any number of steps, and takes about five cycles more a tile.
     """
-    walk = _walk(steps, channels, shared=shared)
+    walk: Walk = AnySteps() if shared else Steps.of(steps)
     sums = [f"vmov {register}, s{i % 4}" for i, register in enumerate(_SUMS)]
     tile = walk.reduction(_pair_step)
     for rr, lr, rh, lh in (_SUMS[:4], _SUMS[4:]):
@@ -72,7 +79,7 @@ def gemm_pairs(steps: int, channels: int, output: Output, *, shared: bool = Fals
         tile += [f"vmov r{2 + i}, s{first + i}" for i in range(3)]
         for register in registers:
             tile += [doubled.format(register), *output.requantize(register, "r2", "r3", "r4")]
-    tile += walk.stores(list(zip(even, odd, strict=True)))
+    tile += stores(list(zip(even, odd, strict=True)))
     return Microkernel(
         name=f"tinyml_gemm_pairs_{walk.name}_{output.name}",
         parameters=(*PARAMETERS, "int32_t *copy"),
@@ -81,15 +88,15 @@ def gemm_pairs(steps: int, channels: int, output: Output, *, shared: bool = Fals
     )
 
 
-def gemm_single(steps: int, channels: int, output: Output, *, shared: bool = False) -> Microkernel:
+def gemm_single(steps: int, output: Output, *, shared: bool = False) -> Microkernel:
     """Return the kernel for channels one by one, whose sums may be as large as 2**30: see `gemm_pairs`."""
-    walk = _walk(steps, channels, shared=shared)
+    walk: Walk = AnySteps() if shared else Steps.of(steps)
     sums = ["vmov r6, s0", "vmov r7, s1", "vmov r8, s0", "vmov r9, s1"]
     tile = walk.reduction(_single_step)
     tile += ["sub r6, r6, r7, lsl #8", "sub r8, r8, r9, lsl #8", "vmov r2, s2", "vmov r3, s3", "vmov r4, s4"]
     for register in _SUMS[:4]:
         tile += [f"lsl {register}, {register}, #1", *output.requantize(register, "r2", "r3", "r4")]
-    tile += walk.stores([(register,) for register in _SUMS[:4]])
+    tile += stores([(register,) for register in _SUMS[:4]])
     return Microkernel(
         name=f"tinyml_gemm_single_{walk.name}_{output.name}",
         parameters=(*PARAMETERS, "int32_t *copy"),
@@ -146,10 +153,6 @@ def as_words(values: Ints) -> NDArray[np.int32]:
 def as_halves(values: Ints) -> NDArray[np.int32]:
     """Return int16 numbers two to a word, the first in the low half."""
     return np.ascontiguousarray(values.astype(np.int16)).view(np.int32)
-
-
-def _walk(steps: int, channels: int, *, shared: bool) -> Walk:
-    return AnySteps() if shared else Steps.of(steps, channels)
 
 
 def _pair_step(i: int, last: bool) -> list[str]:

@@ -26,10 +26,18 @@ from tvm_tinyml.targets.cortex_m.microkernels.output import Ints, Output, roundi
 UNROLL = 8
 """Steps in the body of the loop."""
 
+FARTHEST_STORE = 4095
+"""Largest offset of a store."""
+
 BEYOND_WORDS = 2
 """Words behind the end of weights and of activations that the kernel may load and does not use."""
 
 _SUMS = ("r6", "r7", "r8", "r9", "r10", "r11", "r12", "lr")
+
+
+def fits(channels: int) -> bool:
+    """Return whether the outputs of a tile lie close enough together for the stores."""
+    return (PIXELS - 1) * channels + 1 <= FARTHEST_STORE
 
 
 def gemm_halves(steps: int, channels: int, output: Output, width: int, *, mixed: bool) -> Microkernel:

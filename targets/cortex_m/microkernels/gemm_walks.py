@@ -1,8 +1,8 @@
 """How a matrix product of packed pixels (see `gemm`) walks through the reduction, from tile to tile and on to a pair.
 
-Two ways. `Steps` knows the length of the reduction and the number of channels: each layer has code of its own, but for
-lengths whose loops have the same body. `AnySteps` reads both from memory: one function for all layers, which takes
-about ten cycles more a tile. It enters its loop where as many steps are left as make whole turns of all the others.
+Two ways. `Steps` knows the length of the reduction: lengths whose loops have the same body share code. `AnySteps` reads
+it from memory: one function for all layers, which takes about five cycles more a tile. It enters its loop where as many
+steps are left as make whole turns of all the others.
 """
 
 from __future__ import annotations
@@ -11,20 +11,18 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from tvm_tinyml.targets.cortex_m.microkernels.microkernel import add
-
 PIXELS = 4
 """Of one tile; pixels come in multiples of it."""
 
 K_STEP = 2
 """Products of one step: the reduction is padded to a multiple of it."""
 
-UNROLL, LONGEST = 8, 10
+UNROLL, LONGEST = 8, 12
 """Steps in the body of the loop, and together with the rest behind it, at most. More would save little, and would not
 fit a flash cache of 1 KiB beside the epilogue."""
 
 ANY_UNROLL = 12
-"""Steps in the body of the loop that is entered anywhere, as many as fit: a step that is left out takes no time."""
+"""Steps in the body of the loop that is entered anywhere."""
 
 Step = Callable[[int, bool], list[str]]
 """From the number of a step to its instructions. It loads weights at r0 + 4 * number + 4 and the pixels' two words at
@@ -47,7 +45,7 @@ class Walk(Protocol):
         """Part of a microkernel's name."""
 
     def prepare(self) -> list[str]:
-        """Return what is done once: r1 and r3 are activations and their end less 4, r4 channels, r7 the gap."""
+        """Return what is done once: r1 and r3 are activations and their end less 4, r7 is the gap."""
 
     def start(self) -> list[str]:
         """Return what is done for each pair: r0 is its weights less 4, r4 their bytes."""
@@ -55,14 +53,23 @@ class Walk(Protocol):
     def reduction(self, step: Step) -> list[str]:
         """Return the products of a tile."""
 
-    def stores(self, pixels: Sequence[Sequence[str]]) -> list[str]:
-        """Return the stores of a tile, of the registers of each pixel's channels, and the way to the next tile."""
-
     def tiles(self, sums: list[str], tile: list[str]) -> list[str]:
-        """Return the loop over tiles; ``sums`` begins one."""
+        """Return the loop over tiles; ``sums`` begins one, which leaves its output in r5."""
 
     def behind(self) -> list[str]:
         """Return data behind the code."""
+
+
+def stores(pixels: Sequence[Sequence[str]]) -> list[str]:
+    """Return the stores of a tile, of the registers of each pixel's channels; r5 is behind it then.
+
+    Two pointers take turns, so that none is used right behind its addition.
+    """
+    lines, here, there = ["vmov r5, s11", "vmov r2, s10"], "r5", "r3"
+    for registers in pixels:
+        lines += [f"add {there}, {here}, r2", *(f"strb {r}, [{here}, #{i}]" for i, r in enumerate(registers))]
+        here, there = there, here
+    return lines
 
 
 def kernel_lines(walk: Walk, sums: list[str], tile: list[str], *, head: int, width: int) -> list[str]:
@@ -80,7 +87,7 @@ def kernel_lines(walk: Walk, sums: list[str], tile: list[str], *, head: int, wid
     """
     return [
         *("push {r0-r12, lr}", "ldm r0!, {r4-r7}", "subs r1, #4", "subs r3, #4", "orr r6, r6, r5, lsl #16"),
-        *(f"str r6, {_BYTES}", *walk.prepare(), f"str r1, {_X}", "vmov s15, r3"),
+        *(f"str r6, {_BYTES}", "vmov s10, r4", *walk.prepare(), f"str r1, {_X}", "vmov s15, r3"),
         *("3:", f"vldmia r0!, {{s0-s{head - 1}}}", f"ldrh r4, {_BYTES}", f"ldr r2, {_COPY}", "adds r3, r0, r4"),
         *(f"str r3, {_NEXT}", "cbz r2, 5f", "4:", "ldm r0!, {r4-r11}", "stm r2!, {r4-r11}", "cmp r0, r3", "blo 4b"),
         *(f"ldr r0, {_COPY}", f"ldrh r4, {_BYTES}", "5:", "subs r0, #4", *walk.start(), "vmov s13, r0"),
@@ -92,7 +99,7 @@ def kernel_lines(walk: Walk, sums: list[str], tile: list[str], *, head: int, wid
 
 @dataclass(frozen=True)
 class Steps:
-    """A loop with ``body`` steps, then ``rest`` steps straight on, for outputs of so many channels.
+    """A loop with ``body`` steps, then ``rest`` steps straight on.
 
     Turns are no part of the code: the constants tell where the loop ends.
     """
@@ -100,21 +107,20 @@ class Steps:
     loops: bool
     body: int
     rest: int
-    channels: int
 
     @classmethod
-    def of(cls, steps: int, channels: int) -> Steps:
+    def of(cls, steps: int) -> Steps:
         """Return the fewest turns among loops whose code is short enough for a flash cache."""
         if steps <= LONGEST:
-            return cls(False, 0, steps, channels)
+            return cls(False, 0, steps)
         bodies = [body for body in range(UNROLL, UNROLL // 2 - 1, -1) if body + steps % body <= LONGEST]
         body = min(bodies, key=lambda body: steps // body)
-        return cls(True, body, steps % body, channels)
+        return cls(True, body, steps % body)
 
     @property
     def name(self) -> str:
         """See `Walk.name`."""
-        return f"{self.body}_{self.rest}_{self.channels}"
+        return f"{self.body}_{self.rest}"
 
     def prepare(self) -> list[str]:
         """See `Walk.prepare`."""
@@ -138,16 +144,10 @@ class Steps:
             lines += step(i, i == self.rest - 1)
         return lines
 
-    def stores(self, pixels: Sequence[Sequence[str]]) -> list[str]:
-        """See `Walk.stores`."""
-        lines = ["vmov r5, s11"]
-        for pixel, registers in enumerate(pixels):
-            lines += [f"strb {r}, [r5, #{pixel * self.channels + i}]" for i, r in enumerate(registers)]
-        return [*lines, *add("r5", "r5", PIXELS * self.channels, "r2"), "vmov r2, s15", "vmov s11, r5"]
-
     def tiles(self, sums: list[str], tile: list[str]) -> list[str]:
         """See `Walk.tiles`."""
-        return [".p2align 2", "1:", *sums, *tile, "cmp r1, r2", "it ne", "vmovne r0, s13", "bne 1b"]
+        lines = [".p2align 2", "1:", *sums, *tile, "vmov r2, s15", "vmov s11, r5"]
+        return [*lines, "cmp r1, r2", "it ne", "vmovne r0, s13", "bne 1b"]
 
     def behind(self) -> list[str]:
         """See `Walk.behind`."""
@@ -156,7 +156,7 @@ class Steps:
 
 @dataclass(frozen=True)
 class AnySteps:
-    """One loop for any number of steps and channels.
+    """One loop for any number of steps.
 
     The pointers begin a gap in front of what they read, so that the offsets of the step hold at which the loop is
     entered.
@@ -175,7 +175,7 @@ class AnySteps:
         """See `Walk.prepare`."""
         entry = ["adr.w r8, 8f", "add r8, r8, r7, lsr #2", "ldrh r8, [r8]", "adr.w r9, 20f", "add r8, r9"]
         entry += ["orr r8, r8, #1", f"str r8, {_ENTRY}"]
-        return ["vmov s10, r4", "vmov s14, r7", "subs r1, r1, r7", "subs r3, r3, r7", *entry]
+        return ["vmov s14, r7", "subs r1, r1, r7", "subs r3, r3, r7", *entry]
 
     def start(self) -> list[str]:
         """See `Walk.start`."""
@@ -186,17 +186,10 @@ class AnySteps:
         steps = [[f"{20 + i}:", *step(i, i == ANY_UNROLL - 1)] for i in range(ANY_UNROLL)]
         return [line for lines in steps for line in lines] + ["vmov r2, s12", "cmp r0, r2", "bne 20b"]
 
-    def stores(self, pixels: Sequence[Sequence[str]]) -> list[str]:
-        """See `Walk.stores`: two pointers take turns, so that none is used right behind its addition."""
-        lines, here, there = ["vmov r5, s11", "vmov r2, s10"], "r5", "r3"
-        for registers in pixels:
-            lines += [f"add {there}, {here}, r2", *(f"strb {r}, [{here}, #{i}]" for i, r in enumerate(registers))]
-            here, there = there, here
-        return [*lines, "vmov r2, s14", "vmov r3, s15", "vmov s11, r5"]
-
     def tiles(self, sums: list[str], tile: list[str]) -> list[str]:
         """See `Walk.tiles`: the jump into the loop closes that over tiles."""
-        lines = ["b 1f", ".p2align 2", *tile, "subs r1, r1, r2", "cmp r1, r3", "beq 6f"]
+        lines = ["b 1f", ".p2align 2", *tile, "vmov r2, s14", "vmov r3, s15", "vmov s11, r5"]
+        lines += ["subs r1, r1, r2", "cmp r1, r3", "beq 6f"]
         return [*lines, "1:", *sums, "vmov r0, s13", f"ldr pc, {_ENTRY}", "6:"]
 
     def behind(self) -> list[str]:

@@ -18,7 +18,8 @@ def pad() -> Microkernel:
     words = [f"ldr r{9 + i}, [r1, #{4 * i}]" for i in range(3)], [f"str r{9 + i}, [r0, #{4 * i}]" for i in range(3)]
     copy = ["4:", "subs r3, #1", "bmi 8f", "subs r4, r5, #12", "blo 6f"]
     copy += [".p2align 2", "5:", *words[0], "adds r1, #12", *words[1], "adds r0, #12", "subs r4, #12", "bhs 5b"]
-    copy += ["6:", "adds r4, #12", "beq 9f", "7:", "ldrb r9, [r1], #1", "strb r9, [r0], #1", "subs r4, #1", "bne 7b"]
+    copy += ["6:", "adds r4, #8", "bmi 10f", "7:", "ldr r9, [r1], #4", "str r9, [r0], #4", "subs r4, #4", "bpl 7b"]
+    copy += ["10:", "adds r4, #4", "beq 9f", "11:", "ldrb r9, [r1], #1", "strb r9, [r0], #1", "subs r4, #1", "bne 11b"]
     copy += ["9:", "cmp r3, #0", "ite eq", "moveq r4, r7", "movne r4, r6", "b 0b"]
     return Microkernel(
         name="tinyml_pad",

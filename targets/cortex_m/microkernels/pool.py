@@ -3,7 +3,7 @@
 SXTAB16 adds two of a word's four bytes to two sums of 16 bits, SSUB8 and SEL choose the larger of four. Neighbouring
 channels lie next to each other, so a word is four channels of a pixel: no packing. What is left of the channels is done
 by eight and by four; the last four overlap those in front, and only where there are fewer than four at all it is one by
-one.
+one. Short code takes the same number every time, and the last ones overlap.
 """
 
 from __future__ import annotations
@@ -118,17 +118,21 @@ class ScaledSum:
         return f"{head}const int32_t m = constants[1], c = constants[2], s = constants[3];\n{self.output.portable()}"
 
 
-def average(taps: Taps, scaling: AffineSum | ScaledSum) -> Microkernel:
+def average(taps: Taps, scaling: AffineSum | ScaledSum, *, short: bool = False) -> Microkernel:
     """Return the kernel for one output pixel, of a window of at most `MOST_TAPS`.
 
     Its arguments: four constants of the scaling (aligned to 4 bytes), the window's first pixel, the output. The latter
     two are aligned to nothing; words of pixels are loaded.
+
+    Parameters
+    ----------
+    short : few bytes of code, for a window that is taken once.
     """
     head = ["push {r4-r11, lr}", "vldm r0, {s2-s5}", "vmov s0, r1", "vmov s1, r2"]
     return Microkernel(
-        name=f"tinyml_average_{taps.name}_{scaling.name}",
+        name=f"tinyml_average_{'short_' if short else ''}{taps.name}_{scaling.name}",
         parameters=("const int32_t *constants", "const int8_t *x", "int8_t *y"),
-        assembly=[*head, *_all(taps, _Average(scaling))],
+        assembly=[*head, *_all(taps, _Average(scaling), short=short)],
         portable=_portable(taps, "0", "sum + x[at]", scaling.portable()),
     )
 
@@ -200,7 +204,7 @@ def _larger(word: str, other: str) -> list[str]:
     return [f"ssub8 r12, {word}, {other}", f"sel {word}, {word}, {other}"]
 
 
-def _all(taps: Taps, kind: _Average | _Largest) -> list[str]:
+def _all(taps: Taps, kind: _Average | _Largest, *, short: bool = False) -> list[str]:
     """Return the code for all channels, some at a time.
 
     s0 is the first pixel and s1 the output of the channels that come next, s2 to s5 an average's constants, s6 where
@@ -208,15 +212,19 @@ def _all(taps: Taps, kind: _Average | _Largest) -> list[str]:
     """
     lines: list[str] = []
     reached = 0
-    for first, width, number in _pieces(taps.channels):
+    for first, width, number in _pieces_of_one_width(taps.channels) if short else _pieces(taps.channels):
+        beyond = max(0, first + number * width - taps.channels)
         if first != reached:
             lines += _move("r1", "s0", first - reached) + _move("r5", "s1", first - reached)
         if number > 1:
-            lines += ["vmov r1, s0", *add("r2", "r1", number * width, "r3"), "vmov s6, r2", "4:"]
+            lines += ["vmov r1, s0", *add("r2", "r1", number * width - beyond, "r3"), "vmov s6, r2", "4:"]
         lines += [*kind.start(width), *_window(taps, kind, width), "vmov r5, s1", *kind.store(width)]
         lines += [f"adds r5, #{width}", "vmov s1, r5", *_move("r1", "s0", width)]
         if number > 1:
-            lines += ["vmov r2, s6", "cmp r1, r2", "bne 4b"]
+            lines += ["vmov r2, s6", *([] if beyond else ["cmp r1, r2", "bne 4b"])]
+        if beyond:  # the last piece begins as much earlier
+            lines += ["cmp r1, r2", "beq 5f", f"subs r2, #{width}", "cmp r1, r2", "bls 4b", f"subs r1, #{beyond}"]
+            lines += ["vmov s0, r1", f"subs r5, #{beyond}", "vmov s1, r5", "b 4b", "5:"]
         reached = first + number * width
     return [*lines, "pop {r4-r11, pc}"]
 
@@ -235,6 +243,12 @@ def _pieces(channels: int) -> Iterator[tuple[int, int, int]]:
             at += width
     if at < channels:
         yield channels - 4, 4, 1
+
+
+def _pieces_of_one_width(channels: int) -> Iterator[tuple[int, int, int]]:
+    """Yield the same of pieces that reach beyond the channels, which the last one does not."""
+    width = next(width for width in (16, 8, 4, 1) if width <= channels)
+    yield 0, width, -(-channels // width)
 
 
 def _move(register: str, home: str, distance: int) -> list[str]:

@@ -31,6 +31,9 @@ class Product(Protocol):
     copies: bool
     layout: str
 
+    def fits(self, steps: int, channels: int) -> bool:
+        """Return whether the kernels take outputs of so many channels, and sums of so many steps."""
+
     def pack(self, window: Window) -> Microkernel:
         """Return the kernel that packs a tile of four pixels."""
 
@@ -58,6 +61,10 @@ class RawHalves:
     value_bytes, beyond_words, copies = 1, 0, True
     layout = "pairs of pixels in each half of a word"
 
+    def fits(self, steps: int, channels: int) -> bool:
+        """See ``Product.fits``."""
+        return gemm.fits(steps, channels)
+
     def pack(self, window: Window) -> Microkernel:
         """See ``Product.pack``."""
         return pack_window(window)
@@ -68,7 +75,7 @@ class RawHalves:
 
     def multiply(self, steps: int, channels: int, output: Output, width: int, shared: bool) -> Microkernel:
         """See ``Product.multiply``."""
-        return (gemm.gemm_pairs if width == 2 else gemm.gemm_single)(steps, channels, output, shared=shared)
+        return (gemm.gemm_pairs if width == 2 else gemm.gemm_single)(steps, output, shared=shared)
 
     def constants(self, layer: tuple[Ints, Ints, Ints, Ints, Ints], channels: int, width: int) -> NDArray[np.int32]:
         """See ``Product.constants``."""
@@ -94,6 +101,10 @@ class WholeHalves:
 
     def __init__(self, *, mixed: bool) -> None:
         self._mixed = mixed
+
+    def fits(self, steps: int, channels: int) -> bool:
+        """See ``Product.fits``."""
+        return gemm_halves.fits(channels)
 
     def pack(self, window: Window) -> Microkernel:
         """See ``Product.pack``."""

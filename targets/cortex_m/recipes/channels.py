@@ -107,8 +107,16 @@ def all_exact(layer: Channels, output: Output) -> bool:
     return bool(exact_channels(layer, output).all())
 
 
-def split(layer: Channels, output: Output, group_size: int, product: Product) -> list[Part] | None:
-    """Return the parts of all channels in order, or None if a channel fits no microkernel."""
+def split(
+    layer: Channels, output: Output, group_size: int, product: Product, *, shared: bool = False
+) -> list[Part] | None:
+    """Return the parts of all channels in order, or None if a channel fits no microkernel.
+
+    Parameters
+    ----------
+    shared : a last channel without a partner is computed with the one before it, again: it takes a half longer than
+        alone, and no function for channels alone is needed.
+    """
     if not all_exact(layer, output):
         return None
     parts: list[Part] = []
@@ -118,6 +126,10 @@ def split(layer: Channels, output: Output, group_size: int, product: Product) ->
         while channel < first + group_size:
             pairs = channel + 1 < first + group_size and is_pair(layer, channel, product)
             stop = channel + (2 if pairs else 1)
+            last = shared and not pairs and stop == first + group_size and channel > first
+            if last and is_pair(layer, channel - 1, product):
+                parts.append(Part(group, channel - 1, stop, pairs=True))
+                break
             if parts and parts[-1].pairs == pairs and parts[-1].group == group:
                 parts[-1] = Part(group, parts[-1].start, stop, pairs)
             else:

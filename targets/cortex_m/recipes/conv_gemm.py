@@ -101,12 +101,12 @@ class ConvGemm:
         if groups > 1 and shape_of(arguments[1])[3] == 1:
             return None  # a depthwise convolution
         source, window = geometry(arguments, attributes)
-        if source.pixels < PIXELS or not gemm.fits(window.products // K_STEP, channels):
+        product = self._products(window.products, source.pixels <= FEW_PIXELS)
+        if source.pixels < PIXELS or not product.fits(window.products // K_STEP, channels):
             return None
         output = choose_output(*(attributes[k] for k in ("output_zero_point", "clamp_min", "clamp_max")))
-        product = self._products(window.products, source.pixels <= FEW_PIXELS)
         layer = Channels.of(arguments, attributes, window.order_of_all(), output)
-        parts = split(layer, output, channels // groups, product)
+        parts = split(layer, output, channels // groups, product, shared=source.pixels <= FEW_PIXELS)
         if parts is None:
             return None
         return _build(arguments, source, window, output, layer, parts, product, self._tiles(window, source, product))

@@ -87,7 +87,7 @@ def _average(kind: str, x: relax.Expr, attributes: Attributes, source: Source, t
         return None
     affine = fit((_rescaled if "multiplier" in attributes else _same_scale)(taps.number, attributes))
     if affine is not None:
-        kernel = pool.average(taps, pool.AffineSum(affine.rounding))
+        kernel = pool.average(taps, pool.AffineSum(affine.rounding), short=source.pixels == 1)
         return _build(kind, x, source, taps, kernel, np.append(affine.words, np.int32(0)))
     return _scaled(kind, x, attributes, source, taps) if "multiplier" in attributes else None
 
@@ -102,7 +102,8 @@ def _scaled(kind: str, x: relax.Expr, attributes: Attributes, source: Source, ta
         return None
     constant = rounding_constant(shift, np.array([attributes["output_zero_point"]]))
     constants = np.array([offset, attributes["multiplier"], *constant, *shift], np.int32)
-    return _build(kind, x, source, taps, pool.average(taps, pool.ScaledSum(output, left_shift)), constants)
+    kernel = pool.average(taps, pool.ScaledSum(output, left_shift), short=source.pixels == 1)
+    return _build(kind, x, source, taps, kernel, constants)
 
 
 def _same_scale(number: int, attributes: Attributes) -> Function:

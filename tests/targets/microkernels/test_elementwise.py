@@ -136,18 +136,22 @@ def image_of(rng: np.random.Generator, taps: Taps) -> tuple[Int8, Int8]:
     return image, image[starts[:, None] + np.arange(taps.channels)]
 
 
-def average_call(rng: np.random.Generator, taps: Taps, rounding: Rounding) -> tuple[Microkernel, list[Argument], Int8]:
+def average_call(
+    rng: np.random.Generator, taps: Taps, rounding: Rounding, *, short: bool = False
+) -> tuple[Microkernel, list[Argument], Int8]:
     function = affine(rng, rounding, [1.1 / taps.number])
     image, pixels = image_of(rng, taps)
     expected = computed(function, pixels.astype(np.int64).sum(axis=0))
     return (
-        average(taps, AffineSum(rounding)),
+        average(taps, AffineSum(rounding), short=short),
         [np.append(function.words, np.int32(0)), image, np.zeros(taps.channels, np.int8)],
         expected,
     )
 
 
-def scaled_call(rng: np.random.Generator, taps: Taps, i: int) -> tuple[Microkernel, list[Argument], Int8]:
+def scaled_call(
+    rng: np.random.Generator, taps: Taps, i: int, *, short: bool = False
+) -> tuple[Microkernel, list[Argument], Int8]:
     zero_point, low, high = OUTPUTS[i % len(OUTPUTS)]
     left_shift, offset, multiplier = i % 3, int(rng.integers(-128 * taps.number, 128 * taps.number)), (5 << 28) + i
     shift = 1 + (taps.number - 1).bit_length() + left_shift
@@ -158,7 +162,7 @@ def scaled_call(rng: np.random.Generator, taps: Taps, i: int) -> tuple[Microkern
     constant = rounding_constant(np.array([shift]), np.array([zero_point]))[0]
     words = np.array([offset, multiplier, constant, shift], np.int32)
     scaling = ScaledSum(choose_output(zero_point, low, high), left_shift)
-    return average(taps, scaling), [words, image, np.zeros(taps.channels, np.int8)], expected
+    return average(taps, scaling, short=short), [words, image, np.zeros(taps.channels, np.int8)], expected
 
 
 def largest_call(rng: np.random.Generator, taps: Taps, low: int, high: int) -> tuple[Microkernel, list[Argument], Int8]:
@@ -168,13 +172,15 @@ def largest_call(rng: np.random.Generator, taps: Taps, low: int, high: int) -> t
 
 @pytest.mark.parametrize("core", CORES)
 @pytest.mark.parametrize("window", WINDOWS, ids=str)
+@pytest.mark.parametrize("short", [False, True])
 def test_averages_of_any_number_of_channels_are_exact(
-    core: str, window: tuple[int, int], rng: np.random.Generator
+    core: str, window: tuple[int, int], short: bool, rng: np.random.Generator
 ) -> None:
     for i, channels in enumerate(CHANNELS):
         taps = taps_of(window, channels, wide=i % 2 == 0)
         rounding = SUM_ROUNDINGS[i % len(SUM_ROUNDINGS)]
-        for kernel, arguments, expected in (average_call(rng, taps, rounding), scaled_call(rng, taps, i)):
+        calls = average_call(rng, taps, rounding, short=short), scaled_call(rng, taps, i, short=short)
+        for kernel, arguments, expected in calls:
             np.testing.assert_array_equal(on_core(core, kernel, arguments, misaligned=[1, 2])[2], expected)
 
 

@@ -15,11 +15,12 @@ from tests.simulated import needs_simulator
 from tests.targets.microkernels.alone import Argument, on_core, on_host
 from tvm_tinyml.benchmark import bench
 from tvm_tinyml.reference import operators
-from tvm_tinyml.targets.cortex_m.microkernels import gemm
-from tvm_tinyml.targets.cortex_m.microkernels.gemm_halves import BEYOND_WORDS, gemm_halves, pack_halves
+from tvm_tinyml.targets.cortex_m.microkernels import gemm, gemm_halves
+from tvm_tinyml.targets.cortex_m.microkernels.gemm_halves import BEYOND_WORDS, pack_halves
 from tvm_tinyml.targets.cortex_m.microkernels.microkernel import Microkernel
 from tvm_tinyml.targets.cortex_m.microkernels.output import Output, choose_output
 from tvm_tinyml.targets.cortex_m.microkernels.pack import Window, pack_pixels, pack_window
+from tvm_tinyml.targets.cortex_m.recipes.conv_gemm import FEW_PIXELS
 
 pytestmark = needs_simulator
 
@@ -76,7 +77,7 @@ class Problem:
         if copies:
             arguments[0] = np.concatenate([constants, np.zeros(gemm.COPIED_WORDS, np.int32)])
             arguments[4] = np.zeros(-(-k // 16) * 8, np.int32)
-        return make(k // 2, channels, self.output, shared=shared), arguments
+        return make(k // 2, self.output, shared=shared), arguments
 
     def call_halves(self, width: int, *, mixed: bool) -> tuple[Microkernel, list[Argument]]:
         channels, k = self.w.shape
@@ -85,7 +86,7 @@ class Problem:
         stream = np.concatenate([whole_halves(self.x), beyond.view(np.int8)])
         y, end = np.zeros(self.x.shape[0] * channels, np.int8), stream.nbytes - beyond.nbytes
         arguments: list[Argument] = [np.concatenate([constants, beyond]), stream, y, (stream, end)]
-        return gemm_halves(k // 2, channels, self.output, width, mixed=mixed), arguments
+        return gemm_halves.gemm_halves(k // 2, channels, self.output, width, mixed=mixed), arguments
 
 
 def check(problem: Problem, core: str, *, pairs: bool, copies: bool = False, shared: bool = False) -> None:
@@ -118,10 +119,20 @@ def test_the_longest_sums_and_the_most_channels_have_their_place(pairs: bool, rn
     problem = Problem(rng, 4, gemm.LARGEST_HALF // 4 * 2, 2, "plain", w=0)
     for shared in (True, False):
         check(problem, "cortex-m4", pairs=pairs, shared=shared)
-    channels = (gemm.FARTHEST_STORE - 1) // 3
-    assert gemm.fits(problem.w.shape[1] // 2, channels)
-    assert not gemm.fits(problem.w.shape[1] // 2 + 1, channels)
-    assert not gemm.fits(2, channels + 1)
+    assert gemm.fits(problem.w.shape[1] // 2, gemm.LARGEST_HALF)
+    assert not gemm.fits(problem.w.shape[1] // 2 + 1, 2)
+    assert not gemm.fits(2, gemm.LARGEST_HALF + 1)
+
+
+@pytest.mark.parametrize("width", [1, 2])
+def test_whole_halves_store_as_far_as_their_offsets_reach(width: int, rng: np.random.Generator) -> None:
+    channels = (gemm_halves.FARTHEST_STORE - 1) // 3
+    problem = Problem(rng, 4, 2, channels // width * width, "plain")
+    kernel, arguments = problem.call_halves(width, mixed=False)
+    found = on_core("cortex-m4", kernel, arguments, misaligned=[2])[2]
+    np.testing.assert_array_equal(found.reshape(problem.expected.shape), problem.expected)
+    assert gemm_halves.fits(channels)
+    assert not gemm_halves.fits(channels + 1)
 
 
 @pytest.mark.parametrize("core", CORES)
@@ -180,11 +191,11 @@ def test_the_body_in_c_does_the_same(pairs: bool, rng: np.random.Generator, tmp_
 
 
 def test_equal_names_are_equal_code() -> None:
-    """Lengths whose loops have the same body share a function, in both forms; or all lengths and channels do."""
+    """Lengths whose loops have the same body share a function, in both forms; or all lengths do."""
     output = Output(corrected=False, low=-128, high=127)
     for make in (gemm.gemm_pairs, gemm.gemm_single):
-        assert make(16, 16, output) == make(64, 16, output)
-        assert make(3, 16, output, shared=True) == make(64, 7, output, shared=True)
+        assert make(16, output) == make(64, output)
+        assert make(3, output, shared=True) == make(64, output, shared=True)
 
 
 WINDOWS = [
@@ -312,6 +323,15 @@ def test_cores_without_what_it_needs_get_something_else(target: str) -> None:
     schedules, _, differing = built(layer(), target)
     assert "ConvGemm" not in schedules
     assert differing == 0
+
+
+@pytest.mark.parametrize("channels", [1, 3, 7])
+@pytest.mark.parametrize("pixels", [9, 65])
+def test_a_last_channel_of_few_pixels_goes_with_the_one_before_it(pixels: int, channels: int) -> None:
+    schedules, functions, differing = built(layer(shape=(1, 1, pixels, 30), channels=channels))
+    assert (schedules, differing) == (["ConvGemm"], 0)
+    alone = any("gemm_single" in name for name in functions)
+    assert alone == (channels == 1 or pixels > FEW_PIXELS)
 
 
 @pytest.mark.parametrize("pixels", range(4, 40))
