@@ -72,14 +72,13 @@ def choices(graph: IRModule, *, io_in_workspace: bool) -> list[Choice]:
     operators = _operators(graph, io_in_workspace)
     most = MOST_EXTRA_MACS * sum(operator.macs for operator in operators)
     found: list[Choice] = []
-    limits = sorted({option.peak_bytes for options in _options(operators) for option in options})
-    for limit in limits:
-        choice = _best(operators, limit)
-        if choice and choice.extra_macs <= most and (not found or choice.extra_macs < found[-1].extra_macs):
-            found.append(choice)
-            if not choice.segments:
-                break
-    return found
+    choice = _best(operators, math.inf)
+    while choice is not None and choice.extra_macs <= most:
+        if found and found[-1].extra_macs == choice.extra_macs:
+            found.pop()
+        found.append(choice)
+        choice = _best(operators, choice.peak_bytes - 1)
+    return found[::-1]
 
 
 @dataclass(frozen=True)
@@ -131,10 +130,10 @@ class _Option:
     extra_macs: int
 
 
-def _best(operators: Sequence[_Operator], limit: int) -> Choice | None:
+def _best(operators: tuple[_Operator, ...], limit: float) -> Choice | None:
     """Return the cut with the least extra work of which no segment takes more than the limit."""
     best: list[Choice | None] = [None] * len(operators) + [Choice((), 0, 0)]
-    options = _options(tuple(operators))
+    options = _options(operators)
     for first in reversed(range(len(operators))):
         for option in options[first]:
             rest = best[option.end]
