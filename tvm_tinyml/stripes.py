@@ -70,6 +70,8 @@ def smallest(graph: IRModule, lower: Callable[[IRModule], Program], *, io_in_wor
 def choices(graph: IRModule, *, io_in_workspace: bool) -> list[Choice]:
     """Return ways to cut a network that nothing else beats in both peak and extra work, the smallest peak first."""
     operators = _operators(graph, io_in_workspace)
+    if not operators:
+        return [Choice((), 0, 0)]
     most = MOST_EXTRA_MACS * sum(operator.macs for operator in operators)
     found: list[Choice] = []
     choice = _best(operators, math.inf)

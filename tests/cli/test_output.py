@@ -108,7 +108,7 @@ def test_inspect_shows_the_layouts_of_a_target(cli: Run) -> None:
     for layer in found["layers"]:
         assert f"\n{layer['name']} " in shown.out
         assert layer["algorithm"] in shown.out
-    assert "matrix product of 4 pixels by 2 channels in pairs and 1 channels alone" in shown.out
+    assert "matrix product of 4 pixels by 4 channels in pairs" in shown.out
 
 
 def test_inspect_shows_what_was_compared(here: Path, cli: Run) -> None:
@@ -219,7 +219,7 @@ def test_bench_fails_when_bytes_differ(cli: Run, monkeypatch: pytest.MonkeyPatch
 
 def test_a_library_with_another_weight_does_not_verify() -> None:
     """What is checked is the code that is shipped."""
-    right = library("small")
+    right = library("small", goal="flash")  # whose weights are bytes as in the model
     weights = next(
         section.data
         for data in right.objects
@@ -227,7 +227,10 @@ def test_a_library_with_another_weight_does_not_verify() -> None:
         if section.name == ".rodata.tvmgen_small_weights"
     )
     archive = bytearray(right.archive)
-    archive[right.archive.index(weights)] ^= 0x40
+    (_, index, border_bytes, _) = right.metadata["layers"][0]["operands"][1]
+    assert (index, right.metadata["layers"][1]["operands"][1][1:3]) == (0, [1, 54])
+    first = border_bytes  # the convolution's 54 weights come next
+    archive[right.archive.index(weights) + first] ^= 0x40
     wrong = Library(right.metadata, right.header, {}, bytes(archive))
     assert verification.verify(model("small"), right).differing == 0
     assert verification.verify(model("small"), wrong).differing > 0

@@ -75,9 +75,8 @@ def test_helium_says_where_windows_are_read() -> None:
 
 def test_without_recipes_the_rule_stands_for_the_algorithm() -> None:
     found = layouts(library("kws", goal="flash"))
-    assert {layer["algorithm"] for layer in found["layers"]} == {
-        f"loops by the rule {layer['rule']}" for layer in found["layers"]
-    }
+    layers = [layer for layer in found["layers"] if layer["rule"] != "Pad"]  # the one recipe of that goal
+    assert [layer["algorithm"] for layer in layers] == [f"loops by the rule {layer['rule']}" for layer in layers]
     assert not any(layer["packing_cycles"] for layer in found["layers"])
 
 
