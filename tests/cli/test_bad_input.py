@@ -296,6 +296,7 @@ def test_an_unknown_device(command: tuple[str, ...], refused: Refused) -> None:
     ("options", "text"),
     [
         (("--target", "cortex-m3"), "'out' was compiled with target 'cortex-m4', and 'cortex-m3' is asked for."),
+        (("--pool", "sram=5"), "'out' was compiled with pools none, and sram=5 is asked for."),
         (("--goal", "flash"), "'out' was compiled with goal 'balanced', and 'flash' is asked for."),
         (("--io", "workspace"), "'out' was compiled with io 'caller', and 'workspace' is asked for."),
         (("--float-abi", "soft"), "'out' was compiled with float_abi 'hard', and 'soft' is asked for."),

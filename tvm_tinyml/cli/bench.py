@@ -72,7 +72,7 @@ def _compiled(options: argparse.Namespace) -> tuple[Library, None]:
     from tvm_tinyml.library import Library
 
     library = Library.read(options.model)
-    built = {**library.metadata["options"], **library.metadata}
+    built = {**library.metadata, **library.metadata["options"]}
     for name, value in {"target": options.target, **build_options(options)}.items():
         if value is not None and value != built[name]:
             raise TargetError(
@@ -83,6 +83,8 @@ def _compiled(options: argparse.Namespace) -> tuple[Library, None]:
 
 
 def _plain(value: Any) -> str:
+    if isinstance(value, dict):
+        return " ".join(f"{name}={size}" for name, size in value.items()) or "none"
     return ", ".join(value) or "none" if isinstance(value, list) else f"'{value}'"
 
 
