@@ -158,15 +158,17 @@ def _build(
     group_in = shape_of(arguments[1])[3]
     groups = sorted({part.group for part in parts})
     blocks, behind = _blocks(pixels, tiles)
-    # A loop of calls gains nothing by being unrolled: the compiler does not know an extent that is read from memory.
-    extent = np.full(int(blocks > WRITTEN_OUT), blocks, np.int32)
-    values = np.concatenate([*constants, beyond, extent])
+    # A loop of calls gains nothing by being unrolled: the compiler does not know an extent that is read from memory. It
+    # is a constant of its own, so that stripes of one layer, of different heights, share the weights.
+    extent = [np.array([blocks], np.int32)] if blocks > WRITTEN_OUT else []
+    values = np.concatenate([*constants, beyond])
 
     with IRBuilder() as builder, T.prim_func(s_tir=True):
         T.func_name("main")
         T.func_attr({"tirx.noalias": True})
         x = T.arg("x", T.Buffer((source.batch * source.image,), "int8"))
         packed = T.arg("constants", T.Buffer((values.size,), "int32"))
+        extents = [T.arg("blocks", T.Buffer((1,), "int32")) for _ in extent]
         y = T.arg("output", T.Buffer((pixels * channels,), "int8"))
         with T.sblock("root"):
             T.reads()
@@ -206,7 +208,7 @@ def _build(
                     T.evaluate(T.call_extern("int32", pack.name, to, *(T.address_of(x[w]) for w in windows)))
 
             if blocks:
-                with T.serial(packed[values.size - 1] if blocks > WRITTEN_OUT else blocks) as number:
+                with T.serial(extents[0][0] if extents else blocks) as number:
                     block([(number * (PIXELS * tiles), tiles)])
             for runs in behind:
                 block(runs)
@@ -218,9 +220,8 @@ def _build(
     flat = relax.op.reshape(arguments[0], (source.batch * source.image,))
     macs = pixels * channels * window.runs * window.run_bytes
     method = _method(parts, product, window, tiles, pack)
-    return Kernel(
-        "conv2d", func, [flat, relax.const(values)], macs, method, [overlap(spans, read_first=len(groups) == 1)]
-    )
+    overlaps = [overlap(spans, read_first=len(groups) == 1)]
+    return Kernel("conv2d", func, [flat, *map(relax.const, [values, *extent])], macs, method, overlaps)
 
 
 def _blocks(pixels: int, tiles: int) -> tuple[int, list[list[tuple[int, int]]]]:
