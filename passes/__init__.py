@@ -1,6 +1,7 @@
 """Relax passes of tvm_tinyml, one per file."""
 
 from tvm_tinyml.passes.apply_recipes import ApplyRecipes
+from tvm_tinyml.passes.choose_kernels import ChooseKernels
 from tvm_tinyml.passes.cut_into_stripes import CutIntoStripes
 from tvm_tinyml.passes.fold_constants import FoldConstants
 from tvm_tinyml.passes.fold_pads import FoldPads
@@ -19,6 +20,7 @@ from tvm_tinyml.passes.transposed_to_convolutions import TransposedToConvolution
 
 __all__ = [
     "ApplyRecipes",
+    "ChooseKernels",
     "CutIntoStripes",
     "FoldConstants",
     "FoldPads",

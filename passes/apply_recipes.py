@@ -10,7 +10,9 @@ from tvm.ir import Op
 from tvm.ir.transform import PassContext
 from tvm.relax.expr_functor import PyExprMutator, mutator
 
+from tvm_tinyml.choice import KERNEL, knobs_of
 from tvm_tinyml.passes.callable_pass import CallablePass
+from tvm_tinyml.passes.choose_kernels import choice_of
 from tvm_tinyml.passes.integer_ops import attributes_of
 from tvm_tinyml.passes.kernels.kernel import Recipe, call_kernel
 
@@ -22,7 +24,7 @@ Recipes = Mapping[str, Sequence[Recipe]]
 class ApplyRecipes(CallablePass):
     """Replace each call of the integer dialect by `call_tir` of the kernel of the first recipe that takes it.
 
-    What no recipe takes stays as it is.
+    What no recipe takes stays as it is. A call that carries a choice is taken by the recipe named there, or by none.
 
     Parameters
     ----------
@@ -47,8 +49,11 @@ class _Rewriter(PyExprMutator):  # type: ignore[misc]
 
     def visit_call_(self, call: relax.Call) -> relax.Expr:
         call = self.visit_expr_post_order(call)
+        choice = choice_of(call) or {}
         for recipe in self._recipes.get(call.op.name, ()) if isinstance(call.op, Op) else ():
-            kernel = recipe.lower(call.args, attributes_of(call))
+            if choice.get(KERNEL, recipe.name) != recipe.name:
+                continue
+            kernel = recipe.lower(call.args, attributes_of(call), knobs_of(choice))
             if kernel is not None:
-                return call_kernel(self.builder_, kernel, call)
+                return call_kernel(self.builder_, kernel, call, {KERNEL: recipe.name, **kernel.knobs})
         return call

@@ -20,6 +20,9 @@ from tvm.ir import Op, _ffi_api
 Attributes = dict[str, Any]
 """Integers, and lists of integers, by name."""
 
+CHOICE = "choice"
+"""The one attribute that is a text: what is decided about the kernel (`passes.choose_kernels`)."""
+
 InferShape = Callable[[list[list[int]], Attributes], list[int]]
 
 
@@ -82,6 +85,7 @@ def attributes_of(call: relax.Call) -> Attributes:
     return {
         str(key): [int(i) for i in value] if isinstance(value, tvm.ir.Array) else int(value)
         for key, value in call.attrs.items()
+        if key != CHOICE
     }
 
 

@@ -9,6 +9,7 @@ from tvm.ir.transform import PassContext
 from tvm.relax.expr_functor import PyExprMutator, mutator
 
 from tvm_tinyml.passes.callable_pass import CallablePass
+from tvm_tinyml.passes.choose_kernels import choice_of
 from tvm_tinyml.passes.integer_ops import attributes_of
 from tvm_tinyml.passes.kernels import KernelTraits, contraction, elementwise, movement, reduction
 from tvm_tinyml.passes.kernels.kernel import Lowering, call_kernel
@@ -64,4 +65,4 @@ class _Rewriter(PyExprMutator):  # type: ignore[misc]
         if lowering is None:
             return call
         kernel = lowering(call.args, attributes_of(call), self._traits)
-        return call_kernel(self.builder_, kernel, call)
+        return call_kernel(self.builder_, kernel, call, choice_of(call))

@@ -9,6 +9,7 @@ from tvm.relax.expr_functor import PyExprMutator, mutator
 
 from tvm_tinyml.passes import integer_ops
 from tvm_tinyml.passes.callable_pass import CallablePass
+from tvm_tinyml.passes.choose_kernels import choice_of, with_choice
 from tvm_tinyml.passes.integer_ops import attributes_of
 
 
@@ -39,4 +40,5 @@ class _Rewriter(PyExprMutator):  # type: ignore[misc]
             return call
         border = integer_ops.pad2d(call.args[0], padding=padding, value=attributes["input_zero_point"])
         bordered = self.builder_.emit(border, "padded")
-        return integer_ops.conv2d(bordered, *call.args[1:], **{**attributes, "padding": [0, 0, 0, 0]})
+        inner = integer_ops.conv2d(bordered, *call.args[1:], **{**attributes, "padding": [0, 0, 0, 0]})
+        return with_choice(inner, choice_of(call))

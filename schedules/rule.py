@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import Protocol
 
 import tvm
 from tvm import IRModule, tirx
@@ -11,17 +12,31 @@ from tvm.ir.transform import PassContext
 from tvm.s_tir import Schedule
 from tvm.s_tir.schedule import LoopRV, SBlockRV
 
+from tvm_tinyml.choice import KERNEL, NONE, Choice, Knobs, Space, knobs_of
 
-class ScheduleRule(Protocol):
+
+class ScheduleRule(ABC):
     """Schedules the kernels it knows."""
 
-    def apply(self, func: tirx.PrimFunc) -> Schedule | None:
-        """Return a schedule of `func`, or None when the rule does not fit."""
+    @property
+    def name(self) -> str:
+        """What a choice calls it."""
+        return type(self).__name__
+
+    @abstractmethod
+    def apply(self, func: tirx.PrimFunc, knobs: Knobs = NONE) -> Schedule | None:
+        """Return a schedule of `func`, or None when the rule does not fit, or not with these knobs."""
+
+    def space(self, func: tirx.PrimFunc) -> Space:
+        """Return the knobs of a kernel that the rule takes; not every combination need be possible."""
+        return {}
 
 
 @tvm.transform.module_pass(opt_level=0, name="tinyml.ApplySchedules")
 class ApplySchedules:
     """Schedule every PrimFunc with the first rule that fits; note its name as ``tinyml.schedule``.
+
+    A function that carries a choice is scheduled by the rule named there, if that fits.
 
     Parameters
     ----------
@@ -39,10 +54,13 @@ class ApplySchedules:
     def _schedule(self, func: tirx.PrimFunc) -> tirx.PrimFunc:
         if func.attrs.get("tinyml.schedule"):
             return func  # a recipe has its own order
-        for rule in self._rules:
-            schedule = rule.apply(func)
+        choice: Choice = json.loads(str(func.attrs.get("tinyml.choice") or "{}"))
+        named = [rule for rule in self._rules if rule.name == choice.get(KERNEL)]
+        for rule, knobs in (*((rule, knobs_of(choice)) for rule in named), *((rule, NONE) for rule in self._rules)):
+            schedule = rule.apply(func, knobs)
             if schedule is not None:
-                return schedule.mod["main"].with_attr("tinyml.schedule", type(rule).__name__)
+                used = json.dumps({KERNEL: rule.name, **knobs})
+                return schedule.mod["main"].with_attr({"tinyml.schedule": rule.name, "tinyml.choice": used})
         raise AssertionError("the last rule always fits")
 
 

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import json
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 from tvm import relax, te, tirx
 
+from tvm_tinyml.choice import NONE, Choice, Knobs, Space
 from tvm_tinyml.passes.integer_ops import Attributes, shape_of
 
 
@@ -73,6 +75,7 @@ class Kernel:
     method : of a recipe; None where a schedule decides.
     overlaps : where the result, or scratch, may lie over an argument.
     in_place : indices of arguments of which the result may take the place exactly, even where `overlaps` says no more.
+    knobs : what was decided where there was a choice.
     """
 
     kind: str
@@ -82,19 +85,39 @@ class Kernel:
     method: Method | None = None
     overlaps: Sequence[Overlap] = ()
     in_place: Sequence[int] = ()
+    knobs: Knobs = field(default_factory=dict)
 
 
-class Recipe(Protocol):
+class Recipe(ABC):
     """Makes kernels of the operators that meet its conditions."""
 
-    def lower(self, arguments: Sequence[relax.Expr], attributes: Attributes) -> Kernel | None:
-        """Return the kernel, or None when the recipe does not fit."""
+    @property
+    def name(self) -> str:
+        """What a choice calls it."""
+        return type(self).__name__
+
+    @abstractmethod
+    def lower(self, arguments: Sequence[relax.Expr], attributes: Attributes, knobs: Knobs = NONE) -> Kernel | None:
+        """Return the kernel, or None when the recipe does not fit, or not with these knobs."""
+
+    def space(self, arguments: Sequence[relax.Expr], attributes: Attributes) -> Space:
+        """Return the knobs of an operator that it takes; not every combination need be possible."""
+        return {}
 
 
-def call_kernel(builder: relax.BlockBuilder, kernel: Kernel, call: relax.Call) -> relax.Expr:
-    """Add a kernel to the module that `builder` makes, unless an equal one is there, and call it in place of `call`."""
+def call_kernel(
+    builder: relax.BlockBuilder, kernel: Kernel, call: relax.Call, choice: Choice | None = None
+) -> relax.Expr:
+    """Add a kernel to the module that `builder` makes, unless an equal one is there, and call it in place of `call`.
+
+    Parameters
+    ----------
+    choice : what was decided about the kernel, or is to be decided by a schedule.
+    """
     func = kernel.func.without_attr("global_symbol") if kernel.func.attrs else kernel.func
     func = func.with_attr({"tinyml.kind": kernel.kind, "tinyml.macs": kernel.macs})
+    if choice:
+        func = func.with_attr("tinyml.choice", json.dumps(dict(choice)))
     if kernel.method:
         func = func.with_attr("tinyml.method", asdict(kernel.method))
     func = func.with_attr("tinyml.overlaps", [[o.read, o.distance_bytes, int(o.scratch)] for o in kernel.overlaps])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -10,8 +10,9 @@ from tvm import tirx
 from tvm.s_tir import Schedule
 from tvm.s_tir.schedule import LoopRV, SBlockRV
 
+from tvm_tinyml.choice import NONE, Knobs
 from tvm_tinyml.schedules.cortex_m.intrinsics import DOT4
-from tvm_tinyml.schedules.rule import blocks, extent
+from tvm_tinyml.schedules.rule import ScheduleRule, blocks, extent
 
 DOT_LENGTH = 4
 
@@ -27,7 +28,7 @@ class Tile:
     channels: int
 
 
-class _ContractionTile(ABC):
+class _ContractionTile(ScheduleRule):
     """Order: channel tiles, pixels, then the reduction around the tile.
 
     Weights of a channel tile are read again and again, so that they stay in a flash line buffer or cache.
@@ -40,7 +41,7 @@ class _ContractionTile(ABC):
     def __init__(self, tiles: Sequence[Tile]) -> None:
         self._tiles = tiles
 
-    def apply(self, func: tirx.PrimFunc) -> Schedule | None:
+    def apply(self, func: tirx.PrimFunc, knobs: Knobs = NONE) -> Schedule | None:
         schedule = Schedule(func)
         leaf = blocks(schedule)
         if "dot" not in leaf or not self.fits(schedule, leaf["dot"]):

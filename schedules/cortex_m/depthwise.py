@@ -5,13 +5,14 @@ from __future__ import annotations
 from tvm import tirx
 from tvm.s_tir import Schedule
 
+from tvm_tinyml.choice import NONE, Knobs
 from tvm_tinyml.schedules.cortex_m.intrinsics import MAC4
-from tvm_tinyml.schedules.rule import blocks, extent
+from tvm_tinyml.schedules.rule import ScheduleRule, blocks, extent
 
 CHANNELS = 4
 
 
-class DepthwiseChannels:
+class DepthwiseChannels(ScheduleRule):
     """Accumulate four channels at once over the window.
 
     Parameters
@@ -22,7 +23,7 @@ class DepthwiseChannels:
     def __init__(self, unroll_taps: int) -> None:
         self._unroll_taps = unroll_taps
 
-    def apply(self, func: tirx.PrimFunc) -> Schedule | None:
+    def apply(self, func: tirx.PrimFunc, knobs: Knobs = NONE) -> Schedule | None:
         schedule = Schedule(func)
         leaf = blocks(schedule)
         if "depthwise" not in leaf:

@@ -5,16 +5,17 @@ from __future__ import annotations
 from tvm import tirx
 from tvm.s_tir import Schedule
 
-from tvm_tinyml.schedules.rule import blocks
+from tvm_tinyml.choice import NONE, Knobs
+from tvm_tinyml.schedules.rule import ScheduleRule, blocks
 
 REDUCTIONS = ("dot", "tail", "depthwise", "sum", "largest")
 """Blocks that feed ``output`` one value for each of its own."""
 
 
-class ReduceInPlace:
+class ReduceInPlace(ScheduleRule):
     """Reduce right before each output element, so that the sums need a register and no scratch."""
 
-    def apply(self, func: tirx.PrimFunc) -> Schedule | None:
+    def apply(self, func: tirx.PrimFunc, knobs: Knobs = NONE) -> Schedule | None:
         schedule = Schedule(func)
         leaf = blocks(schedule)
         producers = [leaf[name] for name in REDUCTIONS if name in leaf]
@@ -28,8 +29,8 @@ class ReduceInPlace:
         return schedule
 
 
-class Unscheduled:
+class Unscheduled(ScheduleRule):
     """The order in which the kernel is written down."""
 
-    def apply(self, func: tirx.PrimFunc) -> Schedule | None:
+    def apply(self, func: tirx.PrimFunc, knobs: Knobs = NONE) -> Schedule | None:
         return Schedule(func)

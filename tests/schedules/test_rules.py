@@ -25,6 +25,7 @@ from tests.passes.kernels import (
     run,
 )
 from tests.simulated import needs_simulator
+from tvm_tinyml.choice import NONE, Knobs
 from tvm_tinyml.passes import integer_ops
 from tvm_tinyml.schedules import cortex_m
 from tvm_tinyml.schedules.cortex_m import DOT_TILES, SCALAR_TILES, SMALL_TILES
@@ -120,21 +121,21 @@ def test_every_tile_computes_the_same_bytes(rng: np.random.Generator, rule: Sche
 # --- lists and the pass that applies them ---------------------------------------------------------------------------
 
 
-class Nothing:
+class Nothing(ScheduleRule):
     """Fits nowhere, and remembers that it was asked."""
 
     def __init__(self) -> None:
         self.asked = 0
 
-    def apply(self, func: tirx.PrimFunc) -> Schedule | None:
+    def apply(self, func: tirx.PrimFunc, knobs: Knobs = NONE) -> Schedule | None:
         self.asked += 1
         return None
 
 
-class Always:
+class Always(ScheduleRule):
     """Fits everywhere."""
 
-    def apply(self, func: tirx.PrimFunc) -> Schedule | None:
+    def apply(self, func: tirx.PrimFunc, knobs: Knobs = NONE) -> Schedule | None:
         return Schedule(func)
 
 

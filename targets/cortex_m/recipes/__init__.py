@@ -1,6 +1,6 @@
 """Recipes: kernels that are built from microkernels, each for the operators whose conditions it meets."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from tvm_tinyml.passes.apply_recipes import Recipes
@@ -41,23 +41,28 @@ SCRATCH_BYTES = {
 }
 """By goal."""
 
+Products = Mapping[str, Product]
+"""Ways to multiply by name."""
+
 SHORT_SUM = 24
 """Products up to which the epilogue of whole halves makes up for their loads."""
 
 
 def single_issue_recipes(goal: str) -> Recipes:
     """Return the recipes of a build's goal, for cores that issue one instruction at a time: see `_dsp`."""
-    raw, whole = RawHalves(), WholeHalves(mixed=False)
-    return _dsp(goal, lambda products, shared: raw if shared or products > SHORT_SUM else whole, mixed=False)
+    products: Products = {"raw": RawHalves(), "whole": WholeHalves(mixed=False)}
+    return _dsp(goal, products, lambda length, shared: "raw" if shared or length > SHORT_SUM else "whole", mixed=False)
 
 
 def dual_issue_recipes(goal: str) -> Recipes:
     """Return the recipes of a build's goal, for cores that issue two instructions at a time: see `_dsp`."""
-    whole = WholeHalves(mixed=True)
-    return _dsp(goal, lambda _products, _shared: whole, mixed=True)
+    products: Products = {"raw": RawHalves(), "whole": WholeHalves(mixed=True)}
+    return _dsp(goal, products, lambda _length, _shared: "whole", mixed=True)
 
 
-def _dsp(goal: str, products: Callable[[int, bool], Product], *, mixed: bool) -> Recipes:
+def _dsp(
+    goal: str, products: Products, choose: Callable[[int, bool], str], *, mixed: bool
+) -> Recipes:
     """Return recipes for the DSP extension and floating-point registers, which hold what does not change in a loop.
 
     A build for small flash has few: the schedules make less code.
@@ -66,7 +71,7 @@ def _dsp(goal: str, products: Callable[[int, bool], Product], *, mixed: bool) ->
     if goal == "flash":
         return moves
     scratch = SCRATCH_BYTES[goal]
-    convolution, rows = ConvGemm(products, scratch.windows), DenseRows(scratch.row)
+    convolution, rows = ConvGemm(products, choose, scratch.windows), DenseRows(scratch.row)
     winograd = [Winograd(scratch.winograd, mixed=mixed)] if scratch.winograd else []
     convolutions: Sequence[Recipe] = (Depthwise(scratch.planes), *winograd, convolution, rows)
     return {

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,8 +12,9 @@ from tvm import relax, tirx
 from tvm.script.ir_builder import IRBuilder
 from tvm.script.ir_builder import tirx as T
 
+from tvm_tinyml.choice import NONE, Knobs, Space
 from tvm_tinyml.passes.integer_ops import Attributes, shape_of, window_extent
-from tvm_tinyml.passes.kernels.kernel import Kernel, Method
+from tvm_tinyml.passes.kernels.kernel import Kernel, Method, Recipe
 from tvm_tinyml.targets.cortex_m.microkernels import gemm
 from tvm_tinyml.targets.cortex_m.microkernels.gemm_walks import K_STEP, PIXELS
 from tvm_tinyml.targets.cortex_m.microkernels.microkernel import Microkernel, texts
@@ -30,6 +31,12 @@ them: it saves a seventh of the cycles where flash waits, and costs a hundredth 
 FEW_PIXELS = 64
 """Layers of so few output pixels share code whatever their channels: they take few cycles, and behind the last strides
 of a network they are many and, without dead channels, all different."""
+
+TILES = (*range(1, 17), 20, 24, 32)
+"""Of a block, to choose from."""
+
+LEAST_TILES, MOST_TILES = 4, 16
+"""Of a block without a choice; so few are allowed whatever scratch they take."""
 
 WRITTEN_OUT = 2
 """Blocks whose calls take no more bytes without a loop."""
@@ -79,21 +86,28 @@ class Source:
         return row // self.out_h * self.image + row % self.out_h * self.row + column * self.column
 
 
-class ConvGemm:
+class ConvGemm(Recipe):
     """``tinyml.conv2d`` without padding, in one group or several, of four output pixels at least.
 
     Parameters
     ----------
-    products : from the products of a sum, and whether the layer shares its code, to how they are multiplied.
+    products : ways to multiply, by name.
+    choose : which one is taken without a choice, from the products of a sum, and whether the layer shares its code.
     scratch_bytes : packed windows that lie there at once, if four tiles do not take more. The more, the less often the
         weights are read from flash.
+
+    Knobs: ``product``; ``tiles`` of four pixels in a block; ``shared``, 1 for code that layers share; ``copies``, 1 if
+    the weights of a pair are copied to RAM for each block.
     """
 
-    def __init__(self, products: Callable[[int, bool], Product], scratch_bytes: int = 6144) -> None:
+    def __init__(
+        self, products: Mapping[str, Product], choose: Callable[[int, bool], str], scratch_bytes: int = 6144
+    ) -> None:
         self._products = products
+        self._choose = choose
         self._scratch_bytes = scratch_bytes
 
-    def lower(self, arguments: Sequence[relax.Expr], attributes: Attributes) -> Kernel | None:
+    def lower(self, arguments: Sequence[relax.Expr], attributes: Attributes, knobs: Knobs = NONE) -> Kernel | None:
         """Return the kernel, or None where its conditions are not met."""
         channels, groups = shape_of(arguments[1])[0], attributes["groups"]
         if any(attributes["padding"]) or groups > MOST_GROUPS:
@@ -101,19 +115,41 @@ class ConvGemm:
         if groups > 1 and shape_of(arguments[1])[3] == 1:
             return None  # a depthwise convolution
         source, window = geometry(arguments, attributes)
-        product = self._products(window.products, source.pixels <= FEW_PIXELS)
-        if source.pixels < PIXELS or not product.fits(window.products // K_STEP, channels):
+        shared = bool(knobs.get("shared", source.pixels <= FEW_PIXELS))
+        name = str(knobs.get("product", self._choose(window.products, shared)))
+        product = self._products.get(name)
+        if source.pixels < PIXELS or product is None or not product.fits(window.products // K_STEP, channels):
             return None
+        most = self._most_tiles(window, product)
+        tiles = int(knobs.get("tiles", min(most, MOST_TILES)))
+        if tiles > most:
+            return None
+        tiles = min(tiles, -(-source.pixels // PIXELS))
         output = choose_output(*(attributes[k] for k in ("output_zero_point", "clamp_min", "clamp_max")))
         layer = Channels.of(arguments, attributes, window.order_of_all(), output)
-        parts = split(layer, output, channels // groups, product, shared=source.pixels <= FEW_PIXELS)
+        parts = split(layer, output, channels // groups, product, shared=shared)
         if parts is None:
             return None
-        return _build(arguments, source, window, output, layer, parts, product, self._tiles(window, source, product))
+        worth_copying = tiles >= WORTH_COPYING and 2 * window.products > HELD_BYTES
+        copies = product.copies and bool(knobs.get("copies", worth_copying))
+        kernel = _build(arguments, source, window, output, layer, parts, product, tiles, shared=shared, copies=copies)
+        chosen: Knobs = {"product": name, "tiles": tiles, "shared": int(shared), "copies": int(copies)}
+        return replace(kernel, knobs=chosen)
 
-    def _tiles(self, window: Window, source: Source, product: Product) -> int:
-        tiles = max(4, min(self._scratch_bytes // (PIXELS * window.products * product.value_bytes), 16))
-        return min(tiles, -(-source.pixels // PIXELS))
+    def space(self, arguments: Sequence[relax.Expr], attributes: Attributes) -> Space:
+        """See `Recipe.space`."""
+        source, window = geometry(arguments, attributes)
+        most = max(self._most_tiles(window, product) for product in self._products.values())
+        all_tiles = -(-source.pixels // PIXELS)
+        return {
+            "product": [*self._products],
+            "tiles": sorted({min(tiles, all_tiles) for tiles in TILES if tiles <= most}),
+            "shared": [0, 1],
+            "copies": [0, 1] if any(product.copies for product in self._products.values()) else [0],
+        }
+
+    def _most_tiles(self, window: Window, product: Product) -> int:
+        return max(LEAST_TILES, self._scratch_bytes // (PIXELS * window.products * product.value_bytes))
 
 
 def geometry(arguments: Sequence[relax.Expr], attributes: Attributes) -> tuple[Source, Window]:
@@ -142,6 +178,9 @@ def _build(
     parts: Sequence[Part],
     product: Product,
     tiles: int,
+    *,
+    shared: bool,
+    copies: bool,
 ) -> Kernel:
     """Return the function that packs and multiplies block after block."""
     channels, pixels = len(layer.bias), source.pixels
@@ -150,8 +189,7 @@ def _build(
     offsets = [0, *itertools.accumulate(packed.size for packed in constants)]
     in_order = source.in_order(window)
     pack = product.pack_pixels() if in_order else product.pack(window)
-    copies = product.copies and tiles >= WORTH_COPYING and 2 * window.products > HELD_BYTES
-    kernels = {width: product.multiply(steps, channels, output, width, pixels <= FEW_PIXELS) for width in (1, 2)}
+    kernels = {width: product.multiply(steps, channels, output, width, shared) for width in (1, 2)}
     reach = gemm.COPIED_WORDS * -(-steps // gemm.COPIED_WORDS)
     beyond = np.zeros(reach - steps if copies else product.beyond_words, np.int32)
     tile_words = window.products * product.value_bytes  # four pixels

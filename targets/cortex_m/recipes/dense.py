@@ -12,9 +12,11 @@ from tvm import relax
 from tvm.script.ir_builder import IRBuilder
 from tvm.script.ir_builder import tirx as T
 
+from tvm_tinyml.choice import NONE, Knobs, Space
 from tvm_tinyml.passes.integer_ops import Attributes, shape_of
 from tvm_tinyml.passes.kernels.kernel import Kernel, Method, Overlap, Recipe, constant
 from tvm_tinyml.targets.cortex_m.microkernels import dense_rows
+from tvm_tinyml.targets.cortex_m.microkernels.dense_rows import MOST_PAIRED
 from tvm_tinyml.targets.cortex_m.microkernels.gemm_walks import PIXELS
 from tvm_tinyml.targets.cortex_m.microkernels.microkernel import Microkernel, texts
 from tvm_tinyml.targets.cortex_m.microkernels.output import Output, choose_output
@@ -29,37 +31,50 @@ MOST_ROWS = PIXELS - 1
 _POINTWISE = {"strides": [1, 1], "padding": [0, 0, 0, 0], "dilation": [1, 1], "groups": 1}
 
 
-class DenseGemm:
+class DenseGemm(Recipe):
     """``tinyml.dense`` of as many rows as a recipe for convolutions needs pixels, as a 1x1 convolution over them."""
 
     def __init__(self, convolution: Recipe) -> None:
         self._convolution = convolution
 
-    def lower(self, arguments: Sequence[relax.Expr], attributes: Attributes) -> Kernel | None:
+    def lower(self, arguments: Sequence[relax.Expr], attributes: Attributes, knobs: Knobs = NONE) -> Kernel | None:
         """Return the kernel, or None where its conditions are not met."""
+        kernel = self._convolution.lower(*self._pointwise(arguments, attributes), knobs)
+        if kernel is None:
+            return None
+        rows, length = shape_of(arguments[0])
+        x = relax.op.reshape(arguments[0], (rows * length,))
+        return dataclasses.replace(kernel, kind="dense", arguments=[x, *kernel.arguments[1:]])
+
+    def space(self, arguments: Sequence[relax.Expr], attributes: Attributes) -> Space:
+        """See `Recipe.space`: that of the convolution."""
+        return self._convolution.space(*self._pointwise(arguments, attributes))
+
+    @staticmethod
+    def _pointwise(
+        arguments: Sequence[relax.Expr], attributes: Attributes
+    ) -> tuple[Sequence[relax.Expr], Attributes]:
         rows, length = shape_of(arguments[0])
         image = relax.Var("x", relax.TensorType([1, 1, rows, length], "int8"))
         weight = constant(arguments[1])
         filters = relax.const(weight.reshape(len(weight), 1, 1, length))
-        kernel = self._convolution.lower([image, filters, *arguments[2:]], {**attributes, **_POINTWISE})
-        if kernel is None:
-            return None
-        x = relax.op.reshape(arguments[0], (rows * length,))
-        return dataclasses.replace(kernel, kind="dense", arguments=[x, *kernel.arguments[1:]])
+        return [image, filters, *arguments[2:]], {**attributes, **_POINTWISE}
 
 
-class DenseRows:
+class DenseRows(Recipe):
     """``tinyml.dense`` of at most three rows, and ``tinyml.conv2d`` of as many pixels without padding and groups.
 
     Parameters
     ----------
     scratch_bytes : that a widened row may take.
+
+    Knob: ``channels`` at once, in pairs.
     """
 
     def __init__(self, scratch_bytes: int = 1 << 30) -> None:
         self._scratch_bytes = scratch_bytes
 
-    def lower(self, arguments: Sequence[relax.Expr], attributes: Attributes) -> Kernel | None:
+    def lower(self, arguments: Sequence[relax.Expr], attributes: Attributes, knobs: Knobs = NONE) -> Kernel | None:
         """Return the kernel, or None where its conditions are not met."""
         if any(attributes.get("padding", ())) or attributes.get("groups", 1) > 1:
             return None
@@ -71,7 +86,13 @@ class DenseRows:
         layer = Channels.of(arguments, attributes, window.order_of_all(), output)
         if not all_exact(layer, output):
             return None
-        return _build("dense" if is_dense else "conv2d", arguments[0], source, window, output, layer)
+        at_once = int(knobs.get("channels", 6 if len(layer.bias) % 6 == 0 and len(layer.bias) % 8 else MOST_PAIRED))
+        kind = "dense" if is_dense else "conv2d"
+        return _build(kind, arguments[0], source, window, output, layer, at_once)
+
+    def space(self, arguments: Sequence[relax.Expr], attributes: Attributes) -> Space:
+        """See `Recipe.space`."""
+        return {"channels": list(range(2, MOST_PAIRED + 1, 2))}
 
 
 def rows_as_pixels(arguments: Sequence[relax.Expr]) -> tuple[Source, Window]:
@@ -107,10 +128,9 @@ class _Call:
         return np.concatenate([*([scales[0]] if shared else []), packed.ravel()])
 
 
-def _calls(layer: Channels) -> list[_Call]:
+def _calls(layer: Channels, size: int) -> list[_Call]:
     """Cut the channels into calls: passes of one size, then what is left; where a pair does not fit, single ones."""
     count = len(layer.bias)
-    size = 6 if count % 6 == 0 and count % 8 else dense_rows.MOST_PAIRED
     runs: list[tuple[int, int, bool]] = []
     for start in range(0, count, size):
         stop = min(start + size, count)
@@ -132,12 +152,14 @@ def _passes(start: int, stop: int, pairs: bool, size: int) -> Iterator[_Call]:
         yield _Call(whole, stop, rest, pairs and rest not in (1, 3))
 
 
-def _build(kind: str, x: relax.Expr, source: Source, window: Window, output: Output, layer: Channels) -> Kernel:
+def _build(
+    kind: str, x: relax.Expr, source: Source, window: Window, output: Output, layer: Channels, paired: int
+) -> Kernel:
     """Return the function that widens the window of each pixel and makes its outputs, all channels after another."""
     channels, size = len(layer.bias), source.batch * source.image
     scales = dense_rows.scale_words(layer.multiplier, layer.shift, layer.zero_point)
     shared = bool((scales == scales[0]).all())
-    calls = _calls(layer)
+    calls = _calls(layer, paired)
     kernels = [call.microkernel(output, shared) for call in calls]
     constants = [call.constants(layer, shared) for call in calls]
     offsets = [0, *itertools.accumulate(packed.size for packed in constants)]
@@ -176,4 +198,4 @@ def _build(kind: str, x: relax.Expr, source: Source, window: Window, output: Out
         # A value takes two bytes where it lay in one: writing from the beginning on catches up with reading at the end.
         overlaps.append(Overlap(0, window.run_bytes, scratch=True))
     arguments = [relax.op.reshape(x, (size,)), relax.const(np.concatenate(constants))]
-    return Kernel(kind, func, arguments, macs, method, overlaps)
+    return Kernel(kind, func, arguments, macs, method, overlaps, knobs={"channels": paired})

@@ -14,8 +14,9 @@ from tvm.ir import StringImm
 from tvm.script.ir_builder import IRBuilder
 from tvm.script.ir_builder import tirx as T
 
+from tvm_tinyml.choice import NONE, Knobs, Space, Value
 from tvm_tinyml.passes.integer_ops import Attributes, shape_of
-from tvm_tinyml.passes.kernels.kernel import Kernel, Method
+from tvm_tinyml.passes.kernels.kernel import Kernel, Method, Recipe
 from tvm_tinyml.targets.cortex_m.microkernels import scaled_output
 from tvm_tinyml.targets.cortex_m.microkernels.microkernel import texts
 from tvm_tinyml.targets.cortex_m.microkernels.output import Output, choose_output
@@ -30,20 +31,28 @@ from tvm_tinyml.targets.cortex_m.recipes.overlap import overlap
 
 Choice: TypeAlias = "tuple[Layer, list[Plan]]"
 
+COMMON, OWN = "common", "own"
 
-class Depthwise:
+ROWS = (1, 2, 3, 4, 5, 6, 8, 10, 12, 16, 24, 32)
+"""Of outputs at once, to choose from."""
+
+
+class Depthwise(Recipe):
     """``tinyml.conv2d`` of one input channel for each output channel, with its padding.
 
     Parameters
     ----------
     scratch_bytes : of planes at once, if one row of outputs does not take more. The less, the more rows are packed
         twice.
+
+    Knobs: ``planes`` in ``strips`` or ``rows``; ``side``, whether they lie on it; ``rows`` of outputs at once;
+    ``shift``, one that is ``common`` to all channels or each its ``own``.
     """
 
     def __init__(self, scratch_bytes: int = 10240) -> None:
         self._scratch_bytes = scratch_bytes
 
-    def lower(self, arguments: Sequence[relax.Expr], attributes: Attributes) -> Kernel | None:
+    def lower(self, arguments: Sequence[relax.Expr], attributes: Attributes, knobs: Knobs = NONE) -> Kernel | None:
         """Return the kernel, or None where its conditions are not met."""
         channels_in, depth = shape_of(arguments[0])[3], shape_of(arguments[1])[3]
         if attributes["groups"] != channels_in or depth != 1 or channels_in == 1:
@@ -53,24 +62,61 @@ class Depthwise:
         channels = Channels.of(arguments, attributes, np.arange(layer.taps), output)
         if not all_exact(channels, output):
             return None
-        form, scales = _scales(channels, output)
-        choices = self._choices(layer, form)
+        form, scales = _scales(channels, output, own_shifts=knobs.get("shift") == OWN)
+        if knobs.get("shift") == COMMON and not isinstance(form, ScaledOutput):
+            return None
+        choices = [choice for choice in self._choices(layer, form, knobs.get("rows")) if _has(choice, knobs)]
+        if not choices:
+            return None
         chosen, plans = choices[0]
         weight = scales.weight[:, chosen.order]
         kernel = _build(arguments[0], chosen, plans, replace(scales, weight=weight))
-        return replace(kernel, method=_method(choices, one_shift=isinstance(form, ScaledOutput)))
+        method = _method(choices, one_shift=isinstance(form, ScaledOutput))
+        shift = COMMON if isinstance(form, ScaledOutput) else OWN
+        return replace(kernel, method=method, knobs={**_knobs(choices[0]), "shift": shift})
 
-    def _choices(self, layer: Layer, output: Output | ScaledOutput) -> list[Choice]:
-        """Return the plans of all phases, and the layer as they see it, the fastest first."""
+    def space(self, arguments: Sequence[relax.Expr], attributes: Attributes) -> Space:
+        """See `Recipe.space`."""
+        layer = Layer.of(arguments, attributes)
+        output = choose_output(*(attributes[k] for k in ("output_zero_point", "clamp_min", "clamp_max")))
+        choices = self._choices(layer, output)
+        most = max(plan.rows for _, plans in choices for plan in plans)
+        every = [_knobs(choice) for choice in choices]
+        return {
+            **{name: sorted({str(knobs[name]) for knobs in every}) for name in ("planes", "side")},
+            "rows": [rows for rows in ROWS if rows < most] + [most],
+            "shift": [COMMON, OWN],
+        }
+
+    def _choices(self, layer: Layer, output: Output | ScaledOutput, rows: Value | None = None) -> list[Choice]:
+        """Return the plans of all phases, and the layer as they see it, the fastest first.
+
+        Parameters
+        ----------
+        rows : of outputs at once; None: as many as the scratch allows.
+        """
         choices: list[Choice] = []
         for seen in (layer, layer.turned):
             phases = list(itertools.product(seen.down.phases(), seen.across.phases()))
             for way in (Strips.of, Rows.of):
                 plans = [way(*phase, layer.multiplier, output, self._scratch_bytes) for phase in phases]
                 complete: list[Plan] = [plan for plan in plans if plan is not None]
+                if rows is not None:
+                    complete = [plan.with_rows(min(int(rows), plan.rows)) for plan in complete]
                 if len(complete) == len(plans):
                     choices.append((seen, complete))
         return sorted(choices, key=_cycles)
+
+
+def _knobs(choice: Choice) -> dict[str, Value]:
+    seen, plans = choice
+    side = "sideways" if seen.sideways else "upright"
+    return {"planes": plans[0].name, "side": side, "rows": max(plan.rows for plan in plans)}
+
+
+def _has(choice: Choice, knobs: Knobs) -> bool:
+    own = _knobs(choice)
+    return all(own[name] == knobs.get(name, own[name]) for name in ("planes", "side"))
 
 
 def _cycles(choice: Choice) -> float:
@@ -92,10 +138,10 @@ def _method(choices: Sequence[Choice], *, one_shift: bool) -> Method:
     )
 
 
-def _scales(channels: Channels, output: Output) -> tuple[Output | ScaledOutput, Scales]:
-    """Return the cheapest epilogue, and the constants for it."""
+def _scales(channels: Channels, output: Output, *, own_shifts: bool) -> tuple[Output | ScaledOutput, Scales]:
+    """Return the cheapest epilogue, or that with a shift for each channel, and the constants for it."""
     scale = (channels.weight, channels.bias, channels.multiplier, channels.shift, channels.zero_point)
-    if not output.corrected:
+    if not output.corrected and not own_shifts:
         for shift in scaled_output.SHIFTS:
             form = ScaledOutput(shift, output.low, output.high)
             scales = scaled_output.scaled(form, *scale)

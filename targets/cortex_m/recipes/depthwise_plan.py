@@ -54,9 +54,11 @@ class Plan(Protocol):
 
     Attributes
     ----------
+    name : what a choice calls the way.
     layout : of the planes, in words.
     """
 
+    name: ClassVar[str]
     layout: ClassVar[str]
 
     @property
@@ -70,6 +72,9 @@ class Plan(Protocol):
     @property
     def rows(self) -> int:
         """Of outputs, made at once."""
+
+    def with_rows(self, rows: int) -> Plan:
+        """Return the same with so many rows at once."""
 
     @property
     def cycles(self) -> float:

@@ -32,6 +32,7 @@ class Rows:
     multiplier: int
     output: Output | ScaledOutput
     rows: int
+    name: ClassVar[str] = "rows"
     layout: ClassVar[str] = "planes of halves"
 
     @classmethod
@@ -39,6 +40,10 @@ class Rows:
         """Return the plan for any phase."""
         plan = cls(down, across, multiplier, output, 1)
         return replace(plan, rows=rows_at_once(down, CHANNELS * plan._line_bytes, scratch_bytes))
+
+    def with_rows(self, rows: int) -> Rows:
+        """See `Plan.with_rows`."""
+        return replace(self, rows=rows)
 
     @property
     def cycles(self) -> float:

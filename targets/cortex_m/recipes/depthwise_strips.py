@@ -41,6 +41,7 @@ class Strips:
     multiplier: int
     output: Output | ScaledOutput
     rows: int
+    name: ClassVar[str] = "strips"
     layout: ClassVar[str] = "strips of four columns"
 
     @classmethod
@@ -55,6 +56,10 @@ class Strips:
         if "p" not in plan._pattern or len(first) + len(last) > MOST_ENDS:
             return None
         return replace(plan, rows=rows_at_once(down, plan._strips * planes.ROW_BYTES, scratch_bytes))
+
+    def with_rows(self, rows: int) -> Strips:
+        """See `Plan.with_rows`."""
+        return replace(self, rows=rows)
 
     @property
     def cycles(self) -> float:

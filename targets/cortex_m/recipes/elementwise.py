@@ -12,8 +12,9 @@ from tvm.script.ir_builder import IRBuilder
 from tvm.script.ir_builder import tirx as T
 
 from tvm_tinyml import reference
+from tvm_tinyml.choice import NONE, Knobs
 from tvm_tinyml.passes.integer_ops import Attributes, shape_of
-from tvm_tinyml.passes.kernels.kernel import Kernel, Method, Overlap
+from tvm_tinyml.passes.kernels.kernel import Kernel, Method, Overlap, Recipe
 from tvm_tinyml.targets.cortex_m.microkernels import add
 from tvm_tinyml.targets.cortex_m.microkernels.affine import Function, fit
 from tvm_tinyml.targets.cortex_m.microkernels.microkernel import Microkernel, texts
@@ -24,7 +25,7 @@ _SHARED = ("left_shift", "output_multiplier", "output_shift", "output_zero_point
 """Parameters of the reference that have the attributes' names."""
 
 
-class Sum:
+class Sum(Recipe):
     """``tinyml.add`` or ``tinyml.subtract`` without broadcasting.
 
     Parameters
@@ -35,7 +36,7 @@ class Sum:
     def __init__(self, kind: str) -> None:
         self._kind = kind
 
-    def lower(self, arguments: Sequence[relax.Expr], attributes: Attributes) -> Kernel | None:
+    def lower(self, arguments: Sequence[relax.Expr], attributes: Attributes, knobs: Knobs = NONE) -> Kernel | None:
         """Return the kernel, or None where its conditions are not met."""
         if shape_of(arguments[0]) != shape_of(arguments[1]):
             return None

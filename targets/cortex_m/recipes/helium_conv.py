@@ -11,8 +11,9 @@ from tvm import relax, tirx
 from tvm.script.ir_builder import IRBuilder
 from tvm.script.ir_builder import tirx as T
 
+from tvm_tinyml.choice import NONE, Knobs
 from tvm_tinyml.passes.integer_ops import Attributes, shape_of
-from tvm_tinyml.passes.kernels.kernel import Kernel, Method, constant
+from tvm_tinyml.passes.kernels.kernel import Kernel, Method, Recipe, constant
 from tvm_tinyml.targets.cortex_m.microkernels import helium_gemm, helium_runs
 from tvm_tinyml.targets.cortex_m.microkernels.helium_pack import helium_pack
 from tvm_tinyml.targets.cortex_m.microkernels.microkernel import Microkernel, texts
@@ -29,7 +30,7 @@ _IN_PLACE, _COPIED = "runs in place", "windows copied"
 _POINTWISE = {"strides": [1, 1], "padding": [0, 0, 0, 0], "dilation": [1, 1], "groups": 1}
 
 
-class HeliumConv:
+class HeliumConv(Recipe):
     """``tinyml.conv2d`` without padding and groups, of four output channels at least.
 
     Parameters
@@ -40,7 +41,7 @@ class HeliumConv:
     def __init__(self, scratch_bytes: int = 4096) -> None:
         self._scratch_bytes = scratch_bytes
 
-    def lower(self, arguments: Sequence[relax.Expr], attributes: Attributes) -> Kernel | None:
+    def lower(self, arguments: Sequence[relax.Expr], attributes: Attributes, knobs: Knobs = NONE) -> Kernel | None:
         """Return the kernel, or None where its conditions are not met."""
         channels, *taps = shape_of(arguments[1])
         if any(attributes["padding"]) or attributes["groups"] > 1 or channels < helium_gemm.CHANNELS:
@@ -53,10 +54,10 @@ class HeliumConv:
         return _Layer(source, window, output, layer).kernel(arguments[0], self._scratch_bytes)
 
 
-class HeliumDense:
+class HeliumDense(Recipe):
     """``tinyml.dense`` as a 1x1 convolution over its rows."""
 
-    def lower(self, arguments: Sequence[relax.Expr], attributes: Attributes) -> Kernel | None:
+    def lower(self, arguments: Sequence[relax.Expr], attributes: Attributes, knobs: Knobs = NONE) -> Kernel | None:
         """Return the kernel, or None where its conditions are not met."""
         rows, length = shape_of(arguments[0])
         image = relax.Var("x", relax.TensorType([1, 1, rows, length], "int8"))

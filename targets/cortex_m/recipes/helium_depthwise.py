@@ -9,8 +9,9 @@ from tvm import relax
 from tvm.script.ir_builder import IRBuilder
 from tvm.script.ir_builder import tirx as T
 
+from tvm_tinyml.choice import NONE, Knobs
 from tvm_tinyml.passes.integer_ops import Attributes, shape_of, window_extent
-from tvm_tinyml.passes.kernels.kernel import Kernel, Method
+from tvm_tinyml.passes.kernels.kernel import Kernel, Method, Recipe
 from tvm_tinyml.targets.cortex_m.microkernels import helium_depthwise
 from tvm_tinyml.targets.cortex_m.microkernels.microkernel import texts
 from tvm_tinyml.targets.cortex_m.microkernels.output import choose_output
@@ -20,10 +21,10 @@ MOST_TAPS = 64
 """They are straight code, about 30 bytes each."""
 
 
-class HeliumDepthwise:
+class HeliumDepthwise(Recipe):
     """``tinyml.conv2d`` of one output channel for each of eight input channels or more, without padding."""
 
-    def lower(self, arguments: Sequence[relax.Expr], attributes: Attributes) -> Kernel | None:
+    def lower(self, arguments: Sequence[relax.Expr], attributes: Attributes, knobs: Knobs = NONE) -> Kernel | None:
         """Return the kernel, or None where its conditions are not met."""
         batch, height, width, channels = shape_of(arguments[0])
         count, kernel_h, kernel_w, depth = shape_of(arguments[1])

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from tvm import relax
 
+from tvm_tinyml.choice import NONE, Knobs, Space
 from tvm_tinyml.passes.apply_recipes import Recipes
 from tvm_tinyml.passes.integer_ops import Attributes
 from tvm_tinyml.passes.kernels.kernel import Kernel, Recipe
@@ -19,13 +20,21 @@ def on_the_stack(recipes: Recipes) -> Recipes:
     return {operator: [_OnTheStack(recipe) for recipe in of_operator] for operator, of_operator in recipes.items()}
 
 
-class _OnTheStack:
+class _OnTheStack(Recipe):
     def __init__(self, recipe: Recipe) -> None:
         self._recipe = recipe
 
-    def lower(self, arguments: Sequence[relax.Expr], attributes: Attributes) -> Kernel | None:
+    @property
+    def name(self) -> str:
+        return self._recipe.name
+
+    def space(self, arguments: Sequence[relax.Expr], attributes: Attributes) -> Space:
+        """See `Recipe.space`."""
+        return self._recipe.space(arguments, attributes)
+
+    def lower(self, arguments: Sequence[relax.Expr], attributes: Attributes, knobs: Knobs = NONE) -> Kernel | None:
         """See `Recipe.lower`."""
-        kernel = self._recipe.lower(arguments, attributes)
+        kernel = self._recipe.lower(arguments, attributes, knobs)
         if kernel is None:
             return None
         texts = {

@@ -20,6 +20,7 @@ from tvm.s_tir import SBlock, SBlockRealize
 from tvm.script.ir_builder import IRBuilder
 from tvm.script.ir_builder import tirx as T
 
+from tvm_tinyml.choice import NONE, Knobs, Space
 from tvm_tinyml.passes.integer_ops import Attributes, shape_of, window_extent
 from tvm_tinyml.passes.kernels.contraction import largest_sum
 from tvm_tinyml.passes.kernels.kernel import Kernel, Recipe, constant
@@ -37,7 +38,7 @@ _WORDS = 5
 """Of an outlier: bias, multiplier, shift, number of the channel, first input channel that it reads."""
 
 
-class WithOutliers:
+class WithOutliers(Recipe):
     """A recipe that also takes layers with a few channels that it refuses.
 
     Parameters
@@ -50,30 +51,39 @@ class WithOutliers:
         self.recipe = recipe
         self._fits = fits
 
-    def lower(self, arguments: Sequence[relax.Expr], attributes: Attributes) -> Kernel | None:
+    @property
+    def name(self) -> str:
+        """That of the recipe."""
+        return self.recipe.name
+
+    def space(self, arguments: Sequence[relax.Expr], attributes: Attributes) -> Space:
+        """Return that of the recipe."""
+        return self.recipe.space(arguments, attributes)
+
+    def lower(self, arguments: Sequence[relax.Expr], attributes: Attributes, knobs: Knobs = NONE) -> Kernel | None:
         """Return the recipe's kernel, with a loop behind it if need be, or None where its conditions are not met."""
-        kernel = self.recipe.lower(arguments, attributes)
+        kernel = self.recipe.lower(arguments, attributes, knobs)
         if kernel is not None:
             return kernel
         channels = shape_of(arguments[1])[0]
-        if self._without(np.arange(channels), arguments, attributes) is None:
+        if self._without(np.arange(channels), arguments, attributes, knobs) is None:
             return None  # it does not take the layer's shape
         output = choose_output(*(attributes[k] for k in ("output_zero_point", "clamp_min", "clamp_max")))
         order = np.arange(math.prod(shape_of(arguments[1])[1:]))
         outliers = np.flatnonzero(~self._fits(Channels.of(arguments, attributes, order, output), output))
         if not len(outliers) or CHANNELS_OF_AN_OUTLIER * len(outliers) > channels:
             return None
-        kernel = self._without(outliers, arguments, attributes)
+        kernel = self._without(outliers, arguments, attributes, knobs)
         return None if kernel is None else _with_loop(kernel, _Loop.of(arguments, attributes, outliers))
 
     def _without(
-        self, channels: NDArray[np.int64], arguments: Sequence[relax.Expr], attributes: Attributes
+        self, channels: NDArray[np.int64], arguments: Sequence[relax.Expr], attributes: Attributes, knobs: Knobs
     ) -> Kernel | None:
         """Return the recipe's kernel with zeros for the weights, biases and scales of some channels."""
         constants = [constant(argument).copy() for argument in arguments[1:]]
         for values in constants:
             values[channels] = 0
-        return self.recipe.lower([arguments[0], *(relax.const(values) for values in constants)], attributes)
+        return self.recipe.lower([arguments[0], *(relax.const(values) for values in constants)], attributes, knobs)
 
 
 def _with_loop(kernel: Kernel, loop: _Loop) -> Kernel:
@@ -94,7 +104,7 @@ def _with_loop(kernel: Kernel, loop: _Loop) -> Kernel:
     func = func.with_attr("tinyml.schedule", schedule)
     own = [relax.const(value) for value in (loop.weight.ravel(), loop.scales.ravel())]
     # The loop reads the input when outputs are written: they must not share their place.
-    return Kernel(kernel.kind, func, [*kernel.arguments, *own], kernel.macs, kernel.method)
+    return Kernel(kernel.kind, func, [*kernel.arguments, *own], kernel.macs, kernel.method, knobs=kernel.knobs)
 
 
 @dataclass(frozen=True)

@@ -12,8 +12,9 @@ from tvm.script.ir_builder import IRBuilder
 from tvm.script.ir_builder import tirx as T
 
 from tvm_tinyml import arithmetic
+from tvm_tinyml.choice import NONE, Knobs
 from tvm_tinyml.passes.integer_ops import Attributes, shape_of, window_extent
-from tvm_tinyml.passes.kernels.kernel import Kernel, Method
+from tvm_tinyml.passes.kernels.kernel import Kernel, Method, Recipe
 from tvm_tinyml.targets.cortex_m.microkernels import pool
 from tvm_tinyml.targets.cortex_m.microkernels.affine import Function, fit
 from tvm_tinyml.targets.cortex_m.microkernels.microkernel import Microkernel, texts
@@ -23,7 +24,7 @@ from tvm_tinyml.targets.cortex_m.recipes.conv_gemm import Source
 from tvm_tinyml.targets.cortex_m.recipes.overlap import overlap
 
 
-class AveragePool:
+class AveragePool(Recipe):
     """``tinyml.avg_pool2d`` or ``tinyml.mean_pool2d`` without padding.
 
     Parameters
@@ -34,17 +35,17 @@ class AveragePool:
     def __init__(self, kind: str) -> None:
         self._kind = kind
 
-    def lower(self, arguments: Sequence[relax.Expr], attributes: Attributes) -> Kernel | None:
+    def lower(self, arguments: Sequence[relax.Expr], attributes: Attributes, knobs: Knobs = NONE) -> Kernel | None:
         """Return the kernel, or None where its conditions are not met."""
         if any(attributes["padding"]):
             return None
         return _average(self._kind, arguments[0], attributes, *_windows(shape_of(arguments[0]), attributes))
 
 
-class Mean:
+class Mean(Recipe):
     """``tinyml.mean`` over axes that lie next to each other."""
 
-    def lower(self, arguments: Sequence[relax.Expr], attributes: Attributes) -> Kernel | None:
+    def lower(self, arguments: Sequence[relax.Expr], attributes: Attributes, knobs: Knobs = NONE) -> Kernel | None:
         """Return the kernel, or None where its conditions are not met."""
         shape, axes = shape_of(arguments[0]), sorted(attributes["axes"])
         first, end = axes[0], axes[-1] + 1
@@ -55,10 +56,10 @@ class Mean:
         return _average("mean", arguments[0], attributes, source, Taps.of(1, number, number * inner, inner))
 
 
-class LargestPool:
+class LargestPool(Recipe):
     """``tinyml.max_pool2d`` without padding."""
 
-    def lower(self, arguments: Sequence[relax.Expr], attributes: Attributes) -> Kernel | None:
+    def lower(self, arguments: Sequence[relax.Expr], attributes: Attributes, knobs: Knobs = NONE) -> Kernel | None:
         """Return the kernel, or None where its conditions are not met."""
         source, taps = _windows(shape_of(arguments[0]), attributes)
         if any(attributes["padding"]) or taps.channels > pool.FARTHEST_CHANNEL:

@@ -12,8 +12,9 @@ from tvm import relax
 from tvm.script.ir_builder import IRBuilder
 from tvm.script.ir_builder import tirx as T
 
+from tvm_tinyml.choice import NONE, Knobs
 from tvm_tinyml.passes.integer_ops import Attributes, shape_of
-from tvm_tinyml.passes.kernels.kernel import Kernel, Method
+from tvm_tinyml.passes.kernels.kernel import Kernel, Method, Recipe
 from tvm_tinyml.targets.cortex_m.microkernels import scalar_gemm, scalar_pack
 from tvm_tinyml.targets.cortex_m.microkernels.microkernel import texts
 from tvm_tinyml.targets.cortex_m.microkernels.output import choose_output
@@ -32,7 +33,7 @@ STRETCH = 3
 """How many times the scratch a block of `LEAST_TILES` may take; a tile may take any."""
 
 
-class ScalarConv:
+class ScalarConv(Recipe):
     """``tinyml.conv2d`` without padding, in one group or several, of a tile of output pixels at least.
 
     Parameters
@@ -45,7 +46,7 @@ class ScalarConv:
         self._product = product
         self._scratch_bytes = scratch_bytes
 
-    def lower(self, arguments: Sequence[relax.Expr], attributes: Attributes) -> Kernel | None:
+    def lower(self, arguments: Sequence[relax.Expr], attributes: Attributes, knobs: Knobs = NONE) -> Kernel | None:
         """Return the kernel, or None where its conditions are not met."""
         channels, groups = shape_of(arguments[1])[0], attributes["groups"]
         if any(attributes["padding"]) or groups > MOST_GROUPS:

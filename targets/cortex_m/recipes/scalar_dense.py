@@ -10,8 +10,9 @@ from tvm import relax
 from tvm.script.ir_builder import IRBuilder
 from tvm.script.ir_builder import tirx as T
 
+from tvm_tinyml.choice import NONE, Knobs
 from tvm_tinyml.passes.integer_ops import Attributes
-from tvm_tinyml.passes.kernels.kernel import Kernel, Method
+from tvm_tinyml.passes.kernels.kernel import Kernel, Method, Recipe
 from tvm_tinyml.targets.cortex_m.microkernels import scalar_dense
 from tvm_tinyml.targets.cortex_m.microkernels.microkernel import texts
 from tvm_tinyml.targets.cortex_m.microkernels.output import choose_output
@@ -22,13 +23,13 @@ from tvm_tinyml.targets.cortex_m.recipes.dense import rows_as_pixels
 from tvm_tinyml.targets.cortex_m.recipes.scalar_product import FittedDense, ScalarProduct
 
 
-class ScalarDense:
+class ScalarDense(Recipe):
     """``tinyml.dense`` of fewer rows than a tile, and ``tinyml.conv2d`` of as few pixels without padding and groups."""
 
     def __init__(self, product: ScalarProduct) -> None:
         self._product = product
 
-    def lower(self, arguments: Sequence[relax.Expr], attributes: Attributes) -> Kernel | None:
+    def lower(self, arguments: Sequence[relax.Expr], attributes: Attributes, knobs: Knobs = NONE) -> Kernel | None:
         """Return the kernel, or None where its conditions are not met."""
         if any(attributes.get("padding", ())) or attributes.get("groups", 1) > 1:
             return None

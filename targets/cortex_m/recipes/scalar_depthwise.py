@@ -13,8 +13,9 @@ from tvm import relax, tirx
 from tvm.script.ir_builder import IRBuilder
 from tvm.script.ir_builder import tirx as T
 
+from tvm_tinyml.choice import NONE, Knobs
 from tvm_tinyml.passes.integer_ops import Attributes, shape_of
-from tvm_tinyml.passes.kernels.kernel import Kernel, Method
+from tvm_tinyml.passes.kernels.kernel import Kernel, Method, Recipe
 from tvm_tinyml.targets.cortex_m.microkernels import scalar_depthwise, scalar_depthwise_short, scalar_output_short
 from tvm_tinyml.targets.cortex_m.microkernels.microkernel import Microkernel, texts
 from tvm_tinyml.targets.cortex_m.microkernels.output import Output, choose_output
@@ -112,7 +113,7 @@ class ShortDepthwise:
         return scalar_depthwise_short.numbers(window, geometry)
 
 
-class ScalarDepthwise:
+class ScalarDepthwise(Recipe):
     """``tinyml.conv2d`` of one input channel for each output channel, with its padding.
 
     Parameters
@@ -125,7 +126,7 @@ class ScalarDepthwise:
         self._form = form
         self._scratch_bytes = scratch_bytes
 
-    def lower(self, arguments: Sequence[relax.Expr], attributes: Attributes) -> Kernel | None:
+    def lower(self, arguments: Sequence[relax.Expr], attributes: Attributes, knobs: Knobs = NONE) -> Kernel | None:
         """Return the kernel, or None where its conditions are not met."""
         channels_in, depth = shape_of(arguments[0])[3], shape_of(arguments[1])[3]
         if attributes["groups"] != channels_in or depth != 1 or channels_in == 1:

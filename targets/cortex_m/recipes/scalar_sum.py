@@ -6,13 +6,14 @@ from collections.abc import Sequence
 
 from tvm import relax
 
+from tvm_tinyml.choice import NONE, Knobs
 from tvm_tinyml.passes.integer_ops import Attributes, shape_of
-from tvm_tinyml.passes.kernels.kernel import Kernel
+from tvm_tinyml.passes.kernels.kernel import Kernel, Recipe
 from tvm_tinyml.targets.cortex_m.microkernels import scalar_add
 from tvm_tinyml.targets.cortex_m.recipes.elementwise import sum_function, sum_kernel
 
 
-class ScalarSum:
+class ScalarSum(Recipe):
     """``tinyml.add`` or ``tinyml.subtract`` without broadcasting.
 
     Parameters
@@ -25,7 +26,7 @@ class ScalarSum:
         self._kind = kind
         self._narrow = narrow
 
-    def lower(self, arguments: Sequence[relax.Expr], attributes: Attributes) -> Kernel | None:
+    def lower(self, arguments: Sequence[relax.Expr], attributes: Attributes, knobs: Knobs = NONE) -> Kernel | None:
         """Return the kernel, or None where its conditions are not met."""
         if shape_of(arguments[0]) != shape_of(arguments[1]):
             return None

@@ -11,8 +11,9 @@ from tvm import relax, tirx
 from tvm.script.ir_builder import IRBuilder
 from tvm.script.ir_builder import tirx as T
 
+from tvm_tinyml.choice import NONE, Knobs, Space
 from tvm_tinyml.passes.integer_ops import Attributes, shape_of, window_extent
-from tvm_tinyml.passes.kernels.kernel import Kernel, Method
+from tvm_tinyml.passes.kernels.kernel import Kernel, Method, Recipe
 from tvm_tinyml.targets.cortex_m.microkernels import winograd
 from tvm_tinyml.targets.cortex_m.microkernels.microkernel import Microkernel, texts
 from tvm_tinyml.targets.cortex_m.microkernels.output import Output, choose_output, exact, rounding_constant
@@ -147,6 +148,16 @@ class Plan:
         return self.tiling.pairs if self.all_filters else 1
 
     @property
+    def knobs(self) -> dict[str, int | str]:
+        """What makes the plan."""
+        filters = "all" if self.all_filters else "pair"
+        return {"tile": self.tiling.algorithm.tile, "quads": self.quads, "filters": filters}
+
+    def has(self, knobs: Knobs) -> bool:
+        """Return whether the plan has these among its knobs."""
+        return all(self.knobs.get(name) == value for name, value in knobs.items())
+
+    @property
     def kind(self) -> str:
         """What plans of other stripes have in common."""
         tile = self.tiling.algorithm.tile
@@ -181,7 +192,7 @@ def direct_cycles(tiling: Tiling) -> int:
     return int(pixels * (1.01 * length * tiling.channels + 9.7 * tiling.channels + 1.6 * length))
 
 
-class Winograd:
+class Winograd(Recipe):
     """``tinyml.conv2d`` of 3x3 filters with stride 1, padding included.
 
     Parameters
@@ -190,6 +201,9 @@ class Winograd:
     least_gain : of the cycles of `ConvGemm`, by the estimates; less is not worth the scratch and the code.
     mixed : order of instructions for cores that issue two at a time.
     algorithms : forms to choose from.
+
+    Knobs: ``tile``, the rows of one; ``quads`` of tiles in a stripe; ``filters``, ``all`` if they are transformed
+    before, ``pair`` if they are for each stripe again.
     """
 
     def __init__(
@@ -205,7 +219,7 @@ class Winograd:
         self._mixed = mixed
         self._algorithms = algorithms
 
-    def lower(self, arguments: Sequence[relax.Expr], attributes: Attributes) -> Kernel | None:
+    def lower(self, arguments: Sequence[relax.Expr], attributes: Attributes, knobs: Knobs = NONE) -> Kernel | None:
         """Return the kernel, or None where its conditions are not met."""
         output = choose_output(*(attributes[k] for k in ("output_zero_point", "clamp_min", "clamp_max")))
         tilings = _tilings(arguments, attributes, self._algorithms)
@@ -224,11 +238,19 @@ class Winograd:
             if plan.scratch_bytes <= self._scratch_bytes
         ]
         direct = direct_cycles(tilings[0])
-        plan = self._choose(plans, direct)
+        if knobs:
+            plan = min((plan for plan in plans if plan.has(knobs)), key=lambda plan: plan.cycles, default=None)
+        else:
+            plan = self._choose(plans, direct)
         if plan is None:
             return None
         kernel = _build(arguments, attributes, plan, layer, output, self._mixed)
-        return replace(kernel, method=_method(plan, plans, direct))
+        return replace(kernel, method=_method(plan, plans, direct), knobs=plan.knobs)
+
+    def space(self, arguments: Sequence[relax.Expr], attributes: Attributes) -> Space:
+        """See `Recipe.space`."""
+        every = [plan.knobs for tiling in _tilings(arguments, attributes, self._algorithms) for plan in _plans(tiling)]
+        return {name: sorted({plan[name] for plan in every}) for name in ("tile", "quads", "filters")}
 
     def _choose(self, fitting: Sequence[Plan], direct: int) -> Plan | None:
         """Return the plan with the least scratch among the fast ones, or None if none fits or is fast enough."""
@@ -240,7 +262,9 @@ class Winograd:
 
 
 def _plans(tiling: Tiling) -> list[Plan]:
-    return [Plan(tiling, quads, all_filters) for quads in range(1, tiling.quads + 1) for all_filters in (False, True)]
+    """Return the plans of a tiling: of those with as many stripes the ones with the smallest."""
+    sizes = sorted({-(-tiling.quads // -(-tiling.quads // quads)) for quads in range(1, tiling.quads + 1)})
+    return [Plan(tiling, quads, all_filters) for quads in sizes for all_filters in (False, True)]
 
 
 def _method(taken: Plan, fitting: Sequence[Plan], direct: int) -> Method:

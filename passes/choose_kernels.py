@@ -1,0 +1,67 @@
+"""Calls carry what is decided about their kernels: an attribute that the passes behind this one follow."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+
+import tvm
+from tvm import IRModule, relax
+from tvm.ir import Op
+from tvm.ir.transform import PassContext
+from tvm.relax.expr_functor import PyExprMutator, mutator
+
+from tvm_tinyml.choice import Choice
+from tvm_tinyml.passes.callable_pass import CallablePass
+from tvm_tinyml.passes.integer_ops import CHOICE, attributes_of
+
+
+def is_integer(call: relax.Call) -> bool:
+    """Return whether a call is of an operator of the integer dialect."""
+    return isinstance(call.op, Op) and call.op.name.startswith("tinyml.")
+
+
+def choice_of(call: relax.Call) -> Choice | None:
+    """Return the choice that a call carries, if any."""
+    text = dict(call.attrs.items()).get(CHOICE) if call.attrs and is_integer(call) else None
+    choice: Choice | None = None if text is None else json.loads(str(text))
+    return choice
+
+
+def with_choice(call: relax.Call, choice: Choice | None) -> relax.Call:
+    """Return a call of the integer dialect that carries a choice."""
+    if choice is None:
+        return call
+    return relax.Call(call.op, call.args, attrs={**attributes_of(call), CHOICE: json.dumps(dict(choice))})
+
+
+@tvm.transform.module_pass(opt_level=0, name="tinyml.ChooseKernels")
+class ChooseKernels(CallablePass):
+    """Let calls of the integer dialect carry what is decided about their kernels.
+
+    Parameters
+    ----------
+    choose : from a call to its choice, or None where nothing is decided.
+    """
+
+    def __init__(self, choose: Callable[[relax.Call], Choice | None]) -> None:
+        self._choose = choose
+
+    def transform_module(self, mod: IRModule, _ctx: PassContext) -> IRModule:
+        """Return a new module; `mod` is untouched."""
+        rewriter = _Rewriter(mod, self._choose)
+        rewriter.builder_.update_func(mod.get_global_var("main"), rewriter.visit_expr(mod["main"]))
+        return rewriter.builder_.get()
+
+
+@mutator
+class _Rewriter(PyExprMutator):  # type: ignore[misc]
+    def __init__(self, mod: IRModule, choose: Callable[[relax.Call], Choice | None]) -> None:
+        super().__init__(mod)
+        self._choose = choose
+
+    def visit_call_(self, call: relax.Call) -> relax.Expr:
+        call = self.visit_expr_post_order(call)
+        if not is_integer(call):
+            return call
+        return with_choice(call, self._choose(self.builder_.normalize(call)))
