@@ -104,6 +104,10 @@ class Recipe(ABC):
         """Return the knobs of an operator that it takes; not every combination need be possible."""
         return {}
 
+    def guard(self, arguments: Sequence[relax.Expr], attributes: Attributes) -> str:
+        """Return which of its forms the weights, biases and scales of an operator allow: what costs depend on them."""
+        return ""
+
 
 def call_kernel(
     builder: relax.BlockBuilder, kernel: Kernel, call: relax.Call, choice: Choice | None = None

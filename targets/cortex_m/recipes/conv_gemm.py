@@ -148,6 +148,18 @@ class ConvGemm(Recipe):
             "copies": [0, 1] if any(product.copies for product in self._products.values()) else [0],
         }
 
+    def guard(self, arguments: Sequence[relax.Expr], attributes: Attributes) -> str:
+        """See `Recipe.guard`."""
+        _, window = geometry(arguments, attributes)
+        output = choose_output(*(attributes[k] for k in ("output_zero_point", "clamp_min", "clamp_max")))
+        layer = Channels.of(arguments, attributes, window.order_of_all(), output)
+        group_channels = len(layer.bias) // attributes["groups"]
+        ways = []
+        for name, product in self._products.items():
+            parts = split(layer, output, group_channels, product) or []
+            ways.append(f"{name} {'+'.join(f'{part.count}x{part.width}' for part in parts) or 'none'}")
+        return ", ".join(ways)
+
     def _most_tiles(self, window: Window, product: Product) -> int:
         return max(LEAST_TILES, self._scratch_bytes // (PIXELS * window.products * product.value_bytes))
 

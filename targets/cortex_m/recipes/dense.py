@@ -50,6 +50,10 @@ class DenseGemm(Recipe):
         """See `Recipe.space`: that of the convolution."""
         return self._convolution.space(*self._pointwise(arguments, attributes))
 
+    def guard(self, arguments: Sequence[relax.Expr], attributes: Attributes) -> str:
+        """See `Recipe.guard`: that of the convolution."""
+        return self._convolution.guard(*self._pointwise(arguments, attributes))
+
     @staticmethod
     def _pointwise(
         arguments: Sequence[relax.Expr], attributes: Attributes
@@ -93,6 +97,17 @@ class DenseRows(Recipe):
     def space(self, arguments: Sequence[relax.Expr], attributes: Attributes) -> Space:
         """See `Recipe.space`."""
         return {"channels": list(range(2, MOST_PAIRED + 1, 2))}
+
+    def guard(self, arguments: Sequence[relax.Expr], attributes: Attributes) -> str:
+        """See `Recipe.guard`."""
+        _, window = rows_as_pixels(arguments) if "groups" not in attributes else geometry(arguments, attributes)
+        output = choose_output(*(attributes[k] for k in ("output_zero_point", "clamp_min", "clamp_max")))
+        layer = Channels.of(arguments, attributes, window.order_of_all(), output)
+        if not all_exact(layer, output):
+            return "none"
+        scales = dense_rows.scale_words(layer.multiplier, layer.shift, layer.zero_point)
+        pairs = sum(is_pair(layer, even) for even in range(0, len(layer.bias) - 1, 2))
+        return f"{pairs} pairs{', one scale' if (scales == scales[0]).all() else ''}"
 
 
 def rows_as_pixels(arguments: Sequence[relax.Expr]) -> tuple[Source, Window]:

@@ -88,6 +88,15 @@ class Depthwise(Recipe):
             "shift": [COMMON, OWN],
         }
 
+    def guard(self, arguments: Sequence[relax.Expr], attributes: Attributes) -> str:
+        """See `Recipe.guard`."""
+        layer = Layer.of(arguments, attributes)
+        output = choose_output(*(attributes[k] for k in ("output_zero_point", "clamp_min", "clamp_max")))
+        channels = Channels.of(arguments, attributes, np.arange(layer.taps), output)
+        if not all_exact(channels, output):
+            return "none"
+        return COMMON if isinstance(_scales(channels, output, own_shifts=False)[0], ScaledOutput) else OWN
+
     def _choices(self, layer: Layer, output: Output | ScaledOutput, rows: Value | None = None) -> list[Choice]:
         """Return the plans of all phases, and the layer as they see it, the fastest first.
 

@@ -32,6 +32,10 @@ class _OnTheStack(Recipe):
         """See `Recipe.space`."""
         return self._recipe.space(arguments, attributes)
 
+    def guard(self, arguments: Sequence[relax.Expr], attributes: Attributes) -> str:
+        """See `Recipe.guard`."""
+        return self._recipe.guard(arguments, attributes)
+
     def lower(self, arguments: Sequence[relax.Expr], attributes: Attributes, knobs: Knobs = NONE) -> Kernel | None:
         """See `Recipe.lower`."""
         kernel = self._recipe.lower(arguments, attributes, knobs)

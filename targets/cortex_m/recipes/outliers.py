@@ -60,6 +60,11 @@ class WithOutliers(Recipe):
         """Return that of the recipe."""
         return self.recipe.space(arguments, attributes)
 
+    def guard(self, arguments: Sequence[relax.Expr], attributes: Attributes) -> str:
+        """Return that of the recipe, and the channels that are left to the loop."""
+        outliers = len(self._outliers(arguments, attributes))
+        return self.recipe.guard(arguments, attributes) + (f", outliers {outliers}" if outliers else "")
+
     def lower(self, arguments: Sequence[relax.Expr], attributes: Attributes, knobs: Knobs = NONE) -> Kernel | None:
         """Return the recipe's kernel, with a loop behind it if need be, or None where its conditions are not met."""
         kernel = self.recipe.lower(arguments, attributes, knobs)
@@ -68,13 +73,16 @@ class WithOutliers(Recipe):
         channels = shape_of(arguments[1])[0]
         if self._without(np.arange(channels), arguments, attributes, knobs) is None:
             return None  # it does not take the layer's shape
-        output = choose_output(*(attributes[k] for k in ("output_zero_point", "clamp_min", "clamp_max")))
-        order = np.arange(math.prod(shape_of(arguments[1])[1:]))
-        outliers = np.flatnonzero(~self._fits(Channels.of(arguments, attributes, order, output), output))
+        outliers = self._outliers(arguments, attributes)
         if not len(outliers) or CHANNELS_OF_AN_OUTLIER * len(outliers) > channels:
             return None
         kernel = self._without(outliers, arguments, attributes, knobs)
         return None if kernel is None else _with_loop(kernel, _Loop.of(arguments, attributes, outliers))
+
+    def _outliers(self, arguments: Sequence[relax.Expr], attributes: Attributes) -> NDArray[np.int64]:
+        output = choose_output(*(attributes[k] for k in ("output_zero_point", "clamp_min", "clamp_max")))
+        order = np.arange(math.prod(shape_of(arguments[1])[1:]))
+        return np.flatnonzero(~self._fits(Channels.of(arguments, attributes, order, output), output))
 
     def _without(
         self, channels: NDArray[np.int64], arguments: Sequence[relax.Expr], attributes: Attributes, knobs: Knobs

@@ -252,6 +252,21 @@ class Winograd(Recipe):
         every = [plan.knobs for tiling in _tilings(arguments, attributes, self._algorithms) for plan in _plans(tiling)]
         return {name: sorted({plan[name] for plan in every}) for name in ("tile", "quads", "filters")}
 
+    def guard(self, arguments: Sequence[relax.Expr], attributes: Attributes) -> str:
+        """See `Recipe.guard`."""
+        output = choose_output(*(attributes[k] for k in ("output_zero_point", "clamp_min", "clamp_max")))
+        tilings = _tilings(arguments, attributes, self._algorithms)
+        if not tilings:
+            return ""
+        layer = Channels.of(arguments, attributes, np.arange(winograd.TAPS * tilings[0].channels_in), output)
+        alive = layer.multiplier != 0
+        if not (exact(layer.shift, layer.largest, output) | ~alive).all():
+            return "none"
+        largest = layer.largest[alive].max(initial=0)
+        return " ".join(
+            f"F{tiling.algorithm.tile}" for tiling in tilings if largest < tiling.algorithm.largest_sum
+        )
+
     def _choose(self, fitting: Sequence[Plan], direct: int) -> Plan | None:
         """Return the plan with the least scratch among the fast ones, or None if none fits or is fast enough."""
         fastest = min((plan.cycles for plan in fitting), default=0)
