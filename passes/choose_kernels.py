@@ -15,6 +15,14 @@ from tvm_tinyml.choice import Choice
 from tvm_tinyml.passes.callable_pass import CallablePass
 from tvm_tinyml.passes.integer_ops import CHOICE, attributes_of
 
+Choose = Callable[[relax.Call], "Choice | None"]
+"""From a call of the integer dialect to its choice, or None where nothing is decided."""
+
+
+def untuned(_call: relax.Call) -> Choice | None:
+    """Decide nothing."""
+    return None
+
 
 def is_integer(call: relax.Call) -> bool:
     """Return whether a call is of an operator of the integer dialect."""
@@ -41,10 +49,10 @@ class ChooseKernels(CallablePass):
 
     Parameters
     ----------
-    choose : from a call to its choice, or None where nothing is decided.
+    choose : decides.
     """
 
-    def __init__(self, choose: Callable[[relax.Call], Choice | None]) -> None:
+    def __init__(self, choose: Choose) -> None:
         self._choose = choose
 
     def transform_module(self, mod: IRModule, _ctx: PassContext) -> IRModule:
@@ -56,7 +64,7 @@ class ChooseKernels(CallablePass):
 
 @mutator
 class _Rewriter(PyExprMutator):  # type: ignore[misc]
-    def __init__(self, mod: IRModule, choose: Callable[[relax.Call], Choice | None]) -> None:
+    def __init__(self, mod: IRModule, choose: Choose) -> None:
         super().__init__(mod)
         self._choose = choose
 

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from tvm_tinyml.errors import DeviceError, FitError, InputError, ModelError, OutputError, TargetError, TinyMLError
 
 if TYPE_CHECKING:
-    from tvm_tinyml.api import build
+    from tvm_tinyml.api import build, tune
     from tvm_tinyml.frontend import load
     from tvm_tinyml.library import Library
     from tvm_tinyml.model import Model, TensorSpec
@@ -40,11 +40,13 @@ __all__ = [
     "TinyMLError",
     "build",
     "load",
+    "tune",
 ]
 
 _LAZY = {
     "build": "tvm_tinyml.api",
     "load": "tvm_tinyml.frontend",
+    "tune": "tvm_tinyml.api",
     "Library": "tvm_tinyml.library",
     "Profile": "tvm_tinyml.profile",
     "Model": "tvm_tinyml.model",

@@ -2,13 +2,62 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tvm_tinyml.library import Library
 from tvm_tinyml.model import Model
 from tvm_tinyml.options import BuildOptions
 from tvm_tinyml.pipeline import compile_model
 from tvm_tinyml.targets.cortex_m import cortex_m
+
+if TYPE_CHECKING:
+    from tvm_tinyml.tuning.tune import Progress
+
+
+def tune(
+    model: Model,
+    target: str = "cortex-m4",
+    *,
+    tuning_log: str | Path,
+    trials: int = 1000,
+    minutes: float | None = None,
+    target_cycles: int | None = None,
+    memory: str = "l4r5zi-120",
+    seed: int = 0,
+    resume: bool = False,
+    report: Callable[[Progress], None] | None = None,
+) -> Progress:
+    """Search for the fastest kernels of a model and add them to a log that `build` reads.
+
+    Parameters
+    ----------
+    model : from `load`.
+    target : as for `build`.
+    tuning_log : folder; made if it is not there.
+    trials, minutes, target_cycles : where to stop: kernels measured, time, cycles of the network.
+    memory : in which cycles count: ``l4r5zi-120`` or ``zero-wait``.
+    seed : of the search.
+    resume : trials of earlier runs that were stopped count.
+    report : called now and then with how far it is.
+
+    Returns
+    -------
+    What was measured and found.
+
+    Raises
+    ------
+    TargetError, ModelError : as for `build`.
+    TuningLogError : the log is damaged, in use by another run, or cannot be written.
+    """
+    from tvm_tinyml.tuning.tune import TuneOptions
+    from tvm_tinyml.tuning.tune import tune as search
+
+    options = TuneOptions(
+        trials=trials, minutes=minutes, target_cycles=target_cycles, memory=memory, seed=seed, resume=resume
+    )
+    return search(model, target, tuning_log, options, report)
 
 
 def build(
@@ -25,6 +74,8 @@ def build(
     ram_limit_bytes: int | None = None,
     flash_limit_bytes: int | None = None,
     pools: Mapping[str, int] | None = None,
+    tuning_log: str | Path | None = None,
+    require_tuned: bool = False,
 ) -> Library:
     """Compile a model into a library.
 
@@ -45,12 +96,16 @@ def build(
 
     pools : names and sizes in bytes of the memories for activations and scratch, the fastest first:
         ``{"dtcm": 65536, "sram": 262144}``. None: one of any size, ``sram``.
+    tuning_log : folder with records of `tune`, which go before those that come with the package.
+    require_tuned : operators without a record are an error.
 
     Raises
     ------
     TargetError : a target or option that is not offered.
     ModelError : the model is not fully quantized.
     FitError : it takes more; the message says which options would fit.
+    TuningLogError : the tuning log is damaged.
+    NotTunedError : operators have no record that fits, and records are required.
     """
     options = BuildOptions(
         goal=goal,
@@ -62,5 +117,7 @@ def build(
         ram_limit_bytes=ram_limit_bytes,
         flash_limit_bytes=flash_limit_bytes,
         pools=pools or {},
+        tuning_log=None if tuning_log is None else str(tuning_log),
+        require_tuned=require_tuned,
     )
     return compile_model(model, cortex_m(target, float_abi), options)

@@ -41,5 +41,13 @@ class OutputError(TinyMLError):
     """The output folder cannot be used."""
 
 
+class NotTunedError(TinyMLError):
+    """A build requires records of all operators, and some have none."""
+
+
+class TuningLogError(TinyMLError):
+    """A tuning log is damaged, in use by another process, or cannot be written."""
+
+
 class DeviceError(TinyMLError):
     """A simulator or board failed: a fault, a run-away program, no connection."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -195,6 +196,7 @@ def _describe(symbol: str, function: tirx.PrimFunc) -> Kernel:
         method=_method(attrs),
         overlaps=overlaps,
         in_place=[int(index) for index in attrs.get("tinyml.in_place") or ()],
+        choice=json.loads(str(attrs.get("tinyml.choice") or "{}")),
     )
 
 

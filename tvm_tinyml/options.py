@@ -29,6 +29,7 @@ OPTIONAL_PASSES = (
     "tinyml.FoldPads",
     "tinyml.RemoveDeadChannels",
     "tinyml.OrderOperators",
+    "tinyml.ChooseKernels",
     "tinyml.ApplyRecipes",
     "tinyml.ApplySchedules",
 )
@@ -54,6 +55,8 @@ class BuildOptions:
 
     pools : names and sizes in bytes of the memories that activations and scratch may lie in, the fastest first; what is
         touched most goes there. None: one of any size, ``sram``.
+    tuning_log : folder with records of ``tune``, which go before those that come with the package.
+    require_tuned : operators without a record are an error.
 
     Raises
     ------
@@ -69,6 +72,8 @@ class BuildOptions:
     ram_limit_bytes: int | None = None
     flash_limit_bytes: int | None = None
     pools: Mapping[str, int] = field(default_factory=dict)
+    tuning_log: str | None = None
+    require_tuned: bool = False
 
     def __post_init__(self) -> None:
         for name, choices in CHOICES.items():
@@ -78,6 +83,8 @@ class BuildOptions:
                     f"Option {name} does not take {value!r}.{nearest(value, choices)} Known: {', '.join(choices)}."
                 )
         memory_timing(self.memory)
+        if self.require_tuned and self.goal == "flash":
+            raise TargetError("Goal 'flash' takes the smallest code, tuned or not: leave out require_tuned.")
         for name in ("ram_limit_bytes", "flash_limit_bytes"):
             limit = getattr(self, name)
             if limit is not None and limit <= 0:
@@ -98,8 +105,9 @@ class BuildOptions:
                 )
 
     def as_dict(self) -> dict[str, Any]:
-        """Return the options as plain values."""
-        return {**asdict(self), "disabled_passes": list(self.disabled_passes), "pools": dict(self.pools)}
+        """Return the options as plain values; of the tuning log not where it lies, so that builds can be compared."""
+        plain = {**asdict(self), "disabled_passes": list(self.disabled_passes), "pools": dict(self.pools)}
+        return {**plain, "tuning_log": self.tuning_log is not None}
 
 
 def memory_timing(memory: str) -> MemoryTiming:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib.metadata import version
 
 import tvm
@@ -12,6 +12,7 @@ from tvm_tinyml import passes
 from tvm_tinyml.artifacts.header import header
 from tvm_tinyml.artifacts.metadata import metadata
 from tvm_tinyml.artifacts.stack import frames, worst_stack_bytes
+from tvm_tinyml.choice import Choice
 from tvm_tinyml.device.archive import write_archive
 from tvm_tinyml.device.strip import strip
 from tvm_tinyml.fit import check_fit, fits
@@ -19,6 +20,7 @@ from tvm_tinyml.flatten import flatten
 from tvm_tinyml.library import Library
 from tvm_tinyml.model import Model
 from tvm_tinyml.options import BuildOptions
+from tvm_tinyml.passes.choose_kernels import Choose, untuned
 from tvm_tinyml.program import Program
 from tvm_tinyml.schedules.rule import ApplySchedules
 from tvm_tinyml.stripes import choices, smallest
@@ -28,6 +30,7 @@ from tvm_tinyml.targets.llvm_main import main_ir
 from tvm_tinyml.targets.llvm_object import compile_ir, compile_kernels
 from tvm_tinyml.targets.lowering import lower_kernels
 from tvm_tinyml.targets.target import Target
+from tvm_tinyml.tuning.choose import Chooser
 
 
 def compile_model(model: Model, target: Target, options: BuildOptions) -> Library:
@@ -37,25 +40,35 @@ def compile_model(model: Model, target: Target, options: BuildOptions) -> Librar
     ------
     ModelError : the model is not fully quantized.
     FitError : the library takes more than the options allow.
+    TuningLogError : the tuning log is damaged.
+    NotTunedError : operators have no record, and the options require them.
     """
-    library = package(lower_model(model, target, options), target, options)
+    library = _build(model, target, options)
     if not fits(library, options):
         cut = _cut_to_fit(model, target, options)
         if cut is not None:
             return cut
-        check_fit(library, options, lambda others: package(lower_model(model, target, others), target, others))
+        check_fit(library, options, lambda others: _build(model, target, others))
     return library
+
+
+def _build(model: Model, target: Target, options: BuildOptions) -> Library:
+    chooser = Chooser.of(target, options)
+    program = lower_model(model, target, options, chooser.choose)
+    chooser.check()
+    return package(program, target, options, chooser.is_tuned)
 
 
 def _cut_to_fit(model: Model, target: Target, options: BuildOptions) -> Library | None:
     """Return a library that computes as much in stripes of rows as the limit of RAM demands, or None if none fits."""
-    graph = integer_graph(model, options)
+    graph, chooser = integer_graph(model, options), Chooser.of(target, options)
     found: Library | None = None
     left = choices(graph, io_in_workspace=options.io == "workspace")  # the smallest first, which has the most work
     while left:
         middle = len(left) // 2 if found else 0
-        program = lower_graph(passes.CutIntoStripes(left[middle].segments)(graph), model, target, options)
-        library = package(program, target, options)
+        cut = passes.CutIntoStripes(left[middle].segments)(graph)
+        program = lower_graph(cut, model, target, options, chooser.choose)
+        library = package(program, target, options, chooser.is_tuned)
         if fits(library, options):
             found, left = library, left[middle + 1 :]
         else:
@@ -63,12 +76,12 @@ def _cut_to_fit(model: Model, target: Target, options: BuildOptions) -> Library 
     return found
 
 
-def lower_model(model: Model, target: Target, options: BuildOptions) -> Program:
+def lower_model(model: Model, target: Target, options: BuildOptions, choose: Choose = untuned) -> Program:
     """Turn a model into kernels and a list of calls over planned memory: all of a compile but writing it out."""
     graph = integer_graph(model, options)
 
     def lower(graph: IRModule) -> Program:
-        return lower_graph(graph, model, target, options)
+        return lower_graph(graph, model, target, options, choose)
 
     if options.goal == "ram":
         return smallest(graph, lower, io_in_workspace=options.io == "workspace")
@@ -100,11 +113,19 @@ def integer_graph(model: Model, options: BuildOptions) -> IRModule:
     return _run(steps, model.module, options)
 
 
-def lower_graph(graph: IRModule, model: Model, target: Target, options: BuildOptions) -> Program:
-    """Turn integer operators into kernels and a list of calls over planned memory."""
+def lower_graph(
+    graph: IRModule, model: Model, target: Target, options: BuildOptions, choose: Choose = untuned
+) -> Program:
+    """Turn integer operators into kernels and a list of calls over planned memory.
+
+    Parameters
+    ----------
+    choose : from an operator's call to what tuning found for it, or None.
+    """
     steps = [
         # 1. kernels: integer operators become PrimFuncs, by a recipe of microkernels where one fits; some recipes pad
         # by themselves. What only moves data is lowered by TVM
+        passes.ChooseKernels(choose),
         passes.ApplyRecipes(target.recipes(options.goal)),
         passes.SplitPadding(),
         passes.ApplyRecipes(target.recipes(options.goal)),
@@ -126,16 +147,30 @@ def _run(steps: Sequence[tvm.transform.Pass], module: IRModule, options: BuildOp
         return tvm.transform.Sequential(steps)(module)
 
 
-def package(program: Program, target: Target, options: BuildOptions) -> Library:
-    """Write a program out in the forms that the options ask for: code and its description."""
+def package(
+    program: Program, target: Target, options: BuildOptions, is_tuned: Callable[[Choice], bool] = lambda _: False
+) -> Library:
+    """Write a program out in the forms that the options ask for: code and its description.
+
+    Parameters
+    ----------
+    is_tuned : whether a kernel's choice comes from a tuning log.
+    """
     in_ram = options.weights == "ram"
     kernels = [strip(data) for data in compile_kernels(program.functions, target, small=options.goal == "flash")]
     main = strip(compile_ir(main_ir(program, weights_in_ram=in_ram), target))
     own = {symbol: frame for data in (*kernels, main) for symbol, frame in frames(data).items()}
     stack_bytes = worst_stack_bytes(own, f"{program.prefix}_run", callees(program.functions))
     tool = version("tvm_tinyml")
+    tuned = sum(is_tuned(kernel.choice) for kernel in program.kernels.values())
     description = metadata(
-        program, target, [*kernels, main], stack_bytes=stack_bytes, options=options.as_dict(), version=tool
+        program,
+        target,
+        [*kernels, main],
+        stack_bytes=stack_bytes,
+        options=options.as_dict(),
+        version=tool,
+        tuned=tuned,
     )
     members = [(f"{program.prefix}_kernels{i or ''}.o", data) for i, data in enumerate(kernels)]
     return Library(

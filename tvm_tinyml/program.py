@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
 
@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tvm import IRModule
 
+from tvm_tinyml.choice import Choice
 from tvm_tinyml.model import TensorSpec
 from tvm_tinyml.passes.kernels.kernel import Overlap
 
@@ -93,6 +94,7 @@ class Kernel:
     macs : of one call.
     method : the recipe's `Method` as plain values; None where a rule scheduled it.
     overlaps, in_place : where the result may lie over an argument: see :class:`tvm_tinyml.passes.kernels.Kernel`.
+    choice : which recipe or rule made it, and its knobs.
     """
 
     symbol: str
@@ -102,6 +104,7 @@ class Kernel:
     method: Mapping[str, Any] | None = None
     overlaps: Sequence[Overlap] = ()
     in_place: Sequence[int] = ()
+    choice: Choice = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -63,7 +63,12 @@ class Session:
         self._simulator.check_guards()
         return Inference(self.outputs(), call)
 
-    def run_layers(self, inputs: Sequence[NDArray[Any]], memory: MemoryTiming | None = None) -> list[CallResult | None]:
+    def run_layers(
+        self,
+        inputs: Sequence[NDArray[Any]],
+        memory: MemoryTiming | None = None,
+        budget_instructions: int = 2_000_000_000,
+    ) -> list[CallResult | None]:
         """Call every layer's kernel once, in order, and return what each call cost.
 
         Together the calls compute one inference. A copy between buffers is no kernel: it is done, and None.
@@ -77,7 +82,9 @@ class Session:
                 self._simulator.write(to, self._simulator.read(source, layer["operands"][0][2]))
                 calls.append(None)
                 continue
-            calls.append(self._simulator.call(layer["kernel"], *addresses, memory=memory))
+            calls.append(
+                self._simulator.call(layer["kernel"], *addresses, memory=memory, budget=budget_instructions)
+            )
         return calls
 
     def outputs(self) -> list[NDArray[Any]]:

@@ -24,6 +24,7 @@ def metadata(
     stack_bytes: int,
     options: Mapping[str, Any],
     version: str,
+    tuned: int = 0,
 ) -> Metadata:
     """Return the keys of ``bench --json`` that need no run, and what a device needs to call the library.
 
@@ -33,6 +34,7 @@ def metadata(
     stack_bytes : worst case of one ``run``.
     options : of the build, as the user gave them.
     version : of this package.
+    tuned : kernels that were made as a tuning log says.
     """
     weights_in_ram = options["weights"] == "ram"
     sizes = [ElfObject.parse(data).size() for data in objects]
@@ -55,7 +57,7 @@ def metadata(
             "total": program.workspace_bytes + stack_bytes + static,
         },
         "flash_bytes": {"weights": constants, "code": code, "total": constants + code},
-        "kernels": {"total": len(program.kernels), "tuned": 0},
+        "kernels": {"total": len(program.kernels), "tuned": tuned},
         "layers": [
             {
                 "name": step.name,

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from typing import Any, NoReturn
 
 from tvm_tinyml import __version__
-from tvm_tinyml.cli import bench, compile, demo, inspect, run, targets
+from tvm_tinyml.cli import bench, compile, demo, inspect, run, targets, tune
 from tvm_tinyml.cli.interrupts import Interrupts
 from tvm_tinyml.errors import DeviceError, TinyMLError
 from tvm_tinyml.options import nearest
@@ -22,7 +22,7 @@ DONE, CHECK_FAILED, BAD_USE, DEVICE_TROUBLE = 0, 1, 2, 3
 INTERRUPTED, READER_GONE = 130, 141
 """What shells say of a program that SIGINT or SIGPIPE ended."""
 
-COMMANDS = (inspect, compile, run, bench, targets, demo)
+COMMANDS = (inspect, compile, run, bench, tune, targets, demo)
 
 
 class _Parser(argparse.ArgumentParser):

@@ -17,6 +17,8 @@ BUILD_OPTIONS = (
     "ram_limit_bytes",
     "flash_limit_bytes",
     "pools",
+    "tuning_log",
+    "require_tuned",
 )
 
 
@@ -50,6 +52,12 @@ def add_build_options(parser: argparse.ArgumentParser, *, target_required: bool 
         dest="pools",
         metavar="NAME=BYTES",
         help="a memory for activations and scratch, such as dtcm=65536; once for each, the fastest first",
+    )
+    parser.add_argument(
+        "--tuning-log", metavar="DIR", type=path, help="records of tune, which go before those that come along"
+    )
+    parser.add_argument(
+        "--require-tuned", action="store_true", default=None, help="an operator without a record is an error"
     )
     parser.add_argument(
         "--disable-pass",

@@ -71,6 +71,8 @@ def execute(options: argparse.Namespace) -> bool:
             f"RAM    {ram['total']:,} bytes: workspace {ram['workspace']:,}, stack {ram['stack']:,}, "
             f"static {ram['static']:,}"
         )
+        kernels = library.metadata["kernels"]
+        print(f"tuned  {kernels['tuned']} of {kernels['total']} kernels")
         print(f"flash  {flash['total']:,} bytes: weights {flash['weights']:,}, code {flash['code']:,}")
         if options.verbose:
             print(_cuts(library.metadata))

@@ -110,10 +110,8 @@ class ConvGemm(Recipe):
     def lower(self, arguments: Sequence[relax.Expr], attributes: Attributes, knobs: Knobs = NONE) -> Kernel | None:
         """Return the kernel, or None where its conditions are not met."""
         channels, groups = shape_of(arguments[1])[0], attributes["groups"]
-        if any(attributes["padding"]) or groups > MOST_GROUPS:
+        if any(attributes["padding"]) or not _has_few_groups(arguments, attributes):
             return None
-        if groups > 1 and shape_of(arguments[1])[3] == 1:
-            return None  # a depthwise convolution
         source, window = geometry(arguments, attributes)
         shared = bool(knobs.get("shared", source.pixels <= FEW_PIXELS))
         name = str(knobs.get("product", self._choose(window.products, shared)))
@@ -150,6 +148,8 @@ class ConvGemm(Recipe):
 
     def guard(self, arguments: Sequence[relax.Expr], attributes: Attributes) -> str:
         """See `Recipe.guard`."""
+        if not _has_few_groups(arguments, attributes):
+            return ""
         _, window = geometry(arguments, attributes)
         output = choose_output(*(attributes[k] for k in ("output_zero_point", "clamp_min", "clamp_max")))
         layer = Channels.of(arguments, attributes, window.order_of_all(), output)
@@ -162,6 +162,12 @@ class ConvGemm(Recipe):
 
     def _most_tiles(self, window: Window, product: Product) -> int:
         return max(LEAST_TILES, self._scratch_bytes // (PIXELS * window.products * product.value_bytes))
+
+
+def _has_few_groups(arguments: Sequence[relax.Expr], attributes: Attributes) -> bool:
+    """Return whether a convolution is in one group or a few, and not depthwise."""
+    groups, group_in = attributes["groups"], shape_of(arguments[1])[3]
+    return bool(groups == 1 or (groups <= MOST_GROUPS and group_in > 1))
 
 
 def geometry(arguments: Sequence[relax.Expr], attributes: Attributes) -> tuple[Source, Window]:

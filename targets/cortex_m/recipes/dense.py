@@ -100,6 +100,8 @@ class DenseRows(Recipe):
 
     def guard(self, arguments: Sequence[relax.Expr], attributes: Attributes) -> str:
         """See `Recipe.guard`."""
+        if attributes.get("groups", 1) > 1:
+            return ""
         _, window = rows_as_pixels(arguments) if "groups" not in attributes else geometry(arguments, attributes)
         output = choose_output(*(attributes[k] for k in ("output_zero_point", "clamp_min", "clamp_max")))
         layer = Channels.of(arguments, attributes, window.order_of_all(), output)

@@ -54,8 +54,7 @@ class Depthwise(Recipe):
 
     def lower(self, arguments: Sequence[relax.Expr], attributes: Attributes, knobs: Knobs = NONE) -> Kernel | None:
         """Return the kernel, or None where its conditions are not met."""
-        channels_in, depth = shape_of(arguments[0])[3], shape_of(arguments[1])[3]
-        if attributes["groups"] != channels_in or depth != 1 or channels_in == 1:
+        if not _is_depthwise(arguments, attributes):
             return None
         layer = Layer.of(arguments, attributes)
         output = choose_output(*(attributes[k] for k in ("output_zero_point", "clamp_min", "clamp_max")))
@@ -90,6 +89,8 @@ class Depthwise(Recipe):
 
     def guard(self, arguments: Sequence[relax.Expr], attributes: Attributes) -> str:
         """See `Recipe.guard`."""
+        if not _is_depthwise(arguments, attributes):
+            return ""
         layer = Layer.of(arguments, attributes)
         output = choose_output(*(attributes[k] for k in ("output_zero_point", "clamp_min", "clamp_max")))
         channels = Channels.of(arguments, attributes, np.arange(layer.taps), output)
@@ -115,6 +116,11 @@ class Depthwise(Recipe):
                 if len(complete) == len(plans):
                     choices.append((seen, complete))
         return sorted(choices, key=_cycles)
+
+
+def _is_depthwise(arguments: Sequence[relax.Expr], attributes: Attributes) -> bool:
+    channels_in, depth = shape_of(arguments[0])[3], shape_of(arguments[1])[3]
+    return attributes["groups"] == channels_in > 1 and depth == 1
 
 
 def _knobs(choice: Choice) -> dict[str, Value]:

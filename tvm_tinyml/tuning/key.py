@@ -1,0 +1,41 @@
+"""By what a tuning log knows an operator again: all that the costs of its kernels depend on."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tvm import relax
+
+from tvm_tinyml.passes.integer_ops import attributes_of, shape_of
+from tvm_tinyml.tuning.space import GEOMETRY, KERNELS_VERSION, Kernels
+
+
+def key_of(call: relax.Call, kernels: Kernels) -> dict[str, Any]:
+    """Return the key of a call of the integer dialect.
+
+    Weights, biases, scales and zero points are not part of it; what they allow a kernel to do is, as ``guards`` and
+    ``epilogue``.
+    """
+    attributes = attributes_of(call)
+    return {
+        "operator": str(call.op.name).removeprefix("tinyml."),
+        "shapes": [shape_of(argument) for argument in call.args],
+        "dtypes": [str(argument.ty.dtype) for argument in call.args],
+        "layout": "NHWC",
+        **{name: attributes[name] for name in GEOMETRY if name in attributes},
+        "epilogue": _epilogue(attributes),
+        "guards": kernels.guards(call),
+        "kernels": KERNELS_VERSION,
+    }
+
+
+def _epilogue(attributes: dict[str, int]) -> str:
+    """Return how results are rounded and clamped, as far as it costs instructions."""
+    names = ("clamp_min", "clamp_max", "output_zero_point")
+    if not attributes.keys() >= set(names):
+        return "none"
+    low, high, zero_point = (attributes[name] for name in names)
+    parts = ["halves corrected" if low < zero_point else "halves at the clamp"]
+    parts += ["lower bound"] if low > -128 else []
+    parts += ["upper bound"] if high < 127 else []
+    return ", ".join(parts)

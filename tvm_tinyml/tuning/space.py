@@ -1,0 +1,123 @@
+"""What there is to choose for one operator: kernels of the target, and the knobs of each."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from tvm import relax
+
+from tvm_tinyml.choice import KERNEL, Choice, Space, knobs_of
+from tvm_tinyml.passes import integer_ops
+from tvm_tinyml.passes.integer_ops import attributes_of
+from tvm_tinyml.passes.kernels.kernel import Kernel, Recipe
+from tvm_tinyml.passes.lower_to_kernels import LOWERINGS
+from tvm_tinyml.targets.target import Target
+
+KERNELS_VERSION = 1
+"""Of recipes and schedule rules together: goes up when what a knob means changes. Records of others are not used."""
+
+GEOMETRY = ("strides", "padding", "dilation", "groups", "pool_size", "axes")
+"""Attributes that are part of an operator's shape. The others are numbers in its arithmetic, and cost the same."""
+
+
+@dataclass(frozen=True)
+class Choices:
+    """All choices for one operator.
+
+    Attributes
+    ----------
+    spaces : knobs and their values of each kernel that takes the operator.
+    """
+
+    spaces: Mapping[str, Space]
+
+    @property
+    def size(self) -> int:
+        """Choices in all; some may turn out not to be possible."""
+        return sum(math.prod(len(values) for values in space.values()) for space in self.spaces.values())
+
+    def every(self) -> Iterator[Choice]:
+        """Yield all choices."""
+        for kernel, space in self.spaces.items():
+            for values in itertools.product(*space.values()):
+                yield {KERNEL: kernel, **dict(zip(space, values, strict=True))}
+
+    def has(self, choice: Choice) -> bool:
+        """Return whether a choice is one of them, or leaves a knob of one to its kernel."""
+        space = self.spaces.get(str(choice.get(KERNEL)))
+        return space is not None and all(value in space.get(name, ()) for name, value in knobs_of(choice).items())
+
+
+class Kernels:
+    """What a target has for an operator, with a goal.
+
+    Parameters
+    ----------
+    goal : of a build: it limits scratch.
+    """
+
+    def __init__(self, target: Target, goal: str) -> None:
+        self._target = target
+        self._recipes = target.recipes(goal)
+
+    @property
+    def operators(self) -> frozenset[str]:
+        """Names of all operators that become kernels."""
+        return frozenset({*self._recipes, *LOWERINGS})
+
+    def choices(self, call: relax.Call) -> Choices:
+        """Return the choices for a call."""
+        found: dict[str, Space] = {}
+        for form in forms(call):
+            arguments, attributes = form.args, attributes_of(form)
+            for recipe in self._recipes.get(str(call.op.name), ()):
+                if recipe.name not in found and recipe.lower(arguments, attributes) is not None:
+                    found[recipe.name] = recipe.space(arguments, attributes)
+        kernel = self._unscheduled(call)
+        if kernel is not None:
+            for rule in self._target.rules:
+                if rule.apply(kernel.func) is not None:
+                    space = rule.space(kernel.func)
+                    if space or not found:
+                        found[rule.name] = space
+        return Choices(found)
+
+    def possible(self, call: relax.Call, choice: Choice) -> bool:
+        """Return whether a kernel can be made as chosen."""
+        knobs = knobs_of(choice)
+        recipe = self._recipe(call, choice)
+        if recipe is not None:
+            return any(recipe.lower(form.args, attributes_of(form), knobs) is not None for form in forms(call))
+        kernel = self._unscheduled(call)
+        rules = [rule for rule in self._target.rules if rule.name == choice.get(KERNEL)]
+        return kernel is not None and any(rule.apply(kernel.func, knobs) is not None for rule in rules)
+
+    def guards(self, call: relax.Call) -> dict[str, str]:
+        """Return which forms of each recipe the constants of a call allow."""
+        recipes: Sequence[Recipe] = self._recipes.get(str(call.op.name), ())
+        guards = {recipe.name: recipe.guard(call.args, attributes_of(call)) for recipe in recipes}
+        return {name: guard for name, guard in guards.items() if guard}
+
+    def _recipe(self, call: relax.Call, choice: Choice) -> Recipe | None:
+        recipes = self._recipes.get(str(call.op.name), ())
+        return next((recipe for recipe in recipes if recipe.name == choice.get(KERNEL)), None)
+
+    def _unscheduled(self, call: relax.Call) -> Kernel | None:
+        lowering = LOWERINGS.get(str(call.op.name))
+        form = forms(call)[-1]
+        return lowering(form.args, attributes_of(form), self._target.traits) if lowering else None
+
+
+def forms(call: relax.Call) -> list[relax.Call]:
+    """Return a call, and what is left of it when its padding has become an operator of its own."""
+    if call.op != integer_ops.conv2d.op or not any(attributes_of(call)["padding"]):
+        return [call]
+    builder = relax.BlockBuilder()
+    attributes = attributes_of(call)
+    border = integer_ops.pad2d(call.args[0], padding=attributes["padding"], value=attributes["input_zero_point"])
+    bordered = relax.Var("padded", builder.normalize(border).ty)
+    inner = integer_ops.conv2d(bordered, *call.args[1:], **{**attributes, "padding": [0, 0, 0, 0]})
+    return [call, builder.normalize(inner)]
