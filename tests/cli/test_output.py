@@ -46,11 +46,13 @@ COMPILE = ("compile", "small.tflite", "--target", "cortex-m4", "-o")
 
 def test_compile_says_what_it_made(here: Path, cli: Run) -> None:
     outcome = cli(*COMPILE, "new", "--name", "kws")
-    ram, flash = (library("small", called="kws").metadata[key] for key in ("ram_bytes", "flash_bytes"))
+    metadata = library("small", called="kws").metadata
+    ram, flash, kernels = (metadata[key] for key in ("ram_bytes", "flash_bytes", "kernels"))
     assert outcome == (
         0,
         "kws for cortex-m4: 1,080 multiply-accumulates\n"
         f"RAM    {ram['total']:,} bytes: workspace {ram['workspace']:,}, stack {ram['stack']:,}, static 0\n"
+        f"tuned  {kernels['tuned']} of {kernels['total']} kernels\n"
         f"flash  {flash['total']:,} bytes: weights {flash['weights']:,}, code {flash['code']:,}\n"
         "files  new/: include, lib, src, metadata.json, report.html\n",
         "",

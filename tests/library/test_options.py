@@ -57,6 +57,8 @@ def test_options_are_recorded(option: str, value: str) -> None:
         "ram_limit_bytes": None,
         "flash_limit_bytes": None,
         "pools": {},
+        "tuning_log": False,
+        "require_tuned": False,
     }
     assert tinyml.build(model("small")).metadata["options"] == defaults
     assert library("small", **{"emit": "both", option: value}).metadata["options"] == {**defaults, option: value}

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 
 from tvm import relax
 
-from tvm_tinyml.choice import KERNEL, Choice, Space, knobs_of
+from tvm_tinyml.choice import KERNEL, Choice, Knobs, Space, allowed, knobs_of
 from tvm_tinyml.passes import integer_ops
-from tvm_tinyml.passes.integer_ops import attributes_of
+from tvm_tinyml.passes.integer_ops import Attributes, attributes_of
 from tvm_tinyml.passes.kernels.kernel import Kernel, Recipe
 from tvm_tinyml.passes.lower_to_kernels import LOWERINGS
 from tvm_tinyml.targets.target import Target
@@ -48,7 +48,7 @@ class Choices:
     def has(self, choice: Choice) -> bool:
         """Return whether a choice is one of them, or leaves a knob of one to its kernel."""
         space = self.spaces.get(str(choice.get(KERNEL)))
-        return space is not None and all(value in space.get(name, ()) for name, value in knobs_of(choice).items())
+        return space is not None and allowed(knobs_of(choice), space)
 
 
 class Kernels:
@@ -86,14 +86,19 @@ class Kernels:
         return Choices(found)
 
     def possible(self, call: relax.Call, choice: Choice) -> bool:
-        """Return whether a kernel can be made as chosen."""
+        """Return whether a kernel can be made as chosen, by whoever: only what a space has is tried."""
         knobs = knobs_of(choice)
         recipe = self._recipe(call, choice)
         if recipe is not None:
-            return any(recipe.lower(form.args, attributes_of(form), knobs) is not None for form in forms(call))
+            return any(_makes(recipe, form.args, attributes_of(form), knobs) for form in forms(call))
         kernel = self._unscheduled(call)
-        rules = [rule for rule in self._target.rules if rule.name == choice.get(KERNEL)]
-        return kernel is not None and any(rule.apply(kernel.func, knobs) is not None for rule in rules)
+        return kernel is not None and any(
+            rule.name == choice.get(KERNEL)
+            and rule.apply(kernel.func) is not None
+            and allowed(knobs, rule.space(kernel.func))
+            and rule.apply(kernel.func, knobs) is not None
+            for rule in self._target.rules
+        )
 
     def guards(self, call: relax.Call) -> dict[str, str]:
         """Return which forms of each recipe the constants of a call allow."""
@@ -109,6 +114,14 @@ class Kernels:
         lowering = LOWERINGS.get(str(call.op.name))
         form = forms(call)[-1]
         return lowering(form.args, attributes_of(form), self._target.traits) if lowering else None
+
+
+def _makes(recipe: Recipe, arguments: Sequence[relax.Expr], attributes: Attributes, knobs: Knobs) -> bool:
+    return (
+        recipe.lower(arguments, attributes) is not None
+        and allowed(knobs, recipe.space(arguments, attributes))
+        and recipe.lower(arguments, attributes, knobs) is not None
+    )
 
 
 def forms(call: relax.Call) -> list[relax.Call]:
