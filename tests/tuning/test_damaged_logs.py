@@ -27,7 +27,7 @@ RECORD = ENTRY + "has a record 0 that "
 def good() -> dict[str, Any]:
     """Return the content of a file: two entries."""
     entries = [
-        {"key": key(channels=channels), "trials": 7, "records": [record().to_json()]} for channels in (32, 64)
+        {"key": key(channels=channels), "trials": 7, "default": None, "records": [record().to_json()]} for channels in (32, 64)
     ]
     return {"format": 1, "target": TARGET, "operator": "conv2d", "entries": entries}
 
@@ -70,13 +70,15 @@ CONTENTS: dict[str, tuple[Change, str]] = {
     "no entries": (without("entries"), "has no 'entries'"),
     "entries by name": (put({}, "entries"), "has 'entries' that are no list"),
     "an unknown field": (put("x", "run"), "has 'run', which is not known"),
-    "an entry that is none": (put(7, "entries", 1), r"entry 1 \(without a key\) is 7 where \{key, records, trials\}"),
+    "an entry that is none": (put(7, "entries", 1), r"entry 1 \(without a key\) is 7 where \{default, key, records, trials\}"),
     "an entry without key": (without(*SECOND, "key"), r"entry 1 \(without a key\) has no 'key'"),
     "an entry with more": (put(1, *SECOND, "code"), ENTRY + "has 'code', which is not known"),
     "an entry of another operator": (put("dense", *SECOND, "key", "operator"), "entry 1 .*is of operator 'dense'"),
     "a key with a path": (put("../../x", *SECOND, "key", "operator"), "entry 1 .* key that names no operator"),
     "a key with null": (put(None, *SECOND, "key", "layout"), r"entry 1 .*has None for 'key\.layout'"),
     "a key twice": (lambda c: put(c["entries"][0], *SECOND)(c), "entry 1 .* has the key of an entry before it"),
+    "no default": (without(*SECOND, "default"), ENTRY + "has no 'default'"),
+    "a default that is none": (put(3, *SECOND, "default"), ENTRY + "has a record default that is 3 where"),
     "no trials": (put(0, *SECOND, "trials"), ENTRY + "has 0 for 'trials'"),
     "trials below none": (put(-5, *SECOND, "trials"), ENTRY + "has -5 for 'trials'"),
     "no records": (put([], *SECOND, "records"), ENTRY + "has no list of 1 to 1000 records"),

@@ -45,7 +45,7 @@ def test_one_file_for_each_kind_of_operator(tmp_path: Path) -> None:
 def test_the_form_of_a_file(tmp_path: Path, golden: Callable[[str, str], None]) -> None:
     log = TuningLog(tmp_path, TARGET)
     fast = record(choice={"kernel": "Winograd"}, cycles={"zero-wait": 700, "l4r5zi-120": 900}, workspace_bytes=9000)
-    log.add(key(), [record(), fast], 240)
+    log.add(key(), [record(), fast], 240, record())
     log.add(key(channels=32), [record()], 12)
     golden("conv2d.json", saved(log)[f"{TARGET}/conv2d.json"].decode())
 

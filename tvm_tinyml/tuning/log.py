@@ -22,7 +22,7 @@ MOST_READ_RECORDS = 1000
 """Of one entry in a file. We write eight; a text tool that merges two branches may leave more: the best are kept."""
 
 _FIELDS = ("format", "target", "operator", "entries")
-_ENTRY_FIELDS = ("key", "trials", "records")
+_ENTRY_FIELDS = ("key", "trials", "default", "records")
 _REPAIR = "Restore it from version control, or remove it and tune again."
 
 
@@ -65,20 +65,21 @@ class TuningLog:
         """Return what is known of an operator."""
         return self._entries.get(key_text(key))
 
-    def add(self, key: Key, records: Sequence[Record], trials: int) -> None:
+    def add(self, key: Key, records: Sequence[Record], trials: int, default: Record | None = None) -> None:
         """Take in what a search found for an operator.
 
         Parameters
         ----------
         records : at least one; the best of these and of those that are there stay.
         trials : how many choices the search measured, failed ones included.
+        default : what the compiler did without a choice, if that was measured.
 
         Raises
         ------
         ValueError : there are no records, or the key is not plain.
         """
         known = self.find(key)
-        entry = known.with_(records, trials) if known else Entry(key, trials, records)
+        entry = known.with_(records, trials, default) if known else Entry(key, trials, records, default)
         self._entries[entry.text] = entry
 
     def merge(self, other: TuningLog) -> None:
@@ -94,7 +95,7 @@ class TuningLog:
                 f"{self.target!r}: cycles of one core say nothing of another."
             )
         for entry in other:
-            self.add(entry.key, entry.records, entry.trials)
+            self.add(entry.key, entry.records, entry.trials, entry.default)
 
     def prune(self, keep: Callable[[Key], bool]) -> int:
         """Drop the entries whose keys are not to be kept, and return how many these were."""
@@ -190,17 +191,22 @@ def _entry(value: Any, operator: str) -> Entry:
     found = value["records"]
     if not isinstance(found, list) or not 1 <= len(found) <= MOST_READ_RECORDS:
         raise ValueError(f"has no list of 1 to {MOST_READ_RECORDS} records")
-    entry = Entry(value["key"], value["trials"], [_record(i, record) for i, record in enumerate(found)])
+    default = None if value["default"] is None else _record("default", value["default"])
+    entry = Entry(value["key"], value["trials"], [_record(i, record) for i, record in enumerate(found)], default)
     if entry.operator != operator:
         raise ValueError(f"is of operator {entry.operator!r}")
     return entry
 
 
-def _record(index: int, value: Any) -> Record:
+def _record(index: int | str, value: Any) -> Record:
     try:
         return Record.from_json(value)
     except ValueError as error:
         raise ValueError(f"has a record {index} that {error}") from error
+
+
+def _optional(record: Record | None) -> str:
+    return line(record.to_json()) if record else "null"
 
 
 def _name(value: Any) -> str:
@@ -214,7 +220,7 @@ def _name(value: Any) -> str:
 def _written(target: str, operator: str, entries: Sequence[Entry]) -> bytes:
     """Return the content of a file: what belongs together on one line, so that differences can be read."""
     blocks = (
-        f'  {{\n   "key": {line(entry.key)},\n   "trials": {entry.trials},\n   "records": [\n'
+        f'  {{\n   "key": {line(entry.key)},\n   "trials": {entry.trials},\n   "default": {_optional(entry.default)},\n   "records": [\n'
         + ",\n".join(f"    {line(record.to_json())}" for record in entry.records)
         + "\n   ]\n  }"
         for entry in entries

@@ -170,6 +170,7 @@ class Entry:
     ----------
     trials : how many choices the longest search measured, failed ones included.
     records : sorted by cycles in the slowest memory.
+    default : what the compiler did without a choice, if that was measured: what the records are worth.
 
     Raises
     ------
@@ -179,6 +180,7 @@ class Entry:
     key: Key
     trials: int
     records: Sequence[Record]
+    default: Record | None = None
 
     def __post_init__(self) -> None:
         if not self.records:
@@ -186,6 +188,8 @@ class Entry:
         object.__setattr__(self, "key", checked_key(self.key))
         object.__setattr__(self, "records", _best(self.records))
         number(self.trials, "trials", 1)
+        if self.default and self.default.how != self.records[0].how:
+            object.__setattr__(self, "default", None)
 
     @cached_property
     def text(self) -> str:
@@ -197,13 +201,15 @@ class Entry:
         """The kind of operator."""
         return str(self.key["operator"])
 
-    def with_(self, records: Sequence[Record], trials: int) -> Entry:
+    def with_(self, records: Sequence[Record], trials: int, default: Record | None = None) -> Entry:
         """Return the entry with what another search found."""
-        other = Entry(self.key, trials, records)
+        other = Entry(self.key, trials, records, default)
         how, others = self.records[0].how, other.records[0].how
         if how != others:
             return self if how > others else other
-        return Entry(self.key, max(self.trials, trials), [*self.records, *other.records])
+        defaults = [entry.default for entry in (self, other) if entry.default]
+        default = min(defaults, key=lambda record: _costs(record, canonical(record.to_json())), default=None)
+        return Entry(self.key, max(self.trials, trials), [*self.records, *other.records], default)
 
 
 def _best(records: Iterable[Record]) -> tuple[Record, ...]:

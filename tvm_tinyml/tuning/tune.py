@@ -231,7 +231,7 @@ class Tuner:
             if task.tunable:
                 task.note(outcome.choice, task.default)
                 self._journal.append(task.key, outcome.choice, task.default)
-                self._log.add(task.key, [task.default], 1)
+                self._log.add(task.key, [task.default], 1, task.default)
             self._count(outcome)
             yield self._now(task)
         self._log.save()
@@ -268,7 +268,7 @@ class Tuner:
             if not isinstance(outcome, Measured) or outcome.cycles != noted.cycles:
                 self.progress.stale.append(task.name)
                 self._log.prune(lambda key, task=task: text_of(key) != text_of(task.key))  # type: ignore[misc]
-                self._log.add(task.key, task.records, len(task.known))
+                self._log.add(task.key, task.records, len(task.known), task.default)
             yield self._now(task)
         self._model.fit()
         for task in tasks.values():
@@ -306,7 +306,7 @@ class Tuner:
         searcher.learn()
         self._model.fit()
         task.best.append(task.cycles)
-        self._log.add(task.key, task.records, len(task.known))
+        self._log.add(task.key, task.records, len(task.known), task.default)
         self._log.save()
         self.progress.search_seconds += time.perf_counter() - started
 
