@@ -10,7 +10,7 @@ BIN     := $(VENV)/bin
 VERSION := $(shell $(PYTHON) -c 'import platform; print(platform.python_version())')
 NATIVE  := $(wildcard tvm_tinyml/device/native/*.[ch])
 
-.PHONY: demo test lint clean
+.PHONY: demo test lint clean tune-shipped-log
 
 demo: $(VENV)/.demo
 	$(BIN)/tvm-tinyml demo
@@ -21,6 +21,10 @@ test: lint
 lint: $(VENV)/.dev
 	$(BIN)/ruff check
 	$(BIN)/mypy
+
+# May be stopped at any time, and goes on where it was.
+tune-shipped-log: $(VENV)/.dev
+	$(BIN)/python -m benchmarks.shipped_log
 
 clean:
 	rm -rf $(VENV) build demo-out dist *.egg-info .mypy_cache .pytest_cache .ruff_cache

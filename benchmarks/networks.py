@@ -63,6 +63,45 @@ def image_classification(seed: int = 0) -> Network:
     return _classify(graph, "ic", x, 10)
 
 
+def mobilenet_v1(width: float, classes: int = 10, seed: int = 0) -> Network:
+    """Build MobileNetV1 (Howard et al., arXiv:1704.04861, table 1) of a width on an image of 96x96x3."""
+    graph = Int8Graph(seed)
+    x = graph.input((1, 96, 96, 3), (1 / 255, -128))
+    x = graph.conv(x, round(32 * width), (3, 3), strides=(2, 2), activation="RELU6")
+    blocks = [(64, 1), (128, 2), (128, 1), (256, 2), (256, 1), (512, 2), *[(512, 1)] * 5, (1024, 2), (1024, 1)]
+    for channels, stride in blocks:
+        x = graph.depthwise(x, (3, 3), strides=(stride, stride), activation="RELU6")
+        x = graph.conv(x, round(channels * width), (1, 1), activation="RELU6")
+    x = graph.avg_pool(x, (x.shape[1], x.shape[2]))
+    return _classify(graph, "mobilenet_v1", x, classes)
+
+
+def mobilenet_v2(width: float, classes: int = 10, seed: int = 0) -> Network:
+    """Build MobileNetV2 (Sandler et al., arXiv:1801.04381, table 2) of a width on an image of 96x96x3.
+
+    Channels are multiples of 8, and at least 9 tenths of what the width asks for, as in its authors' own code.
+    """
+
+    def scaled(channels: int) -> int:
+        rounded = max(8, int(channels * width + 4) // 8 * 8)
+        return rounded + 8 if rounded < 0.9 * channels * width else rounded
+
+    graph = Int8Graph(seed)
+    x = graph.input((1, 96, 96, 3), (1 / 255, -128))
+    x = graph.conv(x, scaled(32), (3, 3), strides=(2, 2), activation="RELU6")
+    stages = [(1, 16, 1, 1), (6, 24, 2, 2), (6, 32, 3, 2), (6, 64, 4, 2), (6, 96, 3, 1), (6, 160, 3, 2), (6, 320, 1, 1)]
+    for expansion, channels, repeats, first_stride in stages:
+        for repeat in range(repeats):
+            stride = first_stride if repeat == 0 else 1
+            y = graph.conv(x, expansion * x.shape[3], (1, 1), activation="RELU6") if expansion > 1 else x
+            y = graph.depthwise(y, (3, 3), strides=(stride, stride), activation="RELU6")
+            y = graph.conv(y, scaled(channels), (1, 1))
+            x = graph.add(x, y) if stride == 1 and x.shape[3] == y.shape[3] else y
+    x = graph.conv(x, max(1280, round(1280 * width)), (1, 1), activation="RELU6")
+    x = graph.avg_pool(x, (x.shape[1], x.shape[2]))
+    return _classify(graph, "mobilenet_v2", x, classes)
+
+
 def anomaly_detection(seed: int = 0) -> Network:
     """Build AD: a dense autoencoder 640-128-128-128-128-8-128-128-128-128-640; 264,192 MACs."""
     graph = Int8Graph(seed, samples=32)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import tvm
 from tvm import IRModule, relax
@@ -15,18 +15,18 @@ from tvm_tinyml.choice import Choice
 from tvm_tinyml.passes.callable_pass import CallablePass
 from tvm_tinyml.passes.integer_ops import CHOICE, attributes_of
 
-Choose = Callable[[relax.Call], "Choice | None"]
-"""From a call of the integer dialect to its choice, or None where nothing is decided."""
+Choose = Callable[[Sequence[relax.Call]], "Sequence[Choice | None]"]
+"""From all calls of the integer dialect, in order, to their choices; None where nothing is decided."""
 
 
-def untuned(_call: relax.Call) -> Choice | None:
+def untuned(calls: Sequence[relax.Call]) -> Sequence[Choice | None]:
     """Decide nothing."""
-    return None
+    return [None] * len(calls)
 
 
-def is_integer(call: relax.Call) -> bool:
-    """Return whether a call is of an operator of the integer dialect."""
-    return isinstance(call.op, Op) and call.op.name.startswith("tinyml.")
+def is_integer(expr: relax.Expr) -> bool:
+    """Return whether an expression is a call of an operator of the integer dialect."""
+    return isinstance(expr, relax.Call) and isinstance(expr.op, Op) and expr.op.name.startswith("tinyml.")
 
 
 def choice_of(call: relax.Call) -> Choice | None:
@@ -57,19 +57,19 @@ class ChooseKernels(CallablePass):
 
     def transform_module(self, mod: IRModule, _ctx: PassContext) -> IRModule:
         """Return a new module; `mod` is untouched."""
-        rewriter = _Rewriter(mod, self._choose)
+        bindings = (binding for block in mod["main"].body.blocks for binding in block.bindings)
+        calls = [binding.value for binding in bindings if is_integer(binding.value)]
+        rewriter = _Rewriter(mod, self._choose(calls))
         rewriter.builder_.update_func(mod.get_global_var("main"), rewriter.visit_expr(mod["main"]))
         return rewriter.builder_.get()
 
 
 @mutator
 class _Rewriter(PyExprMutator):  # type: ignore[misc]
-    def __init__(self, mod: IRModule, choose: Choose) -> None:
+    def __init__(self, mod: IRModule, choices: Sequence[Choice | None]) -> None:
         super().__init__(mod)
-        self._choose = choose
+        self._choices = iter(choices)
 
     def visit_call_(self, call: relax.Call) -> relax.Expr:
         call = self.visit_expr_post_order(call)
-        if not is_integer(call):
-            return call
-        return with_choice(call, self._choose(self.builder_.normalize(call)))
+        return with_choice(call, next(self._choices)) if is_integer(call) else call

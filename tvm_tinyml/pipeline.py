@@ -120,7 +120,7 @@ def lower_graph(
 
     Parameters
     ----------
-    choose : from an operator's call to what tuning found for it, or None.
+    choose : from all operators' calls to what tuning found for them.
     """
     steps = [
         # 1. kernels: integer operators become PrimFuncs, by a recipe of microkernels where one fits; some recipes pad

@@ -1,9 +1,15 @@
-"""What a compile takes from tuning logs."""
+"""What a compile takes from tuning logs.
+
+The fastest kernel of each operator by itself is not what a network wants: many operators share code, and a kernel of
+its own for each would save a few cycles and cost kilobytes. So all operators are decided together: cycles plus code,
+weighed by the goal, code that is there already for nothing.
+"""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 from importlib.resources import files
@@ -16,17 +22,42 @@ from tvm_tinyml.choice import Choice
 from tvm_tinyml.device.timing import MODEL_VERSION
 from tvm_tinyml.errors import NotTunedError
 from tvm_tinyml.options import BuildOptions
+from tvm_tinyml.passes.kernels.kernel import Kernel
+from tvm_tinyml.targets.assembly import assembly_of
 from tvm_tinyml.targets.target import Target
 from tvm_tinyml.tuning.key import key_of
 from tvm_tinyml.tuning.log import TuningLog
-from tvm_tinyml.tuning.records import Entry, Key, Record, describe, key_text
+from tvm_tinyml.tuning.records import Key, Record, describe, key_text
 from tvm_tinyml.tuning.space import Kernels
 
 SPACE_GOAL = "time"
 """The goal that allows kernels most: what is tuned, and part of every key."""
 
-UNTUNED_GOALS = ("flash",)
-"""Such builds take what makes the least code, whatever it costs: no log says that."""
+SHARE_OF_CYCLES = {"time": 1e-6, "balanced": 1e-5, "ram": 1e-5}
+"""By goal: of the network's cycles, what a byte of code must save. Builds for small flash take no choice: their kernels
+make the least code, whatever they cost."""
+
+INSTRUCTION_BYTES = 3
+"""Of an instruction, roughly: some take 2, more take 4."""
+
+LEAST_FUNCTION_BYTES = 100
+"""Of a kernel beside its microkernels."""
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A way to compute an operator.
+
+    Attributes
+    ----------
+    cycles : of all layers that are the operator.
+    code_bytes : by name of a function, about.
+    """
+
+    choice: Choice
+    cycles: int
+    workspace_bytes: int
+    code_bytes: Mapping[str, int]
 
 
 @dataclass
@@ -54,24 +85,28 @@ class Chooser:
         ------
         TuningLogError : a log is damaged.
         """
-        if options.goal in UNTUNED_GOALS:
+        if options.goal not in SHARE_OF_CYCLES:
             return cls(target, options, [])
         own = [TuningLog.load(options.tuning_log, target.name)] if options.tuning_log else []
         logs = [*own, _shipped(target.name)]
         return cls(target, options, logs if options.tuning_log or options.require_tuned or len(logs[-1]) else [])
 
-    def choose(self, call: relax.Call) -> Choice | None:
-        """Return the choice for a call, or None to leave it to the compiler."""
-        if not self.logs or str(call.op.name) not in self._widest.operators:
-            return None
-        key = key_of(call, self._widest)
-        text = key_text(key)
-        if text not in self._known:
-            self._known[text] = self._look_up(call, key)
-        choice = self._known[text]
-        if choice is not None:
-            self.chosen.add(json.dumps(dict(choice), sort_keys=True))
-        return choice
+    def choose(self, calls: Sequence[relax.Call]) -> list[Choice | None]:
+        """Return the choices for all calls of a network; None where nothing is known that fits the goal."""
+        if not self.logs:
+            return [None] * len(calls)
+        texts = [self._text(call) for call in calls]
+        counts = Counter(texts)
+        candidates = {
+            text: self._candidates(call, text, counts[text])
+            for text, call in dict(zip(texts, calls, strict=True)).items()
+            if text
+        }
+        picked = pick([each for each in candidates.values() if each], SHARE_OF_CYCLES[self.options.goal])
+        choices = dict(zip((text for text, each in candidates.items() if each), picked, strict=True))
+        found = [choices[text].choice if text in choices else None for text in texts]
+        self.chosen |= {_text_of(candidate.choice) for candidate in picked}
+        return found
 
     def check(self) -> None:
         """Refuse operators without a record, if the build requires records.
@@ -90,25 +125,49 @@ class Chooser:
             )
 
     def is_tuned(self, choice: Choice) -> bool:
-        """Return whether a kernel was made by a choice from a log."""
-        return json.dumps(dict(choice), sort_keys=True) in self.chosen
+        """Return whether a kernel is what a log says."""
+        return _text_of(choice) in self.chosen
 
-    def _look_up(self, call: relax.Call, key: Key) -> Choice | None:
-        entries = (log.find(key) for log in self.logs)
-        entry = next((entry for entry in entries if entry is not None), None)
-        for record in self._by_cycles(entry) if entry else ():
-            if self._own.possible(call, record.choice):
-                return record.choice
-        # Whether there is anything to choose takes long to find out, and only some want to know.
-        if (self.options.require_tuned or self.options.tuning_log) and self._widest.choices(call).size > 1:
-            self.missing[key_text(key)] = key
-        return None
+    def _text(self, call: relax.Call) -> str:
+        """Return the text of a call's key, or nothing if it becomes no kernel."""
+        if str(call.op.name) not in self._widest.operators:
+            return ""
+        return key_text(key_of(call, self._widest))
 
-    def _by_cycles(self, entry: Entry) -> list[Record]:
-        def cost(record: Record) -> tuple[int, int]:
-            return record.cycles.get(self.options.memory, record.slowest_cycles), record.workspace_bytes
+    def _candidates(self, call: relax.Call, text: str, count: int) -> list[Candidate]:
+        """Return ways to compute an operator that fit the goal: the fastest, the compiler's own, and little code."""
+        entry = next((found for found in (log.find(json.loads(text)) for log in self.logs) if found), None)
+        records = _current(entry.records) if entry else []
+        choices = self._own.choices(call) if records else None
 
-        return sorted((record for record in entry.records if _is_current(record)), key=cost)
+        def candidate(record: Record) -> Candidate | None:
+            kernel = self._own.lower(call, record.choice) if choices and choices.has(record.choice) else None
+            return None if kernel is None else self._candidate(record, kernel, text, count)
+
+        by_cycles = sorted(records, key=lambda record: (self._cycles(record), record.workspace_bytes))
+        fastest = next(filter(None, map(candidate, by_cycles)), None)
+        if fastest is None:
+            # Whether there is anything to choose takes long to find out, and only some want to know.
+            if (self.options.require_tuned or self.options.tuning_log) and self._widest.choices(call).size > 1:
+                self.missing[text] = json.loads(text)
+            return []
+        assert entry is not None
+        others = _current([entry.default] if entry.default else [])
+        others += [min(by_cycles, key=lambda record: record.code_bytes)]
+        found = {_text_of(fastest.choice): fastest}
+        for record in others:
+            if _text_of(record.choice) not in found and (other := candidate(record)):
+                found[_text_of(record.choice)] = other
+        return [*found.values()]
+
+    def _cycles(self, record: Record) -> int:
+        return record.cycles.get(self.options.memory, record.slowest_cycles)
+
+    def _candidate(self, record: Record, kernel: Kernel, text: str, count: int) -> Candidate:
+        code = {name: INSTRUCTION_BYTES * body.count("\n") for name, body in assembly_of(kernel.func).items()}
+        own_bytes = max(LEAST_FUNCTION_BYTES, record.code_bytes - sum(code.values()))
+        code[text + _text_of(record.choice)] = own_bytes
+        return Candidate(record.choice, count * self._cycles(record), record.workspace_bytes, code)
 
     @cached_property
     def _widest(self) -> Kernels:
@@ -118,14 +177,40 @@ class Chooser:
     def _own(self) -> Kernels:
         return Kernels(self.target, self.options.goal)
 
-    @cached_property
-    def _known(self) -> dict[str, Choice | None]:
-        return {}
+
+def pick(operators: Sequence[Sequence[Candidate]], share: float) -> list[Candidate]:
+    """Return a candidate for each operator: few cycles and little code in all.
+
+    One operator after the other is decided anew, with what the others call at no cost, until none changes.
+
+    Parameters
+    ----------
+    share : of the cycles of all, what a byte of code must save.
+    """
+    picked = [min(candidates, key=lambda each: each.cycles) for candidates in operators]
+    rate = share * sum(candidate.cycles for candidate in picked)
+    for _ in range(len(operators) + 1):
+        before = list(picked)
+        for i, candidates in enumerate(operators):
+            there = {name for other in (*picked[:i], *picked[i + 1 :]) for name in other.code_bytes}
+
+            def cost(candidate: Candidate, there: set[str] = there) -> tuple[float, int]:
+                added = sum(size for name, size in candidate.code_bytes.items() if name not in there)
+                return candidate.cycles + rate * added, candidate.workspace_bytes
+
+            picked[i] = min(candidates, key=cost)
+        if picked == before:
+            break
+    return picked
 
 
-def _is_current(record: Record) -> bool:
-    """Return whether a record's cycles mean what this version's mean."""
-    return record.model_version == MODEL_VERSION and record.tvm == tvm.__version__
+def _current(records: Iterable[Record]) -> list[Record]:
+    """Return the records whose cycles mean what this version's mean."""
+    return [r for r in records if r.model_version == MODEL_VERSION and r.tvm == tvm.__version__]
+
+
+def _text_of(choice: Choice) -> str:
+    return json.dumps(dict(choice), sort_keys=True)
 
 
 @lru_cache

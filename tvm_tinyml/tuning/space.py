@@ -9,9 +9,9 @@ from dataclasses import dataclass
 
 from tvm import relax
 
-from tvm_tinyml.choice import KERNEL, Choice, Knobs, Space, allowed, knobs_of
+from tvm_tinyml.choice import KERNEL, Choice, Space, allowed, knobs_of
 from tvm_tinyml.passes import integer_ops
-from tvm_tinyml.passes.integer_ops import Attributes, attributes_of
+from tvm_tinyml.passes.integer_ops import attributes_of
 from tvm_tinyml.passes.kernels.kernel import Kernel, Recipe
 from tvm_tinyml.passes.lower_to_kernels import LOWERINGS
 from tvm_tinyml.targets.target import Target
@@ -50,6 +50,17 @@ class Choices:
         space = self.spaces.get(str(choice.get(KERNEL)))
         return space is not None and allowed(knobs_of(choice), space)
 
+    def common(self, other: Choices) -> Choices:
+        """Return the choices that another operator has as well."""
+        found: dict[str, Space] = {}
+        for kernel, space in self.spaces.items():
+            others = other.spaces.get(kernel)
+            if others is not None:
+                values = {name: [v for v in own if v in others.get(name, ())] for name, own in space.items()}
+                if all(values.values()):
+                    found[kernel] = values
+        return Choices(found)
+
 
 class Kernels:
     """What a target has for an operator, with a goal.
@@ -85,20 +96,17 @@ class Kernels:
                         found[rule.name] = space
         return Choices(found)
 
-    def possible(self, call: relax.Call, choice: Choice) -> bool:
-        """Return whether a kernel can be made as chosen, by whoever: only what a space has is tried."""
-        knobs = knobs_of(choice)
-        recipe = self._recipe(call, choice)
-        if recipe is not None:
-            return any(_makes(recipe, form.args, attributes_of(form), knobs) for form in forms(call))
+    def lower(self, call: relax.Call, choice: Choice) -> Kernel | None:
+        """Return the kernel of one of a call's `choices`, a schedule not yet applied; None if it is not possible."""
+        name, knobs, recipes = choice.get(KERNEL), knobs_of(choice), self._recipes.get(str(call.op.name), ())
+        for form in forms(call):
+            for recipe in recipes:
+                kernel = recipe.lower(form.args, attributes_of(form), knobs) if recipe.name == name else None
+                if kernel is not None:
+                    return kernel
         kernel = self._unscheduled(call)
-        return kernel is not None and any(
-            rule.name == choice.get(KERNEL)
-            and rule.apply(kernel.func) is not None
-            and allowed(knobs, rule.space(kernel.func))
-            and rule.apply(kernel.func, knobs) is not None
-            for rule in self._target.rules
-        )
+        rules = [rule for rule in self._target.rules if rule.name == name]
+        return kernel if kernel and any(rule.apply(kernel.func, knobs) is not None for rule in rules) else None
 
     def guards(self, call: relax.Call) -> dict[str, str]:
         """Return which forms of each recipe the constants of a call allow."""
@@ -106,22 +114,10 @@ class Kernels:
         guards = {recipe.name: recipe.guard(call.args, attributes_of(call)) for recipe in recipes}
         return {name: guard for name, guard in guards.items() if guard}
 
-    def _recipe(self, call: relax.Call, choice: Choice) -> Recipe | None:
-        recipes = self._recipes.get(str(call.op.name), ())
-        return next((recipe for recipe in recipes if recipe.name == choice.get(KERNEL)), None)
-
     def _unscheduled(self, call: relax.Call) -> Kernel | None:
         lowering = LOWERINGS.get(str(call.op.name))
         form = forms(call)[-1]
         return lowering(form.args, attributes_of(form), self._target.traits) if lowering else None
-
-
-def _makes(recipe: Recipe, arguments: Sequence[relax.Expr], attributes: Attributes, knobs: Knobs) -> bool:
-    return (
-        recipe.lower(arguments, attributes) is not None
-        and allowed(knobs, recipe.space(arguments, attributes))
-        and recipe.lower(arguments, attributes, knobs) is not None
-    )
 
 
 def forms(call: relax.Call) -> list[relax.Call]:
