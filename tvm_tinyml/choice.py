@@ -34,3 +34,8 @@ def knobs_of(choice: Choice) -> Knobs:
 def allowed(knobs: Knobs, space: Space) -> bool:
     """Return whether a space has the knobs, each with its value."""
     return all(value in space.get(name, ()) for name, value in knobs.items())
+
+
+def is_as_chosen(made: Choice, choice: Choice) -> bool:
+    """Return whether a kernel was made by a choice, which may leave knobs to it."""
+    return choice.items() <= made.items()

@@ -26,7 +26,7 @@ def workload_features(workload: Workload) -> Features:
     sizes = {"pixels": pixels, "channels": out[-1], "channels in": image[-1], "products": math.prod(weight[1:])}
     features = {name: math.log2(size) for name, size in sizes.items()}
     features |= {"pixels left": pixels % PIXELS, "products left": sizes["products"] % 4, "pair left": out[-1] % 2}
-    if len(weight) == 4:
+    if "groups" in attributes:
         features |= {"kernel height": weight[1], "kernel width": weight[2], "width": out[2], "height": out[1]}
         features |= {"stride": attributes["strides"][1], "dilation": attributes["dilation"][1]}
         features |= {"groups": math.log2(attributes["groups"]), "padded": float(any(attributes["padding"]))}

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import Future, as_completed
 from dataclasses import dataclass
 from functools import lru_cache
 from types import TracebackType
@@ -13,9 +12,9 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from tvm.support.popen_pool import PopenPoolExecutor
 
-from tvm_tinyml.choice import Choice
+from tvm_tinyml.choice import Choice, is_as_chosen
+from tvm_tinyml.device.engine import BudgetError, FaultError
 from tvm_tinyml.device.timing import load_memory
 from tvm_tinyml.errors import DeviceError
 from tvm_tinyml.model import Model
@@ -24,10 +23,15 @@ from tvm_tinyml.pipeline import lower_graph, package
 from tvm_tinyml.reference.evaluate import evaluate
 from tvm_tinyml.session import Session
 from tvm_tinyml.targets.cortex_m import cortex_m
+from tvm_tinyml.tuning.processes import Processes
 from tvm_tinyml.tuning.workload import Workload
 
 TIMEOUT_SECONDS = 60
 """For one choice: what takes longer to compile or to run is none."""
+
+MOST_MACS = 32_000_000
+"""Of an operator that runs as a whole. Of a larger one some rows run, and their cycles stand for all: the simulator
+would take longer than the compiler."""
 
 GOAL, FLASH, NO_WAIT = "time", "l4r5zi-120", "zero-wait"
 """Choices are measured with the goal that allows most, in a memory that waits; what it waits for code and constants
@@ -42,13 +46,13 @@ class Job:
     ----------
     target : name.
     choice : None for what the compiler does without one.
-    budget_instructions : a choice that needs more is worse than others anyway.
+    budget_instructions : of a function; a choice that needs more is worse than others anyway.
     """
 
     workload: Workload
     target: str
     choice: Choice | None
-    budget_instructions: int = 200_000_000
+    budget_instructions: int = 2_000_000_000
 
 
 @dataclass(frozen=True)
@@ -58,7 +62,8 @@ class Measured:
     Attributes
     ----------
     choice : as decided in full, by which equal ones are known.
-    cycles : by memory.
+    cycles, instructions : of the whole operator, by memory; where `part_of` it was measured, in proportion to its
+        multiply-accumulates.
     workspace_bytes : scratch, and copies with a border.
     code_bytes : of all functions.
     build_seconds, run_seconds : what it took to measure.
@@ -80,7 +85,8 @@ class Refused:
 
     Attributes
     ----------
-    reason : ``impossible``, ``mismatch``, ``fault``, ``budget``, ``timeout`` or ``crash``, and what is known.
+    reason : ``impossible``, ``mismatch``, ``fault``, ``budget``, ``timeout``, ``device`` or ``crash``, and what else is
+        known.
     """
 
     choice: Choice | None
@@ -89,15 +95,29 @@ class Refused:
 
 Outcome = Measured | Refused
 
+MOST_LETTERS = 200
+"""Of a reason."""
+
+
+def part_of(workload: Workload) -> Workload:
+    """Return what is run of an operator: most are as they are."""
+    return workload.rows(MOST_MACS)
+
 
 def measure(job: Job) -> Outcome:
-    """Measure one choice in this process."""
+    """Measure one choice in this process.
+
+    Raises
+    ------
+    DeviceError : the kernel faults, runs away, or writes outside its buffers; or there is no simulator.
+    """
     started = time.perf_counter()
     target, options = cortex_m(job.target), BuildOptions(goal=GOAL, emit="lib", memory=FLASH)
-    model, inputs, expected = _prepared(_Known(job.workload))
-    program = lower_graph(model.module, model, target, options, lambda _call: job.choice)
+    part = part_of(job.workload)
+    model, inputs, expected = _prepared(part)
+    program = lower_graph(model.module, model, target, options, lambda calls: [job.choice] * len(calls))
     choice = program.kernels[str(program.steps[-1].kernel)].choice
-    if job.choice is not None and any(choice.get(name) != value for name, value in job.choice.items()):
+    if job.choice is not None and not is_as_chosen(choice, job.choice):
         return Refused(job.choice, "impossible")
     library = package(program, target, options)
     built = time.perf_counter()
@@ -112,10 +132,17 @@ def measure(job: Job) -> Outcome:
         return Refused(job.choice, f"mismatch: {differing} of {sum(a.size for a in expected)} bytes")
     cycles = [call.cycles for call in calls if call.cycles is not None]
     with_flash = sum(each.total for each in cycles)
+
+    def of_all(count: int) -> int:
+        return count if part is job.workload else round(count * job.workload.macs / part.macs)
+
     return Measured(
         choice,
-        {FLASH: with_flash, NO_WAIT: with_flash - sum(each.flash_stall_cycles for each in cycles)},
-        sum(call.instructions for call in calls),
+        {
+            FLASH: of_all(with_flash),
+            NO_WAIT: of_all(with_flash - sum(each.flash_stall_cycles for each in cycles)),
+        },
+        of_all(sum(call.instructions for call in calls)),
         library.metadata["ram_bytes"]["workspace"],
         library.metadata["flash_bytes"]["code"],
         cycles[0].model,
@@ -128,10 +155,18 @@ def measure_safely(job: Job) -> Outcome:
     """Measure one choice; whatever is wrong with it becomes its reason."""
     try:
         return measure(job)
+    except BudgetError:
+        return Refused(job.choice, f"budget: more than {job.budget_instructions} instructions")
+    except FaultError as error:
+        return _refused(job, "fault", error)
     except DeviceError as error:
-        return Refused(job.choice, f"{type(error).__name__}: {error}"[:200])
+        return _refused(job, "device", error)
     except Exception as error:  # a candidate may break anything between here and LLVM: it is none, and counted
-        return Refused(job.choice, f"crash: {type(error).__name__}: {error}"[:200])
+        return _refused(job, f"crash: {type(error).__name__}", error)
+
+
+def _refused(job: Job, kind: str, error: Exception) -> Refused:
+    return Refused(job.choice, f"{kind}: {error}"[:MOST_LETTERS])
 
 
 class Workers:
@@ -143,14 +178,11 @@ class Workers:
     """
 
     def __init__(self, count: int | None = None) -> None:
-        self.count = count or max(2, os.cpu_count() or 2)
-        self._pool = PopenPoolExecutor(self.count, TIMEOUT_SECONDS)
+        self._processes = Processes(measure_safely, count or max(2, os.cpu_count() or 2), TIMEOUT_SECONDS)
 
     def measure(self, jobs: Iterable[Job]) -> Iterator[tuple[Job, Outcome]]:
         """Measure all, and yield each as it is done."""
-        pending: dict[Future[Outcome], Job] = {self._pool.submit(measure_safely, job): job for job in jobs}
-        for future in as_completed(pending):
-            job = pending[future]
+        for job, future in self._processes.call(jobs):
             try:
                 yield job, future.result()
             except TimeoutError:
@@ -160,7 +192,7 @@ class Workers:
 
     def close(self) -> None:
         """End the processes."""
-        self._pool.shutdown(wait=False)
+        self._processes.close()
 
     def __enter__(self) -> Workers:
         return self
@@ -171,21 +203,8 @@ class Workers:
         self.close()
 
 
-class _Known:
-    """A workload that is the same as another with its digest."""
-
-    def __init__(self, workload: Workload) -> None:
-        self.workload = workload
-
-    def __hash__(self) -> int:
-        return hash(self.workload.digest)
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, _Known) and self.workload.digest == other.workload.digest
-
-
 @lru_cache(maxsize=64)
-def _prepared(known: _Known) -> tuple[Model, Sequence[NDArray[Any]], list[NDArray[Any]]]:
+def _prepared(workload: Workload) -> tuple[Model, Sequence[NDArray[Any]], list[NDArray[Any]]]:
     """Return the network of a workload alone, its inputs, and what the reference makes of them."""
-    model, inputs = known.workload.model(), known.workload.inputs()
+    model, inputs = workload.model(), workload.inputs()
     return model, inputs, evaluate(model.module, inputs)

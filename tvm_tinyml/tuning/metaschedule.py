@@ -14,7 +14,10 @@ Everything here goes through TVM's own interface for Python classes; `tests/tuni
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Mapping, Sequence
+import signal
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -40,7 +43,7 @@ SECONDS_PER_CYCLE = 1e-9
 MOST_TRIALS = 1 << 30
 
 Predict = Callable[[Sequence[Choice]], NDArray[np.float64]]
-"""From choices to what they are expected to cost; the less, the better."""
+"""From choices to the logarithms of what they are expected to cost, over a cost that is the same for all."""
 
 
 @T.prim_func(s_tir=True)
@@ -161,8 +164,8 @@ class Predicted(ms.cost_model.PyCostModel):  # type: ignore[misc]
         """Do nothing."""
 
     def predict(self, context: ms.TuneContext, candidates: Sequence[Any]) -> NDArray[np.float64]:
-        """Return scores; the more, the better."""
-        return -self.predict_schedules([candidate.sch for candidate in candidates])
+        """Return scores; the more, the better, and each above 0: MetaSchedule takes what is below for 0."""
+        return np.exp(-self.predict_schedules([candidate.sch for candidate in candidates]))
 
 
 class _Context(ms.TuneContext):  # type: ignore[misc]
@@ -214,13 +217,15 @@ class EvolutionarySearch:
         self._context = _Context(self._module, self._target, space, self._strategy, seed + 1)
         self._database = ms.database.MemoryDatabase()
         self._workload: DatabaseWorkload = self._database.commit_workload(self._module)
-        designs = self._context.generate_design_space()
         model = Predicted(lambda schedules: predict([self._choice(schedule) for schedule in schedules]))
-        self._context.pre_tuning(MOST_TRIALS, batch, designs, self._database, model)
+        with _interrupts_wait():
+            designs = self._context.generate_design_space()
+            self._context.pre_tuning(MOST_TRIALS, batch, designs, self._database, model)
 
     def propose(self) -> list[Choice]:
         """Return choices that were not proposed before; none if it finds no more. `learn` must follow."""
-        found = self._context.generate_measure_candidates()
+        with _interrupts_wait():
+            found = self._context.generate_measure_candidates()
         self._candidates = list(found) if found else []
         return [self._choice(candidate.sch) for candidate in self._candidates]
 
@@ -244,6 +249,23 @@ class EvolutionarySearch:
         kernel = str(annotations[KERNEL])
         space = self._choices.spaces[kernel]
         return {KERNEL: kernel, **{knob: values[int(annotations[knob])] for knob, values in space.items()}}
+
+
+@contextmanager
+def _interrupts_wait() -> Iterator[None]:
+    """Let Ctrl-C take effect at the end: a ``KeyboardInterrupt`` in the midst of TVM's code may be lost there."""
+    before = signal.getsignal(signal.SIGINT)
+    if threading.current_thread() is not threading.main_thread() or before is None:
+        yield
+        return
+    came: list[int] = []
+    signal.signal(signal.SIGINT, lambda number, _frame: came.append(number))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+    if came:
+        signal.raise_signal(signal.SIGINT)
 
 
 @tvm.register_global_func("s_tir.meta_schedule.remove_build_dir", override=True)

@@ -97,12 +97,15 @@ class Kernels:
         return Choices(found)
 
     def lower(self, call: relax.Call, choice: Choice) -> Kernel | None:
-        """Return the kernel of one of a call's `choices`, a schedule not yet applied; None if it is not possible."""
+        """Return the kernel of one of a call's `choices`, a schedule not yet applied; None if it is not possible.
+
+        With less scratch a recipe may do less at once than it is told: that is another choice.
+        """
         name, knobs, recipes = choice.get(KERNEL), knobs_of(choice), self._recipes.get(str(call.op.name), ())
         for form in forms(call):
             for recipe in recipes:
                 kernel = recipe.lower(form.args, attributes_of(form), knobs) if recipe.name == name else None
-                if kernel is not None:
+                if kernel is not None and knobs.items() <= kernel.knobs.items():
                     return kernel
         kernel = self._unscheduled(call)
         rules = [rule for rule in self._target.rules if rule.name == name]

@@ -66,7 +66,7 @@ class Task:
 
     def best_of(self, records: Sequence[Record]) -> Record:
         """Return the record with the fewest cycles of some, and of those the one with the least workspace and code."""
-        return min(records, key=lambda r: (r.cycles[self.memory], r.workspace_bytes, r.code_bytes))
+        return min(records, key=lambda r: (r.cycles[self.memory], r.workspace_bytes, r.code_bytes, text_of(r.choice)))
 
     @property
     def tunable(self) -> bool:

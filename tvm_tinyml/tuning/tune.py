@@ -3,36 +3,40 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field, replace
 from importlib.metadata import version
 from pathlib import Path
 
 import tvm
 
-from tvm_tinyml.choice import Choice
+from tvm_tinyml.choice import KERNEL, Choice
 from tvm_tinyml.device.timing import MODEL_VERSION
-from tvm_tinyml.errors import TargetError
+from tvm_tinyml.errors import DeviceError, TargetError
 from tvm_tinyml.model import Model
 from tvm_tinyml.options import BuildOptions
 from tvm_tinyml.pipeline import integer_graph
 from tvm_tinyml.targets.cortex_m import cortex_m
 from tvm_tinyml.targets.target import Target
 from tvm_tinyml.tuning.cost_model import CostModel
-from tvm_tinyml.tuning.journal import Failure, History, Journal, restore
+from tvm_tinyml.tuning.journal import Failure, History, Journal, Trial, restore
 from tvm_tinyml.tuning.key import key_of
 from tvm_tinyml.tuning.lock import exclusive
 from tvm_tinyml.tuning.log import TuningLog
-from tvm_tinyml.tuning.measure import FLASH, GOAL, NO_WAIT, Job, Measured, Outcome, Refused, Workers
+from tvm_tinyml.tuning.measure import FLASH, GOAL, NO_WAIT, Job, Measured, Outcome, Refused, Workers, part_of
 from tvm_tinyml.tuning.records import Record
 from tvm_tinyml.tuning.space import Kernels
 from tvm_tinyml.tuning.task import BATCH, Searcher, Task, text_of
-from tvm_tinyml.tuning.workload import tasks_of
+from tvm_tinyml.tuning.workload import workloads_of
 
 MEMORIES = (FLASH, NO_WAIT)
 
 BUDGET = 4
 """A choice that needs so many times the instructions of the default is stopped."""
+
+MOST_SEED = 2**31 - 1
+"""Of MetaSchedule's generator."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +49,7 @@ class TuneOptions:
     minutes : to take at most; None: any.
     target_cycles : of the network, at which to stop; None: go on.
     memory : in which cycles count: one of `MEMORIES`.
-    seed : of the search.
+    seed : of the search, 0 to 2**31 - 1.
     workers : processes that measure; None: as many as there are cores, two at least.
     resume : trials that an earlier run left in the journal count.
     prune : drop entries of the log that this network has no operator for.
@@ -69,8 +73,10 @@ class TuneOptions:
             raise TargetError(f"Tuning counts cycles in memory {' or '.join(MEMORIES)}, not {self.memory!r}.")
         for name in ("trials", "minutes", "target_cycles", "workers"):
             value = getattr(self, name)
-            if value is not None and value <= 0:
+            if value is not None and not value > 0:  # nan is not
                 raise TargetError(f"Option {name} takes a number above 0, and {value} is given.")
+        if not 0 <= self.seed <= MOST_SEED:
+            raise TargetError(f"Option seed takes a number from 0 to {MOST_SEED}, and {self.seed} is given.")
 
 
 @dataclass
@@ -85,7 +91,7 @@ class Progress:
         ``run_seconds`` are those of all workers together.
     default_cycles, cycles : of all operators with kernels, without choices and with the best ones so far.
     task : that was looked at last.
-    stale : operators whose records did not hold when they were measured again.
+    stale : operators of which something that was recorded did not hold when it was measured again.
     """
 
     tasks: Sequence[Task]
@@ -138,11 +144,12 @@ def tune(
     model : from `load`.
     target : a core, as for `build`.
     tuning_log : folder; made if it is not there.
-    report : called after each batch.
+    report : called after each trial.
 
     Raises
     ------
     TargetError, ModelError : as for `build`.
+    DeviceError : what the compiler makes of an operator without a choice cannot be measured.
     TuningLogError : the log is damaged, cannot be written, or another run is writing it.
     """
     chosen = options or TuneOptions()
@@ -151,35 +158,43 @@ def tune(
     with exclusive(tuning_log, target), Workers(chosen.workers) as workers, Journal(tuning_log, target) as journal:
         log = TuningLog.load(tuning_log, target)
         history = journal.read()
-        restore(log, history)
+        restore(log, _latest(history))
         if chosen.prune:
             own = {text_of(task.key) for task in tasks}
             log.prune(lambda key: text_of(key) in own)
         tuner = Tuner(tasks, core, chosen, workers, log, journal, history)
         try:
-            for progress in tuner.run():
-                if report:
-                    report(progress)
+            with closing(tuner.run()) as run:
+                for progress in run:
+                    if report:
+                        report(progress)
         finally:
-            log.save()
+            tuner.save()
         return tuner.progress
 
 
 def tasks_for(model: Model, target: Target, memory: str) -> list[Task]:
-    """Return the operators of a network that a target has kernels for."""
+    """Return the operators of a network that a target has kernels for; those with one key once."""
     kernels = Kernels(target, GOAL)
     graph = integer_graph(model, BuildOptions(goal=GOAL))
     tasks: dict[str, Task] = {}
-    for workload, layers in tasks_of(graph).values():
-        choices = kernels.choices(workload.call)
+    for workload, layers in workloads_of(graph).items():
+        choices, part = kernels.choices(workload.call), part_of(workload)
+        if part is not workload:
+            choices = choices.common(kernels.choices(part.call))
         if choices.spaces:
-            key = key_of(workload.call, kernels)
-            text = text_of(key)
-            if text in tasks:  # other weights that allow the same: measured once
-                tasks[text] = replace(tasks[text], layers=[*tasks[text].layers, *layers])
-            else:
-                tasks[text] = Task(workload, key, list(layers), choices, memory)
+            task = Task(workload, key_of(workload.call, kernels), layers, choices, memory)
+            # Other weights that allow the same cost the same. What cannot be tuned has no record to share.
+            name = text_of(task.key) if task.tunable else workload.digest
+            known = tasks.get(name)
+            tasks[name] = replace(known, layers=[*known.layers, *layers]) if known else task
     return list(tasks.values())
+
+
+def _latest(history: History) -> History:
+    """Return what was measured last of each choice."""
+    trials = {digest: {text_of(trial.choice): trial for trial in found} for digest, found in history.trials.items()}
+    return History(history.keys, {digest: list(found.values()) for digest, found in trials.items()})
 
 
 class Tuner:
@@ -210,75 +225,83 @@ class Tuner:
         self._started = time.perf_counter()
         self.progress = Progress(tasks)
 
-    def run(self) -> Iterator[Progress]:
-        """Measure, and yield how far it is after each batch."""
+    def run(self) -> Generator[Progress, None, None]:
+        """Measure, and yield how far it is after each trial."""
         yield from self._defaults()
         self._remember()
         yield from self._replay()
         while (task := self._next()) is not None:
-            self._batch(task)
-            yield self._now(task)
+            yield from self._batch(task)
+
+    def save(self) -> None:
+        """Write what was found to the log."""
+        for task in self.progress.tasks:
+            self._add(task)
+        self._log.save()
 
     def _defaults(self) -> Iterator[Progress]:
         """Measure every operator without a choice, which is the first of all choices."""
-        tasks = {task.workload.digest: task for task in self.progress.tasks}
-        jobs = [Job(task.workload, self._target.name, None) for task in tasks.values()]
-        for job, outcome in self._workers.measure(jobs):
-            task = tasks[job.workload.digest]
+        tasks = {task.workload: task for task in self.progress.tasks}
+        for job, outcome in self._workers.measure([Job(workload, self._target.name, None) for workload in tasks]):
+            task = tasks[job.workload]
             if isinstance(outcome, Refused):
-                raise AssertionError(f"{task.key['operator']} without a choice: {outcome.reason}")
-            task.default = self._record(outcome)
+                raise DeviceError(f"{task.name} cannot be measured for {self._target.name}: {outcome.reason}")
+            task.default = self._record(task, outcome)
             if task.tunable:
-                task.note(outcome.choice, task.default)
-                self._journal.append(task.key, outcome.choice, task.default)
-                self._log.add(task.key, [task.default], 1, task.default)
+                self._journal.append(task.key, task.default.choice, task.default)
+                task.note(task.default.choice, task.default)
             self._count(outcome)
             yield self._now(task)
-        self._log.save()
+        self.save()
 
     def _remember(self) -> None:
         """Take over what earlier runs measured with the same versions: it need not be measured again, and teaches."""
         for task in self.progress.tasks:
-            for trial in self._history.of(task.key):
-                outcome = trial.outcome
-                if (outcome.model_version, outcome.tvm, outcome.tool) == self._stamp:
-                    record = outcome if isinstance(outcome, Record) else None
-                    if text_of(trial.choice) not in task.known:
-                        task.note(trial.choice, record)
-                        self._model.add(task.workload, trial.choice, task.ratio(record))
-                        self.progress.known += 1
+            for trial in self._trusted(task) if task.tunable else ():
+                if text_of(trial.choice) not in task.known:
+                    record = trial.outcome if isinstance(trial.outcome, Record) else None
+                    self._learn(task, trial.choice, record)
+                    self.progress.known += 1
             task.best.append(task.cycles)
         self._model.fit()
 
+    def _trusted(self, task: Task) -> Sequence[Trial]:
+        """Return the trials since the default last cost what it does not cost now: before that kernels were others."""
+        found = [trial for trial in self._history.of(task.key) if _stamp_of(trial.outcome) == self._stamp]
+        assert task.default is not None
+        name = text_of(task.default.choice)
+        other = [i for i, trial in enumerate(found) if text_of(trial.choice) == name and trial.outcome != task.default]
+        if not other:
+            return found
+        self._is_stale(task)
+        return found[other[-1] + 1 :]
+
     def _replay(self) -> Iterator[Progress]:
-        """Measure what the log has of each operator and the journal does not: what does not hold is dropped."""
-        jobs: dict[tuple[str, str], Record] = {}
-        tasks = {task.workload.digest: task for task in self.progress.tasks if task.tunable}
-        for digest, task in tasks.items():
-            entry = self._log.find(task.key)
+        """Measure what the log has of each operator and the journal has not, or otherwise; drop what does not hold."""
+        asked: list[tuple[Task, Record]] = []
+        for task in self.progress.tasks:
+            entry = self._log.find(task.key) if task.tunable else None
             for record in entry.records if entry else ():
-                if text_of(record.choice) not in task.known and task.choices.has(record.choice):
-                    jobs[digest, text_of(record.choice)] = record
-        name = self._target.name
-        waiting = [Job(tasks[digest].workload, name, record.choice) for (digest, _), record in jobs.items()]
-        for job, outcome in self._workers.measure(waiting):
-            assert job.choice is not None
-            task, noted = tasks[job.workload.digest], jobs[job.workload.digest, text_of(job.choice)]
-            self._note(task, job.choice, outcome)
-            if not isinstance(outcome, Measured) or outcome.cycles != noted.cycles:
-                self.progress.stale.append(task.name)
+                known = task.known.get(text_of(record.choice))
+                if not task.choices.has(record.choice):
+                    self._is_stale(task)
+                elif known is None or not _agree(known, record):
+                    asked.append((task, record))
+        yield from self._try([(task, record.choice) for task, record in asked])
+        for task, record in asked:
+            known = task.known[text_of(record.choice)]
+            if known is None or not _agree(known, record):
+                self._is_stale(task)
+        for task in self.progress.tasks:
+            if task.name in self.progress.stale:
                 self._log.prune(lambda key, task=task: text_of(key) != text_of(task.key))  # type: ignore[misc]
-                self._log.add(task.key, task.records, len(task.known), task.default)
-            yield self._now(task)
-        self._model.fit()
-        for task in tasks.values():
             task.best[-1:] = [task.cycles]
+        self.save()
 
     def _next(self) -> Task | None:
         """Return the task whose next batch promises most, or None if it is time to stop."""
         options, progress = self._options, self.progress
-        spent = progress.trials + (progress.known if options.resume else 0)
-        if spent >= options.trials or (options.minutes and self._seconds >= 60 * options.minutes):
+        if self._left <= 0 or (options.minutes and self._seconds >= 60 * options.minutes):
             return None
         if options.target_cycles and progress.cycles <= options.target_cycles:
             return None
@@ -286,37 +309,73 @@ class Tuner:
         # Where nothing is known yet, the operator comes first that takes the most cycles.
         return max(open_tasks, key=lambda task: (task.promise, len(task.layers) * task.cycles), default=None)
 
-    def _batch(self, task: Task) -> None:
+    @property
+    def _left(self) -> int:
+        """Trials that may still be made."""
+        known = self.progress.known if self._options.resume else 0
+        return self._options.trials - self.progress.trials - known
+
+    def _batch(self, task: Task) -> Iterator[Progress]:
         """Measure some choices for one operator, and learn from them."""
-        started = time.perf_counter()
         searcher = self._searcher(task)
-        left = self._options.trials - self.progress.trials
-        proposed = searcher.propose(BATCH)[: max(left, 1)]
-        self.progress.search_seconds += time.perf_counter() - started
+        with self._searching():
+            proposed = searcher.propose(BATCH)[: self._left]
         if not proposed:
             task.exhausted = True
             return
-        assert task.default is not None
-        budget = BUDGET * task.default.instructions
-        jobs = [Job(task.workload, self._target.name, choice, budget) for choice in proposed]
-        for job, outcome in self._workers.measure(jobs):
-            assert job.choice is not None
-            self._note(task, job.choice, outcome)
-        started = time.perf_counter()
-        searcher.learn()
-        self._model.fit()
+        yield from self._try([(task, choice) for choice in proposed])
+        with self._searching():
+            searcher.learn()
+            self._model.fit()
         task.best.append(task.cycles)
-        self._log.add(task.key, task.records, len(task.known), task.default)
+        self._add(task)
         self._log.save()
-        self.progress.search_seconds += time.perf_counter() - started
 
-    def _note(self, task: Task, choice: Choice, outcome: Outcome) -> None:
-        record = self._record(outcome) if isinstance(outcome, Measured) else None
-        reason = "" if isinstance(outcome, Measured) else outcome.reason
-        self._journal.append(task.key, choice, record or Failure(reason, *self._stamp))
+    def _try(self, asked: Sequence[tuple[Task, Choice]]) -> Iterator[Progress]:
+        """Measure choices. Each is written down as it is measured; the model learns them in their order afterwards.
+
+        So the same seed gives the same search, whichever process is the first to be done.
+        """
+        jobs = [self._job(task, choice) for task, choice in asked]
+        tasks = {id(job): task for job, (task, _) in zip(jobs, asked, strict=True)}
+        records: dict[int, Record | None] = {}
+        try:
+            for job, outcome in self._workers.measure(jobs):
+                task = tasks[id(job)]
+                assert job.choice is not None
+                records[id(job)] = self._written_down(task, job.choice, outcome)
+                self._count(outcome)
+                yield self._now(task)
+        finally:
+            for job, (task, choice) in zip(jobs, asked, strict=True):
+                if id(job) in records:
+                    self._learn(task, choice, records[id(job)])
+
+    def _job(self, task: Task, choice: Choice) -> Job:
+        assert task.default is not None
+        return Job(task.workload, self._target.name, choice, BUDGET * task.default.instructions)
+
+    def _written_down(self, task: Task, choice: Choice, outcome: Outcome) -> Record | None:
+        """Add a trial to the journal, and return its record if it gives a kernel."""
+        if isinstance(outcome, Measured):
+            record = self._record(task, outcome)
+            self._journal.append(task.key, choice, record)
+            return record
+        self._journal.append(task.key, choice, Failure(outcome.reason, *self._stamp))
+        return None
+
+    def _learn(self, task: Task, choice: Choice, record: Record | None) -> None:
         task.note(choice, record)
         self._model.add(task.workload, choice, task.ratio(record))
-        self._count(outcome)
+
+    def _add(self, task: Task) -> None:
+        """Add what is known of an operator to the log."""
+        if task.tunable and task.default:
+            self._log.add(task.key, task.records, len(task.known), task.default)
+
+    def _is_stale(self, task: Task) -> None:
+        if task.name not in self.progress.stale:
+            self.progress.stale.append(task.name)
 
     def _count(self, outcome: Outcome) -> None:
         progress = self.progress
@@ -334,9 +393,22 @@ class Tuner:
             self._searchers[id(task)] = Searcher(task, self._target, self._model, seed)
         return self._searchers[id(task)]
 
-    def _record(self, outcome: Measured) -> Record:
+    def _record(self, task: Task, outcome: Measured) -> Record:
+        """Return the record of a measurement.
+
+        Of a part of an operator a kernel may decide what the whole operator does not have: that is left to it again.
+        """
+        choice = outcome.choice
+        if task.tunable and not task.choices.has(choice):
+            choice = {KERNEL: choice[KERNEL]}
         costs = (outcome.cycles, outcome.instructions, outcome.workspace_bytes, outcome.code_bytes)
-        return Record(outcome.choice, *costs, *self._stamp)
+        return Record(choice, *costs, *self._stamp)
+
+    @contextmanager
+    def _searching(self) -> Iterator[None]:
+        started = time.perf_counter()
+        yield
+        self.progress.search_seconds += time.perf_counter() - started
 
     def _now(self, task: Task) -> Progress:
         self.progress.seconds, self.progress.task = self._seconds, task
@@ -345,3 +417,12 @@ class Tuner:
     @property
     def _seconds(self) -> float:
         return time.perf_counter() - self._started
+
+
+def _stamp_of(outcome: Record | Failure) -> tuple[str, str, str]:
+    return outcome.model_version, outcome.tvm, outcome.tool
+
+
+def _agree(a: Record, b: Record) -> bool:
+    """Return whether two records say the same, whichever version of this package wrote them."""
+    return replace(a, tool=b.tool) == b

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-import math
-import pickle
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -21,6 +20,12 @@ from tvm_tinyml.passes.integer_ops import Attributes, attributes_of, shape_of
 
 SEED = 6594
 
+LEAST_PIXELS = 128
+"""Of a part of an operator: 32 tiles, more than any kernel takes at a time."""
+
+TILE_ROWS = 4
+"""A part has a multiple of so many rows: whole tiles of the largest Winograd algorithm, as most of the operator has."""
+
 
 @dataclass(frozen=True)
 class Tensor:
@@ -30,9 +35,9 @@ class Tensor:
     dtype: str
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Workload:
-    """One operator.
+    """One operator. Two are equal if all of it is, in any process.
 
     Attributes
     ----------
@@ -58,8 +63,14 @@ class Workload:
 
     @cached_property
     def digest(self) -> str:
-        """The same for equal workloads only."""
-        return hashlib.sha256(pickle.dumps((self.operator, self.arguments, self.attributes), 5)).hexdigest()
+        """SHA-256 of the operator: the same for equal workloads, in any process, and for no others."""
+        found = hashlib.sha256(json.dumps([self.operator, dict(self.attributes)], sort_keys=True).encode())
+        for argument in self.arguments:
+            is_constant = not isinstance(argument, Tensor)
+            found.update(f"\n{is_constant} {argument.dtype} {list(argument.shape)} ".encode())
+            if is_constant:
+                found.update(np.ascontiguousarray(argument).tobytes())
+        return found.hexdigest()
 
     @cached_property
     def call(self) -> relax.Call:
@@ -94,19 +105,38 @@ class Workload:
         rng = np.random.default_rng(SEED)
         return [_values(rng, tensor) for tensor in self.arguments if isinstance(tensor, Tensor)]
 
-    def rows(self, most_macs: int) -> Workload:
-        """Return the same operator on fewer rows, so that it has about so many multiply-accumulates at most."""
+    def rows(self, most_macs: int, least_pixels: int = LEAST_PIXELS) -> Workload:
+        """Return a convolution's first rows, with all of its padding: a convolution of a smaller image.
+
+        Parameters
+        ----------
+        most_macs : about so many multiply-accumulates stay; an operator with no more stays as it is.
+        least_pixels : of the result; so many stay in any case.
+        """
         image = self.arguments[0]
         if self.operator != "tinyml.conv2d" or self.macs <= most_macs or not isinstance(image, Tensor):
             return self
         batch, height, *rest = image.shape
         top, _, bottom, _ = self.attributes["padding"]
-        _, out_h, *_ = shape_of(self.call)
+        _, out_h, out_w, _ = shape_of(self.call)
+        kept = max(out_h * most_macs // self.macs, -(-least_pixels // (batch * out_w)))
+        kept = -(-kept // TILE_ROWS) * TILE_ROWS
         window = self.attributes["dilation"][0] * (self.arguments[1].shape[1] - 1) + 1
-        kept = max(1, math.floor(out_h * most_macs / self.macs))
-        needed = (kept - 1) * self.attributes["strides"][0] + window - top - bottom
-        fewer = Tensor((batch, min(max(needed, 1), height), *rest), image.dtype)
+        needed = max((kept - 1) * self.attributes["strides"][0] + window - top - bottom, 1)
+        if kept >= out_h or needed >= height:
+            return self
+        fewer = Tensor((batch, needed, *rest), image.dtype)
         return Workload(self.operator, (fewer, *self.arguments[1:]), self.attributes)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Workload) and self.digest == other.digest
+
+    def __hash__(self) -> int:
+        return hash(self.digest)
+
+    def __reduce__(self) -> tuple[type[Workload], tuple[Any, ...]]:
+        """Return what other processes need: not what is remembered here, which has objects of TVM."""
+        return Workload, (self.operator, self.arguments, self.attributes)
 
 
 def _values(rng: np.random.Generator, tensor: Tensor) -> NDArray[Any]:
@@ -119,13 +149,12 @@ def _values(rng: np.random.Generator, tensor: Tensor) -> NDArray[Any]:
     return values
 
 
-def tasks_of(graph: IRModule) -> Mapping[str, tuple[Workload, Sequence[str]]]:
-    """Return the operators of an integer graph by digest, each with the names of the layers that are it."""
-    found: dict[str, tuple[Workload, list[str]]] = {}
+def workloads_of(graph: IRModule) -> Mapping[Workload, Sequence[str]]:
+    """Return the operators of an integer graph, each with the names of the layers that are it."""
+    found: dict[Workload, list[str]] = {}
     for block in graph["main"].body.blocks:
         for binding in block.bindings:
             call = binding.value
             if isinstance(call, relax.Call) and isinstance(call.op, Op) and call.op.name.startswith("tinyml."):
-                workload = Workload.of(call)
-                found.setdefault(workload.digest, (workload, []))[1].append(str(binding.var.name))
+                found.setdefault(Workload.of(call), []).append(str(binding.var.name))
     return found
