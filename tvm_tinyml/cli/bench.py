@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +15,7 @@ from tvm_tinyml.device.timing import GROUPS
 from tvm_tinyml.tables import Cell, table
 
 if TYPE_CHECKING:
+    from tvm_tinyml.comparison import Comparison
     from tvm_tinyml.library import Library
     from tvm_tinyml.model import Model
 
@@ -28,21 +31,34 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_memory(parser)
     parser.add_argument("--on", default="sim", metavar="DEVICE", help=f"{' | '.join(DEVICES)}; default: sim")
     parser.add_argument("--json", metavar="FILE", type=path, help="write the figures as JSON; - prints them")
+    parser.add_argument(
+        "--against", metavar="FILE", type=path, help="print what changed since a run that wrote this file with --json"
+    )
+    parser.add_argument("--markdown", action="store_true", help="with --against: print it in Markdown")
+    parser.add_argument(
+        "--fail-above",
+        metavar="PERCENT",
+        type=_percent,
+        help="with --against: exit 1 if cycles, RAM or flash grew by more",
+    )
     add_quiet(parser)
 
 
 def execute(options: argparse.Namespace) -> bool:
-    """Print the table or write the JSON; fail when bytes differ from the reference."""
+    """Print the table or write the JSON; fail when bytes differ from the reference, or figures grew too much."""
     from tvm_tinyml.artifacts.folder import check_file, write_file
+    from tvm_tinyml.comparison import Comparison, Figures
 
     file = Path(options.json) if options.json not in (None, PRINT) else None
     if file:
         check_file(file)
+    before = Figures.read(options.against) if _compares(options) else None
 
     from tvm_tinyml.benchmark import bench
 
     library, model = _compiled(options) if Path(options.model).is_dir() else _built(options)
     figures = bench(library, model, on=options.on, memory=options.memory)
+    comparison = Comparison.of(before, Figures.of(figures), options.against) if before else None
     text = json.dumps(figures, indent=1)
     options.interrupts.check()
     if file:
@@ -50,8 +66,45 @@ def execute(options: argparse.Namespace) -> bool:
     if options.json == PRINT:
         print(text)
     elif not options.quiet:
-        _print(figures)
-    return figures["reference"] is None or figures["reference"]["differing"] == 0
+        if comparison:
+            print(comparison.report(markdown=options.markdown))
+        else:
+            _print(figures)
+    exact = figures["reference"] is None or figures["reference"]["differing"] == 0
+    if comparison and not exact:  # which the comparison does not show
+        print(f"tvm-tinyml: {_reference(figures)}.", file=sys.stderr)
+    return _kept(comparison, options.fail_above) and exact
+
+
+def _percent(text: str) -> float:
+    try:
+        percent = float(text)
+    except ValueError:
+        percent = math.nan
+    if not 0 <= percent < math.inf:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of percent from 0 on")
+    return percent
+
+
+def _compares(options: argparse.Namespace) -> bool:
+    from tvm_tinyml.errors import TargetError
+
+    if options.against is None and (options.markdown or options.fail_above is not None):
+        option = "--markdown" if options.markdown else "--fail-above"
+        raise TargetError(f"{option} needs --against and a file of figures to compare with.")
+    return options.against is not None
+
+
+def _kept(comparison: Comparison | None, percent: float | None) -> bool:
+    """Return whether nothing grew by more than is allowed; say what did."""
+    changes = comparison.grown(percent) if comparison and percent is not None else []
+    for change in changes:
+        print(
+            f"tvm-tinyml: {change.name} grew by {change.percent:.2f} %, from {change.before:,} to {change.now:,}, and "
+            f"{percent:g} % is allowed.",
+            file=sys.stderr,
+        )
+    return not changes
 
 
 def _built(options: argparse.Namespace) -> tuple[Library, Model]:
@@ -112,10 +165,13 @@ def _print(figures: dict[str, Any]) -> None:
     )
     print(f"flash         {flash['total']:,} bytes: weights {flash['weights']:,}, code {flash['code']:,}")
     if reference:
-        print(
-            f"reference     {reference['differing']} of {reference['of']} output bytes differ from {reference['name']}"
-        )
+        print(f"reference     {_reference(figures)}")
     print(caveat(core))
+
+
+def _reference(figures: dict[str, Any]) -> str:
+    reference = figures["reference"]
+    return f"{reference['differing']} of {reference['of']} output bytes differ from {reference['name']}"
 
 
 def _row(layer: dict[str, Any], waits: bool) -> tuple[Cell, ...]:
