@@ -12,7 +12,7 @@ from tvm_tinyml.cli.common import add_quiet, path
 from tvm_tinyml.tables import table
 
 if TYPE_CHECKING:
-    from tvm_tinyml.tuning.tune import Progress
+    from tvm_tinyml.tuning.tune import Progress, TuneOptions
 
 NAME, HELP = "tune", "search for the fastest kernels of a model, and keep what is found in a log for later compiles"
 
@@ -70,7 +70,10 @@ def execute(options: argparse.Namespace) -> bool:
         verdicts = check(model, options.target, options.tuning_log, memory=options.memory, replay=options.replay)
         wrong = [verdict for verdict in verdicts if verdict.problem]
         if not options.quiet:
-            print(f"{len(verdicts) - len(wrong)} of {len(verdicts)} operators have a record for {options.target}")
+            print(
+                f"{len(verdicts) - len(wrong)} of {len(verdicts)} operators with more than one kernel have records for "
+                f"{options.target}"
+            )
         for verdict in wrong:
             print(f"{verdict.operator}: {verdict.problem}", file=sys.stderr)
         return not wrong
@@ -90,33 +93,45 @@ def execute(options: argparse.Namespace) -> bool:
     )
     if options.merge:
         merge_folders(options.tuning_log, options.merge)
-    report = None if options.quiet or options.json == PRINT else _Lines(settings)
-    progress = tune(model, options.target, options.tuning_log, settings, report)
+    lines = None if options.quiet or options.json == PRINT else _Lines(settings)
+
+    def report(progress: Progress) -> None:
+        options.interrupts.check()  # what TVM made of Ctrl-C may not have come through
+        if lines:
+            lines.show(progress)
+
+    try:
+        progress = tune(model, options.target, options.tuning_log, settings, report)
+    finally:
+        if lines:
+            lines.end()
+    options.interrupts.check()
     text = json.dumps(_summary(options.target, progress), indent=1)
     if file:
         write_file(file, f"{text}\n".encode())
     if options.json == PRINT:
         print(text)
     elif not options.quiet:
-        _print(progress)
+        _print(options.target, progress)
     return True
 
 
 class _Lines:
     """Says how far it is: a line that is written over on a terminal, one now and then elsewhere."""
 
-    def __init__(self, settings: object) -> None:
-        from tvm_tinyml.tuning.tune import TuneOptions
-
-        assert isinstance(settings, TuneOptions)
+    def __init__(self, settings: TuneOptions) -> None:
         self._settings = settings
-        self._said = -1.0
+        self._said_seconds: float | None = None
         self._terminal = sys.stdout.isatty()
 
-    def __call__(self, progress: Progress) -> None:
-        if not self._terminal and progress.seconds - self._said < 10 and self._said >= 0:
+    def show(self, progress: Progress) -> None:
+        """Say it, if it is time, and there is something to compare with."""
+        if not all(task.default for task in progress.tasks):
             return
-        self._said = progress.seconds
+        since = None if self._said_seconds is None else progress.seconds - self._said_seconds
+        if since is not None and since < (0.1 if self._terminal else 10):
+            return
+        self._said_seconds = progress.seconds
         saved = 1 - progress.cycles / progress.default_cycles if progress.default_cycles else 0
         line = (
             f"{progress.trials}/{self._settings.trials} trials  {progress.seconds:.0f} s  "
@@ -125,10 +140,16 @@ class _Lines:
         )
         print(f"\r{line}\033[K" if self._terminal else line, end="" if self._terminal else "\n", flush=True)
 
+    def end(self) -> None:
+        """End the line."""
+        if self._terminal and self._said_seconds is not None:
+            print()
 
-def _print(progress: Progress) -> None:
-    if sys.stdout.isatty():
-        print()
+
+def _print(target: str, progress: Progress) -> None:
+    if not progress.tasks:
+        print(f"no operator of this network has more than one kernel for {target}: there is nothing to tune")
+        return
     rows = []
     for task in progress.tasks:
         assert task.default is not None

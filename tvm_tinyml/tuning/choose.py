@@ -20,7 +20,7 @@ from tvm import relax
 
 from tvm_tinyml.choice import Choice
 from tvm_tinyml.device.timing import MODEL_VERSION
-from tvm_tinyml.errors import NotTunedError
+from tvm_tinyml.errors import NotTunedError, TuningLogError
 from tvm_tinyml.options import BuildOptions
 from tvm_tinyml.passes.kernels.kernel import Kernel
 from tvm_tinyml.targets.assembly import assembly_of
@@ -83,11 +83,11 @@ class Chooser:
 
         Raises
         ------
-        TuningLogError : a log is damaged.
+        TuningLogError : a log is damaged, or that of the build is not there.
         """
         if options.goal not in SHARE_OF_CYCLES:
             return cls(target, options, [])
-        own = [TuningLog.load(options.tuning_log, target.name)] if options.tuning_log else []
+        own = [load_log(options.tuning_log, target.name)] if options.tuning_log else []
         logs = [*own, _shipped(target.name)]
         return cls(target, options, logs if options.tuning_log or options.require_tuned or len(logs[-1]) else [])
 
@@ -211,6 +211,21 @@ def _current(records: Iterable[Record]) -> list[Record]:
 
 def _text_of(choice: Choice) -> str:
     return json.dumps(dict(choice), sort_keys=True)
+
+
+def load_log(folder: str | Path, target: str) -> TuningLog:
+    """Read a log that somebody has named: that it is not there is a mistake.
+
+    Raises
+    ------
+    TuningLogError : it is not there, or damaged.
+    """
+    if not Path(folder).exists():
+        raise TuningLogError(
+            f"Tuning log '{folder}' is not there. Make it: "
+            f"tvm-tinyml tune MODEL --target {target} --tuning-log {folder}."
+        )
+    return TuningLog.load(folder, target)
 
 
 @lru_cache

@@ -16,6 +16,9 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from typing import Any, Generic, TypeVar
 
+START_SECONDS = 120
+"""For a process to start and to import what the function needs."""
+
 Argument = TypeVar("Argument")
 Result = TypeVar("Result")
 
@@ -60,6 +63,8 @@ class Processes(Generic[Argument, Result]):
         for process in self._all:
             process.close()
         self._threads.shutdown()
+        for process in self._all:
+            process.end()
 
     def _call(self, argument: Argument) -> Result:
         process = self._free.get()
@@ -83,25 +88,10 @@ class _Process:
     def call(self, argument: Any) -> Any:
         """Return the result of a call; raise what `Processes.call` says."""
         data = pickle.dumps(argument, pickle.HIGHEST_PROTOCOL)
-        process, late = self._running or self._start(), threading.Event()
-
-        def stop() -> None:
-            late.set()
-            process.kill()
-
-        timer = threading.Timer(self._timeout_seconds, stop)
-        timer.start()
-        try:
-            result = _exchange(process, data)
-        except (EOFError, OSError, pickle.UnpicklingError) as error:
-            self._end(process)
-            raise TimeoutError if late.is_set() else ChildProcessError from error
-        finally:
-            timer.cancel()
-            timer.join()
-        if late.is_set():  # it was killed when it had just answered
-            self._end(process)
-        return result
+        if self._running is None:
+            self._ask(self._start(), pickle.dumps(self._function), START_SECONDS)
+        assert self._running
+        return self._ask(self._running, data, self._timeout_seconds)
 
     def close(self) -> None:
         """Kill the process; there will be no other one."""
@@ -109,37 +99,51 @@ class _Process:
             self._closed = True
             if self._running:
                 self._running.kill()
-                self._running.wait()
+
+    def end(self) -> None:
+        """Make sure that the process is gone; the next call starts another one."""
+        with self._lock:
+            process, self._running = self._running, None
+        if process:
+            process.kill()
+            with contextlib.suppress(OSError):  # what is left of a request
+                process.__exit__(None, None, None)
 
     def _start(self) -> subprocess.Popen[bytes]:
         with self._lock:
             if self._closed:
                 raise ChildProcessError
-            # In a session of its own, Ctrl-C does not reach it.
-            process = subprocess.Popen(
+            self._running = subprocess.Popen(
                 [sys.executable, "-c", _PROGRAM, *sys.path],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.DEVNULL,
-                start_new_session=True,
+                start_new_session=True,  # where Ctrl-C does not reach it
             )
-            self._running = process
-        assert process.stdin
-        pickle.dump(self._function, process.stdin)
-        return process
+            return self._running
 
-    def _end(self, process: subprocess.Popen[bytes]) -> None:
-        with self._lock:
-            self._running = None
-        process.kill()
-        process.wait()
-        with contextlib.suppress(OSError):  # what is left of a request
-            process.__exit__(None, None, None)
+    def _ask(self, process: subprocess.Popen[bytes], data: bytes, seconds: float) -> Any:
+        """Return what a process answers, if it does in time."""
+        late = threading.Event()
 
+        def stop() -> None:
+            late.set()
+            process.kill()
 
-def _exchange(process: subprocess.Popen[bytes], data: bytes) -> Any:
-    assert process.stdin
-    assert process.stdout
-    process.stdin.write(data)
-    process.stdin.flush()
-    return pickle.load(process.stdout)
+        timer = threading.Timer(seconds, stop)
+        timer.start()
+        try:
+            assert process.stdin
+            assert process.stdout
+            process.stdin.write(data)
+            process.stdin.flush()
+            answer = pickle.load(process.stdout)
+        except (EOFError, OSError, pickle.UnpicklingError) as error:
+            self.end()
+            raise TimeoutError if late.is_set() else ChildProcessError from error
+        finally:
+            timer.cancel()
+            timer.join()
+        if late.is_set():  # it was killed when it had just answered
+            self.end()
+        return answer

@@ -69,14 +69,24 @@ class TuneOptions:
     prune: bool = False
 
     def __post_init__(self) -> None:
-        if self.memory not in MEMORIES:
-            raise TargetError(f"Tuning counts cycles in memory {' or '.join(MEMORIES)}, not {self.memory!r}.")
+        check_memory(self.memory)
         for name in ("trials", "minutes", "target_cycles", "workers"):
             value = getattr(self, name)
             if value is not None and not value > 0:  # nan is not
                 raise TargetError(f"Option {name} takes a number above 0, and {value} is given.")
         if not 0 <= self.seed <= MOST_SEED:
             raise TargetError(f"Option seed takes a number from 0 to {MOST_SEED}, and {self.seed} is given.")
+
+
+def check_memory(memory: str) -> None:
+    """Refuse a memory in which choices are not measured.
+
+    Raises
+    ------
+    TargetError : it is one.
+    """
+    if memory not in MEMORIES:
+        raise TargetError(f"Tuning counts cycles in memory {' or '.join(MEMORIES)}, not {memory!r}.")
 
 
 @dataclass
@@ -136,8 +146,8 @@ def tune(
 ) -> Progress:
     """Search for the best kernels of a network and add them to a log.
 
-    Everything measured is on the disk when it has been measured; a run that is stopped in any way loses nothing but
-    the trials under way.
+    Where no operator has more than one kernel there is nothing to do: no log is made. Everything measured is on the
+    disk when it has been measured; a run that is stopped in any way loses nothing but the trials under way.
 
     Parameters
     ----------
@@ -155,6 +165,8 @@ def tune(
     chosen = options or TuneOptions()
     core = cortex_m(target)
     tasks = tasks_for(model, core, chosen.memory)
+    if not any(task.tunable for task in tasks):
+        return Progress(())
     with exclusive(tuning_log, target), Workers(chosen.workers) as workers, Journal(tuning_log, target) as journal:
         log = TuningLog.load(tuning_log, target)
         history = journal.read()

@@ -17,9 +17,11 @@ def main() -> None:
         received: queue.SimpleQueue[Any] = queue.SimpleQueue()
         threading.Thread(target=_receive, args=(received,), daemon=True).start()
         function = received.get()
+        answer = None  # it is there
         while True:
-            pickle.dump(function(received.get()), results, pickle.HIGHEST_PROTOCOL)
+            pickle.dump(answer, results, pickle.HIGHEST_PROTOCOL)
             results.flush()
+            answer = function(received.get())
 
 
 def _receive(received: queue.SimpleQueue[Any]) -> None:
