@@ -72,6 +72,10 @@ class Session:
         """Call every layer's kernel once, in order, and return what each call cost.
 
         Together the calls compute one inference. A copy between buffers is no kernel: it is done, and None.
+
+        Raises
+        ------
+        DeviceError : a kernel faulted, needed more instructions than the budget, or wrote outside the buffers.
         """
         self._write(inputs)
         calls: list[CallResult | None] = []
@@ -85,6 +89,7 @@ class Session:
             calls.append(
                 self._simulator.call(layer["kernel"], *addresses, memory=memory, budget=budget_instructions)
             )
+        self._simulator.check_guards()
         return calls
 
     def outputs(self) -> list[NDArray[Any]]:

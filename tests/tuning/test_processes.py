@@ -66,7 +66,7 @@ def test_every_argument_has_its_result(processes: Processes[str, object]) -> Non
 
 @pytest.mark.parametrize(
     ("wrong", "error"),
-    [("crash", ChildProcessError), ("leave", ChildProcessError), ("lambda", ChildProcessError), ("sleep", TimeoutError)],
+    [*((wrong, ChildProcessError) for wrong in ("crash", "leave", "lambda")), ("sleep", TimeoutError)],
 )
 def test_a_call_that_goes_wrong_is_its_own_outcome_only(
     wrong: str, error: type[Exception], processes: Processes[str, object]

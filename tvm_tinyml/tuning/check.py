@@ -11,6 +11,7 @@ import tvm
 from tvm_tinyml.device.timing import MODEL_VERSION
 from tvm_tinyml.model import Model
 from tvm_tinyml.targets.cortex_m import cortex_m
+from tvm_tinyml.tuning.agreement import disagreement
 from tvm_tinyml.tuning.choose import load_log
 from tvm_tinyml.tuning.log import TuningLog
 from tvm_tinyml.tuning.measure import Job, Measured, Workers
@@ -95,13 +96,5 @@ def _replayed(
             record = records[number][place]
             if not isinstance(outcome, Measured):
                 yield number, f"choice {dict(record.choice)} gives no kernel: {outcome.reason}"
-                continue
-            for what, noted, now in (
-                *((f"cycles in {name}", count, outcome.cycles.get(name)) for name, count in record.cycles.items()),
-                ("instructions", record.instructions, outcome.instructions),
-                ("bytes of workspace", record.workspace_bytes, outcome.workspace_bytes),
-                ("bytes of code", record.code_bytes, outcome.code_bytes),
-            ):
-                if now is not None and noted != now:
-                    yield number, f"{noted:,} {what} are noted, and it takes {now:,}"
-                    break
+            elif problem := disagreement(record, outcome):
+                yield number, f"of choice {dict(record.choice)} {problem}"

@@ -30,12 +30,13 @@ def key_of(call: relax.Call, kernels: Kernels) -> dict[str, Any]:
 
 
 def _epilogue(attributes: dict[str, int]) -> str:
-    """Return how results are rounded and clamped, as far as it costs instructions."""
+    """Return how results are rounded and clamped, as far as it costs instructions, or longer ones."""
     names = ("clamp_min", "clamp_max", "output_zero_point")
     if not attributes.keys() >= set(names):
         return "none"
     low, high, zero_point = (attributes[name] for name in names)
     parts = ["halves corrected" if low < zero_point else "halves at the clamp"]
-    parts += ["lower bound"] if low > -128 else []
-    parts += ["upper bound"] if high < 127 else []
+    for name, bound, none in (("lower", low, -128), ("upper", high, 127)):
+        if bound != none:
+            parts.append(f"{name} bound" if bound >= 0 else f"{name} bound below 0")
     return ", ".join(parts)

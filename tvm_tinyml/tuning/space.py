@@ -7,7 +7,9 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+import tvm_ffi
 from tvm import relax
+from tvm.ir import StringImm
 
 from tvm_tinyml.choice import KERNEL, Choice, Space, allowed, knobs_of
 from tvm_tinyml.passes import integer_ops
@@ -21,6 +23,12 @@ KERNELS_VERSION = 1
 
 GEOMETRY = ("strides", "padding", "dilation", "groups", "pool_size", "axes")
 """Attributes that are part of an operator's shape. The others are numbers in its arithmetic, and cost the same."""
+
+
+SCHEDULES = "schedules"
+"""Name of the guard that is of no recipe."""
+
+HELPER = "tinyml_"
 
 
 @dataclass(frozen=True)
@@ -112,15 +120,26 @@ class Kernels:
         return kernel if kernel and any(rule.apply(kernel.func, knobs) is not None for rule in rules) else None
 
     def guards(self, call: relax.Call) -> dict[str, str]:
-        """Return which forms of each recipe the constants of a call allow."""
+        """Return which forms of each recipe the constants of a call allow, and how schedules have to scale sums."""
         recipes: Sequence[Recipe] = self._recipes.get(str(call.op.name), ())
         guards = {recipe.name: recipe.guard(call.args, attributes_of(call)) for recipe in recipes}
+        kernel = self._unscheduled(call)
+        guards[SCHEDULES] = _scaling(kernel) if kernel else ""
         return {name: guard for name, guard in guards.items() if guard}
 
     def _unscheduled(self, call: relax.Call) -> Kernel | None:
         lowering = LOWERINGS.get(str(call.op.name))
         form = forms(call)[-1]
         return lowering(form.args, attributes_of(form), self._target.traits) if lowering else None
+
+
+def _scaling(kernel: Kernel) -> str:
+    """Return which helpers a kernel calls, and of how many channels the constants of its epilogue are."""
+    called: list[str] = []
+    tvm_ffi.structural_walk(kernel.func.body, (StringImm, lambda text: called.append(str(text.value))))
+    helpers = [name.removeprefix(HELPER) for name in called if name.startswith(HELPER)]
+    sizes = [str(int(parameter.shape[0])) for parameter in kernel.func.params[2:-1] if len(parameter.shape) == 1]
+    return " ".join([*helpers, *(["of", *sizes] if sizes else [])])
 
 
 def forms(call: relax.Call) -> list[relax.Call]:

@@ -13,12 +13,13 @@ import tvm
 
 from tvm_tinyml.choice import KERNEL, Choice
 from tvm_tinyml.device.timing import MODEL_VERSION
-from tvm_tinyml.errors import DeviceError, TargetError
+from tvm_tinyml.errors import DeviceError, TargetError, TuningLogError
 from tvm_tinyml.model import Model
 from tvm_tinyml.options import BuildOptions
 from tvm_tinyml.pipeline import integer_graph
 from tvm_tinyml.targets.cortex_m import cortex_m
 from tvm_tinyml.targets.target import Target
+from tvm_tinyml.tuning.agreement import disagreement
 from tvm_tinyml.tuning.cost_model import CostModel
 from tvm_tinyml.tuning.journal import Failure, History, Journal, Trial, restore
 from tvm_tinyml.tuning.key import key_of
@@ -160,7 +161,7 @@ def tune(
     ------
     TargetError, ModelError : as for `build`.
     DeviceError : what the compiler makes of an operator without a choice cannot be measured.
-    TuningLogError : the log is damaged, cannot be written, or another run is writing it.
+    TuningLogError : the log is damaged or of a newer version, cannot be written, or another run is writing it.
     """
     chosen = options or TuneOptions()
     core = cortex_m(target)
@@ -281,8 +282,13 @@ class Tuner:
         """Return the trials since the default last cost what it does not cost now: before that kernels were others."""
         found = [trial for trial in self._history.of(task.key) if _stamp_of(trial.outcome) == self._stamp]
         assert task.default is not None
-        name = text_of(task.default.choice)
-        other = [i for i, trial in enumerate(found) if text_of(trial.choice) == name and trial.outcome != task.default]
+        other = [
+            i
+            for i, trial in enumerate(found)
+            if isinstance(trial.outcome, Record)
+            and trial.outcome.choice == task.default.choice
+            and disagreement(trial.outcome, task.default)
+        ]
         if not other:
             return found
         self._is_stale(task)
@@ -294,15 +300,22 @@ class Tuner:
         for task in self.progress.tasks:
             entry = self._log.find(task.key) if task.tunable else None
             for record in entry.records if entry else ():
+                assert task.default is not None
+                if record.how > task.default.how:
+                    raise TuningLogError(
+                        f"Tuning log '{self._log.folder}' has records of timing model {record.model_version} and TVM "
+                        f"{record.tvm}, and this is {MODEL_VERSION} with TVM {tvm.__version__}. Tune with that "
+                        "version, or into another folder."
+                    )
                 known = task.known.get(text_of(record.choice))
                 if not task.choices.has(record.choice):
                     self._is_stale(task)
-                elif known is None or not _agree(known, record):
+                elif known is None or disagreement(record, known):
                     asked.append((task, record))
         yield from self._try([(task, record.choice) for task, record in asked])
         for task, record in asked:
-            known = task.known[text_of(record.choice)]
-            if known is None or not _agree(known, record):
+            now = task.known[text_of(record.choice)]
+            if now is None or disagreement(record, now):
                 self._is_stale(task)
         for task in self.progress.tasks:
             if task.name in self.progress.stale:
@@ -433,8 +446,3 @@ class Tuner:
 
 def _stamp_of(outcome: Record | Failure) -> tuple[str, str, str]:
     return outcome.model_version, outcome.tvm, outcome.tool
-
-
-def _agree(a: Record, b: Record) -> bool:
-    """Return whether two records say the same, whichever version of this package wrote them."""
-    return replace(a, tool=b.tool) == b
