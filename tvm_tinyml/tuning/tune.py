@@ -26,7 +26,7 @@ from tvm_tinyml.tuning.key import key_of
 from tvm_tinyml.tuning.lock import exclusive
 from tvm_tinyml.tuning.log import TuningLog
 from tvm_tinyml.tuning.measure import FLASH, GOAL, NO_WAIT, Job, Measured, Outcome, Refused, Workers, part_of
-from tvm_tinyml.tuning.records import Record
+from tvm_tinyml.tuning.records import Record, digest_of
 from tvm_tinyml.tuning.space import Kernels
 from tvm_tinyml.tuning.task import BATCH, Searcher, Task, text_of
 from tvm_tinyml.tuning.workload import workloads_of
@@ -171,7 +171,7 @@ def tune(
     with exclusive(tuning_log, target), Workers(chosen.workers) as workers, Journal(tuning_log, target) as journal:
         log = TuningLog.load(tuning_log, target)
         history = journal.read()
-        restore(log, _latest(history))
+        restore(log, _of_others(history, tasks))
         if chosen.prune:
             own = {text_of(task.key) for task in tasks}
             log.prune(lambda key: text_of(key) in own)
@@ -204,10 +204,15 @@ def tasks_for(model: Model, target: Target, memory: str) -> list[Task]:
     return list(tasks.values())
 
 
-def _latest(history: History) -> History:
-    """Return what was measured last of each choice."""
-    trials = {digest: {text_of(trial.choice): trial for trial in found} for digest, found in history.trials.items()}
-    return History(history.keys, {digest: list(found.values()) for digest, found in trials.items()})
+def _of_others(history: History, tasks: Sequence[Task]) -> History:
+    """Return what was measured last of each choice of other networks' operators."""
+    own = {digest_of(task.key) for task in tasks}
+    trials = {
+        digest: list({text_of(trial.choice): trial for trial in found}.values())
+        for digest, found in history.trials.items()
+        if digest not in own
+    }
+    return History(history.keys, trials)
 
 
 class Tuner:
@@ -279,20 +284,22 @@ class Tuner:
         self._model.fit()
 
     def _trusted(self, task: Task) -> Sequence[Trial]:
-        """Return the trials since the default last cost what it does not cost now: before that kernels were others."""
+        """Return the trials that were made with these kernels: where the default costs what it costs now."""
         found = [trial for trial in self._history.of(task.key) if _stamp_of(trial.outcome) == self._stamp]
-        assert task.default is not None
-        other = [
-            i
-            for i, trial in enumerate(found)
-            if isinstance(trial.outcome, Record)
-            and trial.outcome.choice == task.default.choice
-            and disagreement(trial.outcome, task.default)
-        ]
-        if not other:
+        default = task.default
+        assert default is not None
+        holds = {
+            number: not disagreement(trial.outcome, default)
+            for number, trial in enumerate(found)
+            if isinstance(trial.outcome, Record) and trial.outcome.choice == default.choice
+        }
+        if all(holds.values()):
             return found
-        self._is_stale(task)
-        return found[other[-1] + 1 :]
+        last = max(number for number, held in holds.items() if not held)
+        since = [number for number in holds if number > last]
+        if not since:
+            self._is_stale(task)
+        return found[since[0] :] if since else []
 
     def _replay(self) -> Iterator[Progress]:
         """Measure what the log has of each operator and the journal has not, or otherwise; drop what does not hold."""
