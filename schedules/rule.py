@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 
 import tvm
 from tvm import IRModule, tirx
@@ -13,6 +14,22 @@ from tvm.s_tir import Schedule
 from tvm.s_tir.schedule import LoopRV, SBlockRV
 
 from tvm_tinyml.choice import KERNEL, NONE, Choice, Knobs, Space, knobs_of
+
+GROUPED_AXES = 5
+"""Axes of a grouped convolution's output: image, row, pixel, group, channel of the group."""
+
+
+@dataclass(frozen=True)
+class Scheduled:
+    """A kernel in its order.
+
+    Attributes
+    ----------
+    knobs : what was decided where there was a choice.
+    """
+
+    schedule: Schedule
+    knobs: Knobs = field(default_factory=dict)
 
 
 class ScheduleRule(ABC):
@@ -24,11 +41,11 @@ class ScheduleRule(ABC):
         return type(self).__name__
 
     @abstractmethod
-    def apply(self, func: tirx.PrimFunc, knobs: Knobs = NONE) -> Schedule | None:
+    def apply(self, func: tirx.PrimFunc, knobs: Knobs = NONE) -> Scheduled | None:
         """Return a schedule of `func`, or None when the rule does not fit, or not with these knobs."""
 
     def space(self, func: tirx.PrimFunc) -> Space:
-        """Return the knobs of a kernel that the rule takes; not every combination need be possible."""
+        """Return the knobs of a kernel; not every combination need be possible. One that it does not take has none."""
         return {}
 
 
@@ -57,10 +74,10 @@ class ApplySchedules:
         choice: Choice = json.loads(str(func.attrs.get("tinyml.choice") or "{}"))
         named = [rule for rule in self._rules if rule.name == choice.get(KERNEL)]
         for rule, knobs in (*((rule, knobs_of(choice)) for rule in named), *((rule, NONE) for rule in self._rules)):
-            schedule = rule.apply(func, knobs)
-            if schedule is not None:
-                used = json.dumps({KERNEL: rule.name, **knobs})
-                return schedule.mod["main"].with_attr({"tinyml.schedule": rule.name, "tinyml.choice": used})
+            found = rule.apply(func, knobs)
+            if found is not None:
+                used = json.dumps({KERNEL: rule.name, **found.knobs})
+                return found.schedule.mod["main"].with_attr({"tinyml.schedule": rule.name, "tinyml.choice": used})
         raise AssertionError("the last rule always fits")
 
 
@@ -73,3 +90,8 @@ def blocks(schedule: Schedule) -> dict[str, SBlockRV]:
 def extent(schedule: Schedule, loop: LoopRV) -> int:
     """Return the constant number of turns of a loop."""
     return int(schedule.get(loop).extent)
+
+
+def divisors(number: int, most: int) -> list[int]:
+    """Return the divisors of a number up to ``most``."""
+    return [divisor for divisor in range(1, most + 1) if number % divisor == 0]

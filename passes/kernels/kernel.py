@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tvm import relax, te, tirx
 
-from tvm_tinyml.choice import NONE, Choice, Knobs, Space
+from tvm_tinyml.choice import NONE, Choice, Knobs, Space, allowed
 from tvm_tinyml.passes.integer_ops import Attributes, shape_of
 
 
@@ -101,8 +101,12 @@ class Recipe(ABC):
         """Return the kernel, or None when the recipe does not fit, or not with these knobs."""
 
     def space(self, arguments: Sequence[relax.Expr], attributes: Attributes) -> Space:
-        """Return the knobs of an operator that it takes; not every combination need be possible."""
+        """Return the knobs of an operator; not every combination need be possible. One it does not take has none."""
         return {}
+
+    def allows(self, arguments: Sequence[relax.Expr], attributes: Attributes, knobs: Knobs) -> bool:
+        """Return whether the space of an operator has the knobs, each with its value."""
+        return not knobs or allowed(knobs, self.space(arguments, attributes))
 
     def guard(self, arguments: Sequence[relax.Expr], attributes: Attributes) -> str:
         """Return which of its forms the weights, biases and scales of an operator allow: what costs depend on them."""

@@ -2,22 +2,30 @@
 
 from __future__ import annotations
 
-from abc import abstractmethod
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 from tvm import tirx
 from tvm.s_tir import Schedule
 from tvm.s_tir.schedule import LoopRV, SBlockRV
 
-from tvm_tinyml.choice import NONE, Knobs
+from tvm_tinyml.choice import NONE, Knobs, Space, Value, allowed
 from tvm_tinyml.schedules.cortex_m.intrinsics import DOT4
-from tvm_tinyml.schedules.rule import ScheduleRule, blocks, extent
+from tvm_tinyml.schedules.rule import GROUPED_AXES, Scheduled, ScheduleRule, blocks, divisors, extent
 
-DOT_LENGTH = 4
+MOST_SUMS = 8
+"""Of a tile: with more, registers spill."""
 
-GROUPED_AXES = 5
-"""Axes of a grouped convolution's output: image, row, pixel, group, channel of the group."""
+UNROLLS = (1, 2, 4, 8)
+"""Steps of the reduction that may be written out, beside all of at most `MOST_STEPS`."""
+
+MOST_STEPS, MOST_TAPS = 16, 9
+"""Of the innermost reduction and of the loops around it, if all are written out."""
+
+MOST_WRITTEN_OUT = 64
+"""Steps of all sums of a tile: more is more code than a gain of a few percent is worth."""
 
 
 @dataclass(frozen=True)
@@ -36,87 +44,125 @@ class _ContractionTile(ScheduleRule):
     Parameters
     ----------
     tiles : in order of preference; the first whose numbers divide the layer's is taken. The last must be 1x1.
+
+    Knobs: ``pixels`` and ``channels`` of a tile; ``outermost``, whether tiles of ``channels`` or of ``pixels``;
+    ``unroll``, steps of the innermost reduction that are written out; ``taps``, 1 if the reduction around it is, too.
     """
+
+    lanes: ClassVar[int]
+    """Products of a step of the block ``dot``."""
 
     def __init__(self, tiles: Sequence[Tile]) -> None:
         self._tiles = tiles
 
-    def apply(self, func: tirx.PrimFunc, knobs: Knobs = NONE) -> Schedule | None:
+    def apply(self, func: tirx.PrimFunc, knobs: Knobs = NONE) -> Scheduled | None:
+        space = self.space(func)
+        if not space or not allowed(knobs, space):
+            return None
+        chosen = self._decide(space, knobs)
+        sums = int(chosen["pixels"]) * int(chosen["channels"])
+        if sums > MOST_SUMS or sums * int(chosen["unroll"]) > MOST_WRITTEN_OUT:
+            return None
+        return Scheduled(self._schedule(func, chosen), chosen)
+
+    def space(self, func: tirx.PrimFunc) -> Space:
+        """See `ScheduleRule.space`."""
         schedule = Schedule(func)
         leaf = blocks(schedule)
-        if "dot" not in leaf or not self.fits(schedule, leaf["dot"]):
-            return None
-        *outer, pixel, channel = self._loops(schedule, leaf["output"])
-        tile = self._choose(extent(schedule, pixel), extent(schedule, channel))
-        pixel_tile, pixel_inner = schedule.split(pixel, [None, tile.pixels])
-        channel_tile, channel_inner = schedule.split(channel, [None, tile.channels])
-        schedule.reorder(channel_tile, *outer, pixel_tile, pixel_inner, channel_inner)
+        if "dot" not in leaf:
+            return {}
+        *outer, pixels, channels = (extent(schedule, loop) for loop in _output_loops(schedule, leaf["output"]))
+        *window, run = (extent(schedule, loop) for loop in schedule.get_loops(leaf["dot"])[len(outer) + 2 :])
+        if run % self.lanes:
+            return {}
+        steps = run // self.lanes
+        several = channels > 1 and math.prod(outer) * pixels > 1
+        return {
+            "pixels": divisors(pixels, MOST_SUMS),
+            "channels": divisors(channels, MOST_SUMS),
+            "outermost": ["channels", "pixels"] if several else ["channels"],
+            "unroll": sorted({n for n in (*UNROLLS, steps) if steps % n == 0 and n <= MOST_STEPS}),
+            "taps": [0, 1] if 1 < math.prod(window) <= MOST_TAPS else [0],
+        }
+
+    def _decide(self, space: Space, knobs: Knobs) -> dict[str, Value]:
+        """Return all knobs: those that are given, and our choice of the others."""
+        tiles: list[Mapping[str, Value]] = [{"pixels": t.pixels, "channels": t.channels} for t in self._tiles]
+        fitting = (t for t in tiles if allowed(t, space) and all(knobs.get(name, n) == n for name, n in t.items()))
+        tile = next(fitting, {"pixels": 1, "channels": 1})
+        return {**tile, "outermost": "channels", "unroll": 1, "taps": 0, **knobs}
+
+    def _schedule(self, func: tirx.PrimFunc, knobs: Knobs) -> Schedule:
+        schedule = Schedule(func)
+        leaf = blocks(schedule)
+        *outer, pixel, channel = _output_loops(schedule, leaf["output"])
+        pixel_tile, pixel_inner = schedule.split(pixel, [None, knobs["pixels"]])
+        channel_tile, channel_inner = schedule.split(channel, [None, knobs["channels"]])
+        order = [channel_tile, *outer, pixel_tile]
+        if knobs["outermost"] == "pixels":
+            order = [*outer, pixel_tile, channel_tile]
+        schedule.reorder(*order, pixel_inner, channel_inner)
         schedule.unroll(pixel_inner)
         schedule.unroll(channel_inner)
-        rank = len(outer) + 2
+        rank = len(order)
         for name in ("dot", "tail"):
             if name in leaf:
-                schedule.compute_at(leaf[name], pixel_tile, preserve_unit_loops=True)
+                schedule.compute_at(leaf[name], order[-1], preserve_unit_loops=True)
                 loops = schedule.get_loops(leaf[name])[rank:]
-                self.reduce(schedule, leaf[name], loops[:rank], loops[rank:], whole=name == "dot")
+                steps = (self.lanes, int(knobs["unroll"])) if name == "dot" else (1, 1)
+                _reduce(schedule, leaf[name], loops[:rank], loops[rank:], *steps, taps=bool(knobs["taps"]))
         return schedule
 
-    def fits(self, schedule: Schedule, dot: SBlockRV) -> bool:
-        """Return whether the rule takes a kernel with that block ``dot``."""
-        return True
 
-    @abstractmethod
-    def reduce(
-        self, schedule: Schedule, block: SBlockRV, tile: Sequence[LoopRV], reduction: Sequence[LoopRV], *, whole: bool
-    ) -> None:
-        """Order the loops of one reduction block; `whole` when it is the block ``dot``."""
-
-    @staticmethod
-    def _loops(schedule: Schedule, output: SBlockRV) -> list[LoopRV]:
-        """Return the loops over the output, the pixels of a row and the channels last."""
-        loops = list(schedule.get_loops(output))
-        if len(loops) == GROUPED_AXES:
-            image, row, pixel, group, channel = loops
-            return [group, image, row, pixel, channel]
-        return loops
-
-    def _choose(self, pixels: int, channels: int) -> Tile:
-        return next(t for t in self._tiles if pixels % t.pixels == 0 and channels % t.channels == 0)
+def _output_loops(schedule: Schedule, output: SBlockRV) -> list[LoopRV]:
+    """Return the loops over the output, the pixels of a row and the channels last."""
+    loops = list(schedule.get_loops(output))
+    if len(loops) == GROUPED_AXES:
+        image, row, pixel, group, channel = loops
+        return [group, image, row, pixel, channel]
+    return loops
 
 
-def accumulate(schedule: Schedule, block: SBlockRV, tile: Sequence[LoopRV], reduction: Sequence[LoopRV]) -> None:
-    """Run the unrolled `tile` inside `reduction`, with the zeroing of the sums before it."""
-    schedule.reorder(*reduction, *tile)
-    init = schedule.decompose_reduction(block, reduction[0])
-    for loop in (*tile, *schedule.get_loops(init)[-len(tile) :]):
+def _reduce(
+    schedule: Schedule,
+    block: SBlockRV,
+    tile: Sequence[LoopRV],
+    reduction: Sequence[LoopRV],
+    lanes: int,
+    unroll: int,
+    *,
+    taps: bool,
+) -> None:
+    """Run the unrolled `tile` inside `reduction`, with the zeroing of the sums before it.
+
+    Parameters
+    ----------
+    lanes : products of a step: 1, or those of `DOT4`.
+    unroll : steps of the innermost loop that are written out.
+    taps : the loops around it are, too.
+    """
+    *window, run = reduction
+    lane: list[LoopRV] = []
+    written_out: list[LoopRV] = []
+    if lanes > 1:
+        run, *lane = schedule.split(run, [None, lanes])
+    if unroll > 1:
+        run, *written_out = schedule.split(run, [None, unroll])
+    schedule.reorder(*window, run, *written_out, *tile, *lane)
+    init = schedule.decompose_reduction(block, (*window, run)[0])
+    for loop in lane:
+        schedule.tensorize(loop, DOT4)
+    for loop in (*tile, *schedule.get_loops(init)[-len(tile) :], *written_out, *(window if taps else ())):
         schedule.unroll(loop)
 
 
 class DotProductTile(_ContractionTile):
     """Four int8 products at a time with SMLAD (block ``dot``); what is left of the reduction (``tail``) one by one."""
 
-    def fits(self, schedule: Schedule, dot: SBlockRV) -> bool:
-        return extent(schedule, schedule.get_loops(dot)[-1]) % DOT_LENGTH == 0
-
-    def reduce(
-        self, schedule: Schedule, block: SBlockRV, tile: Sequence[LoopRV], reduction: Sequence[LoopRV], *, whole: bool
-    ) -> None:
-        if not whole:
-            accumulate(schedule, block, tile, reduction)
-            return
-        *outer, run = reduction
-        step, lane = schedule.split(run, [None, DOT_LENGTH])
-        schedule.reorder(*outer, step, *tile, lane)
-        init = schedule.decompose_reduction(block, (*outer, step)[0])
-        schedule.tensorize(lane, DOT4)
-        for loop in (*tile, *schedule.get_loops(init)[-len(tile) :]):
-            schedule.unroll(loop)
+    lanes = 4
 
 
 class ScalarTile(_ContractionTile):
     """One product at a time; each loaded pixel serves two channels and each weight two pixels."""
 
-    def reduce(
-        self, schedule: Schedule, block: SBlockRV, tile: Sequence[LoopRV], reduction: Sequence[LoopRV], *, whole: bool
-    ) -> None:
-        accumulate(schedule, block, tile, reduction)
+    lanes = 1

@@ -5,11 +5,14 @@ from __future__ import annotations
 from tvm import tirx
 from tvm.s_tir import Schedule
 
-from tvm_tinyml.choice import NONE, Knobs
+from tvm_tinyml.choice import NONE, Knobs, Space, allowed
 from tvm_tinyml.schedules.cortex_m.intrinsics import MAC4
-from tvm_tinyml.schedules.rule import ScheduleRule, blocks, extent
+from tvm_tinyml.schedules.rule import Scheduled, ScheduleRule, blocks, extent
 
 CHANNELS = 4
+
+MOST_TAPS = 49
+"""Of a window, if it is written out."""
 
 
 class DepthwiseChannels(ScheduleRule):
@@ -18,20 +21,20 @@ class DepthwiseChannels(ScheduleRule):
     Parameters
     ----------
     unroll_taps : windows of up to this many taps are unrolled; 9 covers 3x3, nearly every depthwise layer there is.
+
+    Knob: ``taps``, 1 if the window is unrolled.
     """
 
     def __init__(self, unroll_taps: int) -> None:
         self._unroll_taps = unroll_taps
 
-    def apply(self, func: tirx.PrimFunc, knobs: Knobs = NONE) -> Schedule | None:
+    def apply(self, func: tirx.PrimFunc, knobs: Knobs = NONE) -> Scheduled | None:
+        space = self.space(func)
+        if not space or not allowed(knobs, space):
+            return None
         schedule = Schedule(func)
         leaf = blocks(schedule)
-        if "depthwise" not in leaf:
-            return None
         *pixel, channel = schedule.get_loops(leaf["output"])
-        several = len(pixel) == len(func.params[0].shape)  # outputs for each input channel, on an axis of their own
-        if several or extent(schedule, channel) % CHANNELS:
-            return None
         channel_tile, lane = schedule.split(channel, [None, CHANNELS])
         schedule.reorder(channel_tile, *pixel, lane)
         schedule.unroll(lane)
@@ -41,7 +44,23 @@ class DepthwiseChannels(ScheduleRule):
         init = schedule.decompose_reduction(leaf["depthwise"], row)
         schedule.unroll(schedule.get_loops(init)[-1])
         schedule.tensorize(lane, MAC4)
-        if extent(schedule, row) * extent(schedule, column) <= self._unroll_taps:
+        few = extent(schedule, row) * extent(schedule, column) <= self._unroll_taps
+        taps = int(knobs.get("taps", few))
+        if taps:
             schedule.unroll(row)
             schedule.unroll(column)
-        return schedule
+        return Scheduled(schedule, {"taps": taps})
+
+    def space(self, func: tirx.PrimFunc) -> Space:
+        """See `ScheduleRule.space`."""
+        schedule = Schedule(func)
+        leaf = blocks(schedule)
+        if "depthwise" not in leaf:
+            return {}
+        *pixel, channels = (extent(schedule, loop) for loop in schedule.get_loops(leaf["output"]))
+        several = len(pixel) == len(func.params[0].shape)  # outputs for each input channel, on an axis of their own
+        if several or channels % CHANNELS:
+            return {}
+        *_, rows, columns = (extent(schedule, loop) for loop in schedule.get_loops(leaf["depthwise"]))
+        written_out = int(rows * columns <= self._unroll_taps)
+        return {"taps": [0, 1] if 1 < rows * columns <= MOST_TAPS else [written_out]}

@@ -34,17 +34,17 @@ def mnemonics(library: Library) -> Counter[str]:
 
 def test_the_dot_product_stands_in_the_scheduled_kernel(rng: np.random.Generator) -> None:
     (function,) = functions(KERNELS["pointwise"](rng)).values()
-    schedule = DotProductTile([Tile(2, 2), Tile(1, 1)]).apply(function)
-    assert schedule is not None
-    assert "tinyml_dot4_s8" in schedule.mod["main"].script()
+    scheduled = DotProductTile([Tile(2, 2), Tile(1, 1)]).apply(function)
+    assert scheduled is not None
+    assert "tinyml_dot4_s8" in scheduled.schedule.mod["main"].script()
     assert "tinyml_dot4_s8" not in function.script()
 
 
 def test_the_four_products_stand_in_the_scheduled_depthwise_kernel(rng: np.random.Generator) -> None:
     (function,) = functions(KERNELS["depthwise"](rng)).values()
-    schedule = DepthwiseChannels(9).apply(function)
-    assert schedule is not None
-    assert "tinyml_mac4_s8" in schedule.mod["main"].script()
+    scheduled = DepthwiseChannels(9).apply(function)
+    assert scheduled is not None
+    assert "tinyml_mac4_s8" in scheduled.schedule.mod["main"].script()
     assert "tinyml_mac4_s8" not in function.script()
 
 

@@ -32,7 +32,7 @@ from tvm_tinyml.schedules.cortex_m import DOT_TILES, SCALAR_TILES, SMALL_TILES
 from tvm_tinyml.schedules.cortex_m.contraction import DotProductTile, ScalarTile, Tile
 from tvm_tinyml.schedules.cortex_m.depthwise import DepthwiseChannels
 from tvm_tinyml.schedules.cortex_m.fallback import ReduceInPlace, Unscheduled
-from tvm_tinyml.schedules.rule import ApplySchedules, ScheduleRule
+from tvm_tinyml.schedules.rule import ApplySchedules, Scheduled, ScheduleRule
 
 RULE_LISTS = {name: getattr(cortex_m, name) for name in cortex_m.__all__}
 TILE = [Tile(1, 1)]
@@ -90,9 +90,9 @@ def test_the_first_tile_that_divides_pixels_and_channels_is_taken(
     rng: np.random.Generator, shape: tuple[int, ...], filters: tuple[int, ...], tile: tuple[int, int]
 ) -> None:
     (function,) = functions(conv2d(rng, shape, filters)).values()
-    schedule = DotProductTile(DOT_TILES).apply(function)
-    assert schedule is not None
-    unrolled = re.findall(r"T\.unroll\((\d+)\)", schedule.mod["main"].script())
+    scheduled = DotProductTile(DOT_TILES).apply(function)
+    assert scheduled is not None
+    unrolled = re.findall(r"T\.unroll\((\d+)\)", scheduled.schedule.mod["main"].script())
     assert tuple(int(n) for n in unrolled[:2]) == tile
 
 
@@ -127,7 +127,7 @@ class Nothing(ScheduleRule):
     def __init__(self) -> None:
         self.asked = 0
 
-    def apply(self, func: tirx.PrimFunc, knobs: Knobs = NONE) -> Schedule | None:
+    def apply(self, func: tirx.PrimFunc, knobs: Knobs = NONE) -> Scheduled | None:
         self.asked += 1
         return None
 
@@ -135,8 +135,8 @@ class Nothing(ScheduleRule):
 class Always(ScheduleRule):
     """Fits everywhere."""
 
-    def apply(self, func: tirx.PrimFunc, knobs: Knobs = NONE) -> Schedule | None:
-        return Schedule(func)
+    def apply(self, func: tirx.PrimFunc, knobs: Knobs = NONE) -> Scheduled | None:
+        return Scheduled(Schedule(func))
 
 
 def module_of(*names: str) -> IRModule:

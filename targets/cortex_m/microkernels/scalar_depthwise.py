@@ -23,7 +23,7 @@ from tvm_tinyml.targets.cortex_m.microkernels.scalar_output_long import requanti
 from tvm_tinyml.targets.cortex_m.microkernels.scalar_planes import OFFSET
 
 MOST_OUTPUTS = 3
-"""Pairs of outputs of a tile."""
+"""Pairs of outputs of a tile, at most."""
 
 AT_ONCE = 3
 """Weights in registers."""
@@ -78,7 +78,7 @@ def fits(weight: Ints) -> bool:
     return bool((weight > -128).all())
 
 
-def depthwise(window: Window, columns: int, output: Output) -> Microkernel:
+def depthwise(window: Window, columns: int, output: Output, outputs: int = MOST_OUTPUTS) -> Microkernel:
     """Return the kernel for one channel.
 
     Its arguments: constants of the channel (`pack`), numbers (`numbers`), the plane, and the first output of the first
@@ -87,8 +87,9 @@ def depthwise(window: Window, columns: int, output: Output) -> Microkernel:
     Parameters
     ----------
     columns : of pairs of outputs. Only what a last tile has of them is part of the code.
+    outputs : pairs of a tile. The fewer, the less code; weights are loaded for each tile.
     """
-    size, rest = _tiles(columns)
+    size, rest = _tiles(columns, outputs)
     looped = window.kernel_h * -(-window.kernel_w // AT_ONCE) > STRAIGHT
     code = _Code(window, output, looped)
     name = (window.kernel_h, window.kernel_w, window.stride_w, size, rest, output.name)
@@ -101,9 +102,9 @@ def depthwise(window: Window, columns: int, output: Output) -> Microkernel:
     )
 
 
-def numbers(window: Window, at: Geometry) -> list[int]:
-    """Return the numbers of a kernel."""
-    size, _ = _tiles(at.columns)
+def numbers(window: Window, at: Geometry, outputs: int = MOST_OUTPUTS) -> list[int]:
+    """Return the numbers of a kernel with so many outputs in a tile."""
+    size, _ = _tiles(at.columns, outputs)
     gap = window.stride_h * at.plane_row - 4 * window.stride_w * at.columns
     row_gap = at.row_step - at.columns * at.column_step
     looped = at.columns // size * size * 4 * window.stride_w
@@ -127,9 +128,9 @@ def pack(weight: Ints, bias: Ints, multiplier: Ints, shift: Ints, zero_point: In
     return np.concatenate([wrap(head), np.ascontiguousarray(halves).view(np.int32)], axis=1)
 
 
-def _tiles(columns: int) -> tuple[int, int]:
+def _tiles(columns: int, outputs: int) -> tuple[int, int]:
     """Pairs of a tile, and of the last one if it has fewer."""
-    size = min(columns, MOST_OUTPUTS)
+    size = min(columns, outputs)
     return size, columns % size
 
 

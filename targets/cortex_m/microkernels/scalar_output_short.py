@@ -50,6 +50,11 @@ class ShortOutput:
         return "s" if self.signed else "u"
 
     @property
+    def form(self) -> str:
+        """What a guard calls it."""
+        return "short, of either sign" if self.signed else "short"
+
+    @property
     def words(self) -> int:
         """Number of words of a channel, the bias included."""
         return 7 if self.signed else 5

@@ -110,45 +110,48 @@ class ConvGemm(Recipe):
     def lower(self, arguments: Sequence[relax.Expr], attributes: Attributes, knobs: Knobs = NONE) -> Kernel | None:
         """Return the kernel, or None where its conditions are not met."""
         channels, groups = shape_of(arguments[1])[0], attributes["groups"]
-        if any(attributes["padding"]) or not _has_few_groups(arguments, attributes):
+        if any(attributes["padding"]) or not has_few_groups(arguments, attributes):
             return None
         source, window = geometry(arguments, attributes)
+        if source.pixels < PIXELS or not self.allows(arguments, attributes, knobs):
+            return None
         shared = bool(knobs.get("shared", source.pixels <= FEW_PIXELS))
         name = str(knobs.get("product", self._choose(window.products, shared)))
-        product = self._products.get(name)
-        if source.pixels < PIXELS or product is None or not product.fits(window.products // K_STEP, channels):
-            return None
+        product = self._products[name]
         most = self._most_tiles(window, product)
-        tiles = int(knobs.get("tiles", min(most, MOST_TILES)))
-        if tiles > most:
+        tiles = int(knobs.get("tiles", min(most, MOST_TILES, -(-source.pixels // PIXELS))))
+        if tiles > most or not product.fits(window.products // K_STEP, channels):
             return None
-        tiles = min(tiles, -(-source.pixels // PIXELS))
         output = choose_output(*(attributes[k] for k in ("output_zero_point", "clamp_min", "clamp_max")))
         layer = Channels.of(arguments, attributes, window.order_of_all(), output)
         parts = split(layer, output, channels // groups, product, shared=shared)
         if parts is None:
             return None
         worth_copying = tiles >= WORTH_COPYING and 2 * window.products > HELD_BYTES
-        copies = product.copies and bool(knobs.get("copies", worth_copying))
+        copies = bool(knobs.get("copies", product.copies and worth_copying))
+        if copies and not product.copies:
+            return None
         kernel = _build(arguments, source, window, output, layer, parts, product, tiles, shared=shared, copies=copies)
         chosen: Knobs = {"product": name, "tiles": tiles, "shared": int(shared), "copies": int(copies)}
         return replace(kernel, knobs=chosen)
 
     def space(self, arguments: Sequence[relax.Expr], attributes: Attributes) -> Space:
         """See `Recipe.space`."""
+        if not has_few_groups(arguments, attributes):
+            return {}
         source, window = geometry(arguments, attributes)
         most = max(self._most_tiles(window, product) for product in self._products.values())
-        all_tiles = -(-source.pixels // PIXELS)
+        least, all_tiles = 2 if source.pixels % PIXELS else 1, -(-source.pixels // PIXELS)
         return {
             "product": [*self._products],
-            "tiles": sorted({min(tiles, all_tiles) for tiles in TILES if tiles <= most}),
+            "tiles": sorted({min(tiles, all_tiles) for tiles in TILES if least <= tiles <= most}),
             "shared": [0, 1],
             "copies": [0, 1] if any(product.copies for product in self._products.values()) else [0],
         }
 
     def guard(self, arguments: Sequence[relax.Expr], attributes: Attributes) -> str:
         """See `Recipe.guard`."""
-        if not _has_few_groups(arguments, attributes):
+        if not has_few_groups(arguments, attributes):
             return ""
         _, window = geometry(arguments, attributes)
         output = choose_output(*(attributes[k] for k in ("output_zero_point", "clamp_min", "clamp_max")))
@@ -164,15 +167,17 @@ class ConvGemm(Recipe):
         return max(LEAST_TILES, self._scratch_bytes // (PIXELS * window.products * product.value_bytes))
 
 
-def _has_few_groups(arguments: Sequence[relax.Expr], attributes: Attributes) -> bool:
+def has_few_groups(arguments: Sequence[relax.Expr], attributes: Attributes) -> bool:
     """Return whether a convolution is in one group or a few, and not depthwise."""
     groups, group_in = attributes["groups"], shape_of(arguments[1])[3]
     return bool(groups == 1 or (groups <= MOST_GROUPS and group_in > 1))
 
 
 def geometry(arguments: Sequence[relax.Expr], attributes: Attributes) -> tuple[Source, Window]:
-    """Return which pixels a convolution without padding computes, and what each of them reads."""
+    """Return which pixels a convolution computes, and what each reads of an image that has its border already."""
     batch, height, width, channels_in = shape_of(arguments[0])
+    top, left, bottom, right = attributes["padding"]
+    height, width = height + top + bottom, width + left + right
     _, kernel_h, kernel_w, group_in = shape_of(arguments[1])
     (stride_h, stride_w), (dilation_h, dilation_w) = attributes["strides"], attributes["dilation"]
     row = width * channels_in
@@ -284,8 +289,8 @@ def _blocks(pixels: int, tiles: int) -> tuple[int, list[list[tuple[int, int]]]]:
     """Cut the pixels into blocks of ``tiles``, and smaller ones behind them: their runs, first pixel and tiles.
 
     The last tile ends with the last pixel. Where it begins before the end of the one in front, a few pixels are
-    computed twice; both are then of one block, so that what they read has been packed before one of them writes: the
-    output may lie over the input.
+    computed twice; both are then of one block, which needs two tiles, so that what they read has been packed before
+    one of them writes: the output may lie over the input.
     """
     size = PIXELS * tiles
     blocks, rest = divmod(pixels, size)

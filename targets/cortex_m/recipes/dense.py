@@ -86,17 +86,23 @@ class DenseRows(Recipe):
         source, window = rows_as_pixels(arguments) if is_dense else geometry(arguments, attributes)
         if source.pixels > MOST_ROWS or 2 * window.products > self._scratch_bytes:
             return None
+        if not self.allows(arguments, attributes, knobs):
+            return None
         output = choose_output(*(attributes[k] for k in ("output_zero_point", "clamp_min", "clamp_max")))
         layer = Channels.of(arguments, attributes, window.order_of_all(), output)
         if not all_exact(layer, output):
             return None
-        at_once = int(knobs.get("channels", 6 if len(layer.bias) % 6 == 0 and len(layer.bias) % 8 else MOST_PAIRED))
+        count = len(layer.bias)
+        best = 6 if count % 6 == 0 and count % MOST_PAIRED else MOST_PAIRED
+        at_once = int(knobs.get("channels", min(best, _even(count))))
         kind = "dense" if is_dense else "conv2d"
         return _build(kind, arguments[0], source, window, output, layer, at_once)
 
     def space(self, arguments: Sequence[relax.Expr], attributes: Attributes) -> Space:
         """See `Recipe.space`."""
-        return {"channels": list(range(2, MOST_PAIRED + 1, 2))}
+        if attributes.get("groups", 1) > 1:
+            return {}
+        return {"channels": list(range(2, min(MOST_PAIRED, _even(shape_of(arguments[1])[0])) + 1, 2))}
 
     def guard(self, arguments: Sequence[relax.Expr], attributes: Attributes) -> str:
         """See `Recipe.guard`."""
@@ -110,6 +116,11 @@ class DenseRows(Recipe):
         scales = dense_rows.scale_words(layer.multiplier, layer.shift, layer.zero_point)
         pairs = sum(is_pair(layer, even) for even in range(0, len(layer.bias) - 1, 2))
         return f"{pairs} pairs{', one scale' if (scales == scales[0]).all() else ''}"
+
+
+def _even(channels: int) -> int:
+    """Return as many channels, a partner of the last one included."""
+    return channels + channels % 2
 
 
 def rows_as_pixels(arguments: Sequence[relax.Expr]) -> tuple[Source, Window]:

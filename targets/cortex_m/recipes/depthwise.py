@@ -15,7 +15,7 @@ from tvm.script.ir_builder import IRBuilder
 from tvm.script.ir_builder import tirx as T
 
 from tvm_tinyml.choice import NONE, Knobs, Space, Value
-from tvm_tinyml.passes.integer_ops import Attributes, shape_of
+from tvm_tinyml.passes.integer_ops import Attributes
 from tvm_tinyml.passes.kernels.kernel import Kernel, Method, Recipe
 from tvm_tinyml.targets.cortex_m.microkernels import scaled_output
 from tvm_tinyml.targets.cortex_m.microkernels.microkernel import texts
@@ -23,7 +23,16 @@ from tvm_tinyml.targets.cortex_m.microkernels.output import Output, choose_outpu
 from tvm_tinyml.targets.cortex_m.microkernels.planes import CHANNELS
 from tvm_tinyml.targets.cortex_m.microkernels.scaled_output import ScaledOutput, Scales
 from tvm_tinyml.targets.cortex_m.recipes.channels import Channels, all_exact
-from tvm_tinyml.targets.cortex_m.recipes.depthwise_geometry import Block, Group, Index, Layer, blocks, groups
+from tvm_tinyml.targets.cortex_m.recipes.depthwise_geometry import (
+    Block,
+    Group,
+    Index,
+    Layer,
+    blocks,
+    groups,
+    is_depthwise,
+    rows_alike,
+)
 from tvm_tinyml.targets.cortex_m.recipes.depthwise_plan import Place, Plan
 from tvm_tinyml.targets.cortex_m.recipes.depthwise_rows import Rows
 from tvm_tinyml.targets.cortex_m.recipes.depthwise_strips import Strips
@@ -54,16 +63,13 @@ class Depthwise(Recipe):
 
     def lower(self, arguments: Sequence[relax.Expr], attributes: Attributes, knobs: Knobs = NONE) -> Kernel | None:
         """Return the kernel, or None where its conditions are not met."""
-        if not _is_depthwise(arguments, attributes):
+        if not is_depthwise(arguments, attributes) or not self.allows(arguments, attributes, knobs):
             return None
         layer = Layer.of(arguments, attributes)
-        output = choose_output(*(attributes[k] for k in ("output_zero_point", "clamp_min", "clamp_max")))
-        channels = Channels.of(arguments, attributes, np.arange(layer.taps), output)
+        output, channels = _channels(arguments, attributes, layer)
         if not all_exact(channels, output):
             return None
         form, scales = _scales(channels, output, own_shifts=knobs.get("shift") == OWN)
-        if knobs.get("shift") == COMMON and not isinstance(form, ScaledOutput):
-            return None
         choices = [choice for choice in self._choices(layer, form, knobs.get("rows")) if _has(choice, knobs)]
         if not choices:
             return None
@@ -76,24 +82,21 @@ class Depthwise(Recipe):
 
     def space(self, arguments: Sequence[relax.Expr], attributes: Attributes) -> Space:
         """See `Recipe.space`."""
+        if not is_depthwise(arguments, attributes):
+            return {}
         layer = Layer.of(arguments, attributes)
-        output = choose_output(*(attributes[k] for k in ("output_zero_point", "clamp_min", "clamp_max")))
-        choices = self._choices(layer, output)
-        most = max(plan.rows for _, plans in choices for plan in plans)
-        every = [_knobs(choice) for choice in choices]
-        return {
-            **{name: sorted({str(knobs[name]) for knobs in every}) for name in ("planes", "side")},
-            "rows": [rows for rows in ROWS if rows < most] + [most],
-            "shift": [COMMON, OWN],
-        }
+        output, channels = _channels(arguments, attributes, layer)
+        form, _ = _scales(channels, output, own_shifts=False)
+        every = [_knobs(choice) for rows in (None, *ROWS) for choice in self._choices(layer, output, rows)]
+        plans = {name: sorted({knobs[name] for knobs in every}) for name in ("planes", "side", "rows")}
+        return {**plans, "shift": [COMMON, OWN] if isinstance(form, ScaledOutput) else [OWN]}
 
     def guard(self, arguments: Sequence[relax.Expr], attributes: Attributes) -> str:
         """See `Recipe.guard`."""
-        if not _is_depthwise(arguments, attributes):
+        if not is_depthwise(arguments, attributes):
             return ""
         layer = Layer.of(arguments, attributes)
-        output = choose_output(*(attributes[k] for k in ("output_zero_point", "clamp_min", "clamp_max")))
-        channels = Channels.of(arguments, attributes, np.arange(layer.taps), output)
+        output, channels = _channels(arguments, attributes, layer)
         if not all_exact(channels, output):
             return "none"
         return COMMON if isinstance(_scales(channels, output, own_shifts=False)[0], ScaledOutput) else OWN
@@ -103,7 +106,7 @@ class Depthwise(Recipe):
 
         Parameters
         ----------
-        rows : of outputs at once; None: as many as the scratch allows.
+        rows : of outputs at once, about; None: as many as the scratch allows.
         """
         choices: list[Choice] = []
         for seen in (layer, layer.turned):
@@ -112,15 +115,18 @@ class Depthwise(Recipe):
                 plans = [way(*phase, layer.multiplier, output, self._scratch_bytes) for phase in phases]
                 complete: list[Plan] = [plan for plan in plans if plan is not None]
                 if rows is not None:
-                    complete = [plan.with_rows(min(int(rows), plan.rows)) for plan in complete]
+                    most = [min(int(rows), plan.rows) for plan in complete]
+                    alike = [rows_alike(plan.down.outputs, each) for plan, each in zip(complete, most, strict=True)]
+                    complete = [plan.with_rows(each) for plan, each in zip(complete, alike, strict=True)]
                 if len(complete) == len(plans):
                     choices.append((seen, complete))
         return sorted(choices, key=_cycles)
 
 
-def _is_depthwise(arguments: Sequence[relax.Expr], attributes: Attributes) -> bool:
-    channels_in, depth = shape_of(arguments[0])[3], shape_of(arguments[1])[3]
-    return attributes["groups"] == channels_in > 1 and depth == 1
+def _channels(arguments: Sequence[relax.Expr], attributes: Attributes, layer: Layer) -> tuple[Output, Channels]:
+    """Return the epilogue and the channels of a layer, with weights in the order of the model."""
+    output = choose_output(*(attributes[k] for k in ("output_zero_point", "clamp_min", "clamp_max")))
+    return output, Channels.of(arguments, attributes, np.arange(layer.taps), output)
 
 
 def _knobs(choice: Choice) -> dict[str, Value]:
@@ -130,8 +136,7 @@ def _knobs(choice: Choice) -> dict[str, Value]:
 
 
 def _has(choice: Choice, knobs: Knobs) -> bool:
-    own = _knobs(choice)
-    return all(own[name] == knobs.get(name, own[name]) for name in ("planes", "side"))
+    return all(value == knobs.get(name, value) for name, value in _knobs(choice).items())
 
 
 def _cycles(choice: Choice) -> float:

@@ -18,6 +18,12 @@ from tvm_tinyml.targets.cortex_m.microkernels.planes import CHANNELS
 Index: TypeAlias = "Expr | int"
 
 
+def is_depthwise(arguments: Sequence[relax.Expr], attributes: Attributes) -> bool:
+    """Return whether each output channel of a convolution reads one of several input channels."""
+    channels_in, depth = shape_of(arguments[0])[3], shape_of(arguments[1])[3]
+    return bool(attributes["groups"] == channels_in > 1 and depth == 1)
+
+
 @dataclass(frozen=True)
 class Phase:
     """Outputs along an axis whose windows have no gaps in a plane that holds every so many-th pixel of the image.
@@ -207,8 +213,12 @@ def blocks(down: Phase, rows: int) -> list[Block]:
 
 def rows_at_once(down: Phase, row_bytes: int, scratch_bytes: int) -> int:
     """Return how many rows of outputs a block has, if a row of its planes takes ``row_bytes``: one at least."""
-    most = max(1, (scratch_bytes // row_bytes - down.kernel) // down.stride + 1)
-    return -(-down.outputs // -(-down.outputs // most))
+    return rows_alike(down.outputs, max(1, (scratch_bytes // row_bytes - down.kernel) // down.stride + 1))
+
+
+def rows_alike(rows: int, most: int) -> int:
+    """Return how many of ``rows`` a block has, if there are as few blocks of at most so many as can be."""
+    return -(-rows // -(-rows // most))
 
 
 @dataclass(frozen=True)

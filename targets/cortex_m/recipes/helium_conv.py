@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,7 +12,7 @@ from tvm import relax, tirx
 from tvm.script.ir_builder import IRBuilder
 from tvm.script.ir_builder import tirx as T
 
-from tvm_tinyml.choice import NONE, Knobs
+from tvm_tinyml.choice import NONE, Knobs, Space
 from tvm_tinyml.passes.integer_ops import Attributes, shape_of
 from tvm_tinyml.passes.kernels.kernel import Kernel, Method, Recipe, constant
 from tvm_tinyml.targets.cortex_m.microkernels import helium_gemm, helium_runs
@@ -25,7 +26,7 @@ from tvm_tinyml.targets.cortex_m.recipes.conv_gemm import Source, geometry
 TILE = 2
 """Pixels of a tile."""
 
-_IN_PLACE, _COPIED = "runs in place", "windows copied"
+_AS_IT_LIES, _IN_PLACE, _COPIED = "bytes where they lie", "runs in place", "windows copied"
 
 _POINTWISE = {"strides": [1, 1], "padding": [0, 0, 0, 0], "dilation": [1, 1], "groups": 1}
 
@@ -36,6 +37,8 @@ class HeliumConv(Recipe):
     Parameters
     ----------
     scratch_bytes : copied windows that lie there at once, if one tile does not take more.
+
+    Knob: what the products ``read``, where it is not the input as it lies anyway: runs in place, or copied windows.
     """
 
     def __init__(self, scratch_bytes: int = 4096) -> None:
@@ -43,15 +46,32 @@ class HeliumConv(Recipe):
 
     def lower(self, arguments: Sequence[relax.Expr], attributes: Attributes, knobs: Knobs = NONE) -> Kernel | None:
         """Return the kernel, or None where its conditions are not met."""
-        channels, *taps = shape_of(arguments[1])
-        if any(attributes["padding"]) or attributes["groups"] > 1 or channels < helium_gemm.CHANNELS:
+        if any(attributes["padding"]) or not _has_one_group(arguments, attributes):
+            return None
+        if not self.allows(arguments, attributes, knobs):
             return None
         source, window = geometry(arguments, attributes)
         output = choose_output(*(attributes[k] for k in ("output_zero_point", "clamp_min", "clamp_max")))
-        layer = Channels.of(arguments, attributes, np.arange(int(np.prod(taps))), output)
-        if not all_exact(layer, output):
+        order = np.arange(math.prod(shape_of(arguments[1])[1:]))
+        channels = Channels.of(arguments, attributes, order, output)
+        if not all_exact(channels, output):
             return None
-        return _Layer(source, window, output, layer).kernel(arguments[0], self._scratch_bytes)
+        ways = _ways(source, window, len(channels.bias))
+        way = str(knobs.get("read", next(iter(ways), _AS_IT_LIES)))
+        kernel = _Layer(source, window, output, channels, way, ways).kernel(arguments[0], self._scratch_bytes)
+        return dataclasses.replace(kernel, knobs={"read": way} if ways else {})
+
+    def space(self, arguments: Sequence[relax.Expr], attributes: Attributes) -> Space:
+        """See `Recipe.space`."""
+        if not _has_one_group(arguments, attributes):
+            return {}
+        ways = _ways(*geometry(arguments, attributes), shape_of(arguments[1])[0])
+        return {"read": sorted(ways)} if ways else {}
+
+
+def _has_one_group(arguments: Sequence[relax.Expr], attributes: Attributes) -> bool:
+    """Return whether a convolution is in one group, and has channels for a step."""
+    return bool(attributes["groups"] == 1 and shape_of(arguments[1])[0] >= helium_gemm.CHANNELS)
 
 
 class HeliumDense(Recipe):
@@ -63,48 +83,55 @@ class HeliumDense(Recipe):
         image = relax.Var("x", relax.TensorType([1, 1, rows, length], "int8"))
         weight = constant(arguments[1])
         filters = relax.const(weight.reshape(len(weight), 1, 1, length))
-        kernel = HeliumConv().lower([image, filters, *arguments[2:]], {**attributes, **_POINTWISE})
+        kernel = HeliumConv().lower([image, filters, *arguments[2:]], {**attributes, **_POINTWISE}, knobs)
         if kernel is None:
             return None
         x = relax.op.reshape(arguments[0], (rows * length,))
         return dataclasses.replace(kernel, kind="dense", arguments=[x, *kernel.arguments[1:]])
 
 
+def _ways(source: Source, window: Window, channels: int) -> dict[str, int]:
+    """Return the possible ways to read windows, with instructions counted from the code, the fewest first.
+
+    There is nothing to choose where the bytes of each window are contiguous, and all windows equally far apart.
+    """
+    rows = source.out_h == 1 or source.column * source.out_w == source.row
+    images = source.batch == 1 or (rows and source.row * source.out_h == source.image)
+    if window.runs == 1 and rows and images:
+        return {}
+    groups, of_run = -(-channels // helium_gemm.CHANNELS), helium_gemm.steps_of(window.run_bytes)
+    pairs = source.batch * source.out_h * -(-source.out_w // TILE)
+    reading = pairs * groups * (16 * window.runs * of_run + 5 * window.runs + 40)
+    product = source.pixels // TILE * groups * (16 * helium_gemm.steps_of(window.runs * window.run_bytes) + 35)
+    copying = source.pixels * (25 + window.runs * (5 + 2 * of_run))
+    ways = {_COPIED: product + copying, **({} if window.columns > 1 else {_IN_PLACE: reading})}
+    return dict(sorted(ways.items(), key=lambda way: way[1]))
+
+
 @dataclasses.dataclass(frozen=True)
 class _Layer:
+    """A layer whose windows are read in some way.
+
+    Attributes
+    ----------
+    estimates : of all ways, in instructions.
+    """
+
     source: Source
     window: Window
     output: Output
     channels: Channels
+    way: str
+    estimates: Mapping[str, int]
 
     @property
     def products(self) -> int:
         return self.window.runs * self.window.run_bytes
 
     @property
-    def lies_ready(self) -> bool:
-        """Whether the bytes of each window are contiguous, and all windows equally far apart."""
-        source = self.source
-        rows = source.out_h == 1 or source.column * source.out_w == source.row
-        images = source.batch == 1 or (rows and source.row * source.out_h == source.image)
-        return self.window.runs == 1 and rows and images
-
-    @property
     def in_place(self) -> bool:
         """Whether to read runs where they lie, one row of pixels a call."""
-        return not self.lies_ready and next(iter(self._estimates)) == _IN_PLACE
-
-    @property
-    def _estimates(self) -> dict[str, int]:
-        """Return the instructions of both ways as far as they are possible, counted from the code, the fewest first."""
-        source, window = self.source, self.window
-        groups, of_run = -(-len(self.channels.bias) // helium_gemm.CHANNELS), helium_gemm.steps_of(window.run_bytes)
-        pairs = source.batch * source.out_h * -(-source.out_w // TILE)
-        reading = pairs * groups * (16 * window.runs * of_run + 5 * window.runs + 40)
-        product = source.pixels // TILE * groups * (16 * helium_gemm.steps_of(self.products) + 35)
-        copying = source.pixels * (25 + window.runs * (5 + 2 * of_run))
-        ways = {_COPIED: product + copying, **({} if window.columns > 1 else {_IN_PLACE: reading})}
-        return dict(sorted(ways.items(), key=lambda way: way[1]))
+        return self.way == _IN_PLACE
 
     def kernel(self, x: relax.Expr, scratch_bytes: int) -> Kernel:
         """Return the function: one product over all pixels, one for each row, or blocks that are copied first."""
@@ -134,7 +161,7 @@ class _Layer:
             with T.sblock("root"):
                 T.reads()
                 T.writes()
-                if self.lies_ready:
+                if self.way == _AS_IT_LIES:
                     multiply(image.access_ptr("r"), source.column, 0, pixels)
                 elif self.in_place:
                     with T.serial(source.batch * source.out_h) as line:
@@ -164,12 +191,11 @@ class _Layer:
         return Kernel("conv2d", func, [flat, relax.const(constants.ravel())], macs, self._method(used))
 
     def _method(self, used: Sequence[Microkernel]) -> Method:
-        way = "bytes where they lie" if self.lies_ready else next(iter(self._estimates))
         return Method(
-            f"matrix product, {TILE} pixels x {helium_gemm.CHANNELS} channels, {way}",
-            "whole windows of bytes" if way == _COPIED else "",
+            f"matrix product, {TILE} pixels x {helium_gemm.CHANNELS} channels, {self.way}",
+            "whole windows of bytes" if self.way == _COPIED else "",
             [kernel.name for kernel in used[1:]],
-            {} if self.lies_ready else self._estimates,
+            {way: self.estimates[way] for way in sorted(self.estimates, key=lambda way: way != self.way)},
         )
 
     def _product(self, pixels: int) -> Microkernel:

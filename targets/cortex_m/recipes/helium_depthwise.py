@@ -30,7 +30,7 @@ class HeliumDepthwise(Recipe):
         count, kernel_h, kernel_w, depth = shape_of(arguments[1])
         if attributes["groups"] != channels or count != channels or depth != 1 or any(attributes["padding"]):
             return None
-        if channels < helium_depthwise.CHANNELS or kernel_h * kernel_w > MOST_TAPS:
+        if knobs or channels < helium_depthwise.CHANNELS or kernel_h * kernel_w > MOST_TAPS:
             return None
         output = choose_output(*(attributes[k] for k in ("output_zero_point", "clamp_min", "clamp_max")))
         layer = Channels.of(arguments, attributes, np.arange(kernel_h * kernel_w), output)

@@ -57,13 +57,14 @@ class WithOutliers(Recipe):
         return self.recipe.name
 
     def space(self, arguments: Sequence[relax.Expr], attributes: Attributes) -> Space:
-        """Return that of the recipe."""
-        return self.recipe.space(arguments, attributes)
+        """Return that of the recipe for all other channels."""
+        return self.recipe.space(_without(self._outliers(arguments, attributes), arguments), attributes)
 
     def guard(self, arguments: Sequence[relax.Expr], attributes: Attributes) -> str:
-        """Return that of the recipe, and the channels that are left to the loop."""
-        outliers = len(self._outliers(arguments, attributes))
-        return self.recipe.guard(arguments, attributes) + (f", outliers {outliers}" if outliers else "")
+        """Return that of the recipe for all other channels, and how many are left to the loop."""
+        outliers = self._outliers(arguments, attributes)
+        guard = self.recipe.guard(_without(outliers, arguments), attributes)
+        return f"{guard}, outliers {len(outliers)}" if len(outliers) else guard
 
     def lower(self, arguments: Sequence[relax.Expr], attributes: Attributes, knobs: Knobs = NONE) -> Kernel | None:
         """Return the recipe's kernel, with a loop behind it if need be, or None where its conditions are not met."""
@@ -71,12 +72,12 @@ class WithOutliers(Recipe):
         if kernel is not None:
             return kernel
         channels = shape_of(arguments[1])[0]
-        if self._without(np.arange(channels), arguments, attributes, knobs) is None:
+        if self.recipe.lower(_without(np.arange(channels), arguments), attributes, knobs) is None:
             return None  # it does not take the layer's shape
         outliers = self._outliers(arguments, attributes)
         if not len(outliers) or CHANNELS_OF_AN_OUTLIER * len(outliers) > channels:
             return None
-        kernel = self._without(outliers, arguments, attributes, knobs)
+        kernel = self.recipe.lower(_without(outliers, arguments), attributes, knobs)
         return None if kernel is None else _with_loop(kernel, _Loop.of(arguments, attributes, outliers))
 
     def _outliers(self, arguments: Sequence[relax.Expr], attributes: Attributes) -> NDArray[np.int64]:
@@ -84,14 +85,13 @@ class WithOutliers(Recipe):
         order = np.arange(math.prod(shape_of(arguments[1])[1:]))
         return np.flatnonzero(~self._fits(Channels.of(arguments, attributes, order, output), output))
 
-    def _without(
-        self, channels: NDArray[np.int64], arguments: Sequence[relax.Expr], attributes: Attributes, knobs: Knobs
-    ) -> Kernel | None:
-        """Return the recipe's kernel with zeros for the weights, biases and scales of some channels."""
-        constants = [constant(argument).copy() for argument in arguments[1:]]
-        for values in constants:
-            values[channels] = 0
-        return self.recipe.lower([arguments[0], *(relax.const(values) for values in constants)], attributes, knobs)
+
+def _without(channels: NDArray[np.int64], arguments: Sequence[relax.Expr]) -> list[relax.Expr]:
+    """Return the arguments with zeros for the weights, biases and scales of some channels."""
+    constants = [constant(argument).copy() for argument in arguments[1:]]
+    for values in constants:
+        values[channels] = 0
+    return [arguments[0], *map(relax.const, constants)]
 
 
 def _with_loop(kernel: Kernel, loop: _Loop) -> Kernel:

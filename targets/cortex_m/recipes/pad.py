@@ -21,7 +21,9 @@ class Pad(Recipe):
     """``tinyml.pad2d``: one function for all of them."""
 
     def lower(self, arguments: Sequence[relax.Expr], attributes: Attributes, knobs: Knobs = NONE) -> Kernel | None:
-        """Return the kernel."""
+        """Return the kernel; it has no knobs."""
+        if knobs:
+            return None
         batch, height, width, channels = shape_of(arguments[0])
         top, left, bottom, right = attributes["padding"]
         between, row = (left + right) * channels, width * channels

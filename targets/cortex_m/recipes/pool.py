@@ -37,7 +37,7 @@ class AveragePool(Recipe):
 
     def lower(self, arguments: Sequence[relax.Expr], attributes: Attributes, knobs: Knobs = NONE) -> Kernel | None:
         """Return the kernel, or None where its conditions are not met."""
-        if any(attributes["padding"]):
+        if knobs or any(attributes["padding"]):
             return None
         return _average(self._kind, arguments[0], attributes, *_windows(shape_of(arguments[0]), attributes))
 
@@ -49,7 +49,7 @@ class Mean(Recipe):
         """Return the kernel, or None where its conditions are not met."""
         shape, axes = shape_of(arguments[0]), sorted(attributes["axes"])
         first, end = axes[0], axes[-1] + 1
-        if axes != list(range(first, end)):
+        if knobs or axes != list(range(first, end)):
             return None
         outer, number, inner = (math.prod(part) for part in (shape[:first], shape[first:end], shape[end:]))
         source = Source(batch=outer, out_h=1, out_w=1, image=number * inner, row=number * inner, column=number * inner)
@@ -62,7 +62,7 @@ class LargestPool(Recipe):
     def lower(self, arguments: Sequence[relax.Expr], attributes: Attributes, knobs: Knobs = NONE) -> Kernel | None:
         """Return the kernel, or None where its conditions are not met."""
         source, taps = _windows(shape_of(arguments[0]), attributes)
-        if any(attributes["padding"]) or taps.channels > pool.FARTHEST_CHANNEL:
+        if knobs or any(attributes["padding"]) or taps.channels > pool.FARTHEST_CHANNEL:
             return None
         kernel = pool.largest(taps, attributes["clamp_min"], attributes["clamp_max"])
         return _build("max_pool2d", arguments[0], source, taps, kernel, None)

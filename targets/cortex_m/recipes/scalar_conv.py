@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,7 +12,7 @@ from tvm import relax
 from tvm.script.ir_builder import IRBuilder
 from tvm.script.ir_builder import tirx as T
 
-from tvm_tinyml.choice import NONE, Knobs
+from tvm_tinyml.choice import NONE, Knobs, Space
 from tvm_tinyml.passes.integer_ops import Attributes, shape_of
 from tvm_tinyml.passes.kernels.kernel import Kernel, Method, Recipe
 from tvm_tinyml.targets.cortex_m.microkernels import scalar_gemm, scalar_pack
@@ -21,13 +21,17 @@ from tvm_tinyml.targets.cortex_m.microkernels.output import choose_output
 from tvm_tinyml.targets.cortex_m.microkernels.pack import Window
 from tvm_tinyml.targets.cortex_m.microkernels.scalar_pack import Walk
 from tvm_tinyml.targets.cortex_m.recipes.channels import Channels
-from tvm_tinyml.targets.cortex_m.recipes.conv_gemm import MOST_GROUPS, Source, geometry
+from tvm_tinyml.targets.cortex_m.recipes.conv_gemm import Source, geometry, has_few_groups
 from tvm_tinyml.targets.cortex_m.recipes.depthwise_geometry import Index
 from tvm_tinyml.targets.cortex_m.recipes.overlap import overlap
 from tvm_tinyml.targets.cortex_m.recipes.scalar_product import Fitted, ScalarProduct
 
+TILES = (*range(1, 17), 20, 24, 32, 48, 64)
+"""Of a block, to choose from."""
+
 LEAST_TILES, MOST_TILES = 4, 32
-"""Of a block. Weights are spread for each block: for fewer tiles that would take a tenth of the time and more."""
+"""Of a block without a choice. Weights are spread for each block: for fewer tiles that would take a tenth of the time
+and more."""
 
 STRETCH = 3
 """How many times the scratch a block of `LEAST_TILES` may take; a tile may take any."""
@@ -40,6 +44,8 @@ class ScalarConv(Recipe):
     ----------
     product : how to multiply.
     scratch_bytes : packed windows that lie there at once, about. The more, the less often the weights are spread.
+
+    Knob: ``tiles`` in a block.
     """
 
     def __init__(self, product: ScalarProduct, scratch_bytes: int) -> None:
@@ -49,21 +55,49 @@ class ScalarConv(Recipe):
     def lower(self, arguments: Sequence[relax.Expr], attributes: Attributes, knobs: Knobs = NONE) -> Kernel | None:
         """Return the kernel, or None where its conditions are not met."""
         channels, groups = shape_of(arguments[1])[0], attributes["groups"]
-        if any(attributes["padding"]) or groups > MOST_GROUPS:
+        if any(attributes["padding"]) or not has_few_groups(arguments, attributes):
             return None
-        if groups > 1 and shape_of(arguments[1])[3] == 1:
-            return None  # a depthwise convolution
         source, window = geometry(arguments, attributes)
-        if source.out_h * source.out_w < self._product.pixels:
+        pixels = source.out_h * source.out_w
+        if pixels < self._product.pixels or not self.allows(arguments, attributes, knobs):
             return None
-        output = choose_output(*(attributes[k] for k in ("output_zero_point", "clamp_min", "clamp_max")))
-        layer = Channels.of(arguments, attributes, scalar_pack.order(window), output)
-        fitted = self._product.fit(layer, output)
+        fitted = self._fit(arguments, attributes, window)
         if fitted is None:
             return None
         parts = list(_parts(channels, groups, self._product.width, fitted))
+        most = int(knobs.get("tiles", min(self._most_tiles(window), MOST_TILES)))
+        blocks = cut_into_blocks(pixels, self._product.pixels, most)
         group_in = shape_of(arguments[1])[3]
-        return _build(arguments[0], source, window, group_in, parts, fitted, self._product, self._scratch_bytes)
+        kernel = _build(arguments[0], source, window, group_in, parts, fitted, self._product, blocks)
+        return replace(kernel, knobs={"tiles": largest(blocks)})
+
+    def space(self, arguments: Sequence[relax.Expr], attributes: Attributes) -> Space:
+        """See `Recipe.space`."""
+        if not has_few_groups(arguments, attributes):
+            return {}
+        source, window = geometry(arguments, attributes)
+        pixels, tile, most = source.out_h * source.out_w, self._product.pixels, self._most_tiles(window)
+        if pixels < tile:
+            return {}
+        return {"tiles": sorted({largest(cut_into_blocks(pixels, tile, min(tiles, most))) for tiles in TILES})}
+
+    def guard(self, arguments: Sequence[relax.Expr], attributes: Attributes) -> str:
+        """See `Recipe.guard`."""
+        if not has_few_groups(arguments, attributes):
+            return ""
+        fitted = self._fit(arguments, attributes, geometry(arguments, attributes)[1])
+        return "none" if fitted is None else fitted.form
+
+    def _fit(self, arguments: Sequence[relax.Expr], attributes: Attributes, window: Window) -> Fitted | None:
+        """Return the product for a layer, or None if it is not exact for a channel."""
+        output = choose_output(*(attributes[k] for k in ("output_zero_point", "clamp_min", "clamp_max")))
+        return self._product.fit(Channels.of(arguments, attributes, scalar_pack.order(window), output), output)
+
+    def _most_tiles(self, window: Window) -> int:
+        """Return how many tiles a block may have."""
+        tile_bytes = 4 * self._product.pixels * (window.products // scalar_gemm.K_STEP)
+        few = min(LEAST_TILES, STRETCH * self._scratch_bytes // tile_bytes)
+        return max(1, few, self._scratch_bytes // tile_bytes)
 
 
 @dataclass(frozen=True)
@@ -114,10 +148,9 @@ def cut_into_blocks(pixels: int, tile: int, most_tiles: int) -> list[Blocks]:
     return [Blocks(0, whole, size), *([Blocks(pixels - rest * tile, 1, rest)] if rest else [])]
 
 
-def _most_tiles(tile_bytes: int, scratch_bytes: int) -> int:
-    """Return how many tiles a block has at most."""
-    few = min(LEAST_TILES, STRETCH * scratch_bytes // tile_bytes)
-    return max(1, few, min(scratch_bytes // tile_bytes, MOST_TILES))
+def largest(blocks: Sequence[Blocks]) -> int:
+    """Return the tiles of the largest block."""
+    return max(run.tiles for run in blocks)
 
 
 def _build(
@@ -128,14 +161,13 @@ def _build(
     parts: Sequence[_Part],
     fitted: Fitted,
     product: ScalarProduct,
-    scratch_bytes: int,
+    blocks: Sequence[Blocks],
 ) -> Kernel:
     """Return the function that packs and multiplies block after block of each image."""
     last, pixels, tile = parts[-1], source.out_h * source.out_w, product.pixels
     channels, groups = last.start + last.width * len(last.constants), last.group + 1
     steps = window.products // scalar_gemm.K_STEP
     tile_words = tile * steps
-    blocks = cut_into_blocks(pixels, tile, _most_tiles(4 * tile_words, scratch_bytes))
     even = source.column * source.out_w == source.row
     walk = Walk(pixels if even else source.out_w, source.column, source.row)
     pack = scalar_pack.pack_words(window, walk, tile, narrow=product.narrow)
@@ -157,7 +189,7 @@ def _build(
         with T.sblock("root"):
             T.reads()
             T.writes()
-            stream = T.sblock_alloc_buffer((max(b.tiles for b in blocks) * tile_words,), "int32")
+            stream = T.sblock_alloc_buffer((largest(blocks) * tile_words,), "int32")
             spread = T.sblock_alloc_buffer((spread_words,), "int32")
 
             def compute(x_start: Index, y_start: Index, left: Index, tiles: int) -> None:
@@ -193,7 +225,7 @@ def _build(
     macs = source.pixels * channels * window.runs * window.run_bytes
     method = Method(
         f"matrix product, {tile} pixels x {parts[0].width} channels, two products a multiplication",
-        f"{max(b.tiles for b in blocks) * tile} windows of {window.products}, two values a word",
+        f"{largest(blocks) * tile} windows of {window.products}, two values a word",
         [pack.name],
     )
     order = []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -10,8 +11,8 @@ from tvm import relax
 from tvm.script.ir_builder import IRBuilder
 from tvm.script.ir_builder import tirx as T
 
-from tvm_tinyml.choice import NONE, Knobs
-from tvm_tinyml.passes.integer_ops import Attributes
+from tvm_tinyml.choice import NONE, Knobs, Space
+from tvm_tinyml.passes.integer_ops import Attributes, shape_of
 from tvm_tinyml.passes.kernels.kernel import Kernel, Method, Recipe
 from tvm_tinyml.targets.cortex_m.microkernels import scalar_dense
 from tvm_tinyml.targets.cortex_m.microkernels.microkernel import texts
@@ -24,7 +25,10 @@ from tvm_tinyml.targets.cortex_m.recipes.scalar_product import FittedDense, Scal
 
 
 class ScalarDense(Recipe):
-    """``tinyml.dense`` of fewer rows than a tile, and ``tinyml.conv2d`` of as few pixels without padding and groups."""
+    """``tinyml.dense`` of fewer rows than a tile, and ``tinyml.conv2d`` of as few pixels without padding and groups.
+
+    Knob: ``channels`` at once.
+    """
 
     def __init__(self, product: ScalarProduct) -> None:
         self._product = product
@@ -35,32 +39,59 @@ class ScalarDense(Recipe):
             return None
         is_dense = "groups" not in attributes
         source, window = rows_as_pixels(arguments) if is_dense else geometry(arguments, attributes)
-        if source.out_h * source.out_w >= self._product.pixels:
+        if source.out_h * source.out_w >= self._product.pixels or not self.allows(arguments, attributes, knobs):
             return None
-        output = choose_output(*(attributes[k] for k in ("output_zero_point", "clamp_min", "clamp_max")))
-        order = np.arange(window.runs * window.run_bytes)
-        layer = Channels.of(arguments, attributes, order, output)
-        fitted = self._product.fit_dense(layer, output)
+        layer, fitted = self._fit(arguments, attributes)
         if fitted is None:
             return None
-        return _build("dense" if is_dense else "conv2d", arguments[0], source, window, layer, fitted)
+        at_once = int(knobs.get("channels", _most_channels(arguments)))
+        return _build("dense" if is_dense else "conv2d", arguments[0], source, window, layer, fitted, at_once)
+
+    def space(self, arguments: Sequence[relax.Expr], attributes: Attributes) -> Space:
+        """See `Recipe.space`."""
+        if attributes.get("groups", 1) > 1:
+            return {}
+        most = _most_channels(arguments)  # one without a partner has half a word for nothing
+        return {"channels": [*range(2, most, 2), most]}
+
+    def guard(self, arguments: Sequence[relax.Expr], attributes: Attributes) -> str:
+        """See `Recipe.guard`."""
+        if attributes.get("groups", 1) > 1:
+            return ""
+        _, fitted = self._fit(arguments, attributes)
+        return "none" if fitted is None else fitted.form
+
+    def _fit(
+        self, arguments: Sequence[relax.Expr], attributes: Attributes
+    ) -> tuple[Channels, FittedDense | None]:
+        """Return the channels of a layer and the product for them, or None if it is not exact for one."""
+        output = choose_output(*(attributes[k] for k in ("output_zero_point", "clamp_min", "clamp_max")))
+        layer = Channels.of(arguments, attributes, np.arange(math.prod(shape_of(arguments[1])[1:])), output)
+        return layer, self._product.fit_dense(layer, output)
 
 
-def _calls(channels: int) -> list[tuple[int, int, int]]:
+def _most_channels(arguments: Sequence[relax.Expr]) -> int:
+    """Return how many channels a call can take at once, and does without a choice."""
+    return min(scalar_dense.MOST_CHANNELS, shape_of(arguments[1])[0])
+
+
+def _calls(channels: int, at_once: int) -> list[tuple[int, int, int]]:
     """Return for each call its first channel, the one behind its last, and how many it takes at once."""
-    whole = channels - channels % scalar_dense.MOST_CHANNELS
-    cuts = [(0, whole, scalar_dense.MOST_CHANNELS), (whole, channels, channels - whole)]
+    whole = channels - channels % at_once
+    cuts = [(0, whole, at_once), (whole, channels, channels - whole)]
     return [cut for cut in cuts if cut[1] > cut[0]]
 
 
-def _build(kind: str, x: relax.Expr, source: Source, window: Window, layer: Channels, fitted: FittedDense) -> Kernel:
+def _build(
+    kind: str, x: relax.Expr, source: Source, window: Window, layer: Channels, fitted: FittedDense, at_once: int
+) -> Kernel:
     """Return the function that moves the window of each pixel and makes its outputs, all channels after another."""
     channels, size, length = len(layer.bias), source.batch * source.image, layer.weight.shape[1]
-    calls = _calls(channels)
-    kernels = [fitted.multiply(at_once) for _, _, at_once in calls]
+    calls = _calls(channels, at_once)
+    kernels = [fitted.multiply(taken) for _, _, taken in calls]
     constants = [
-        scalar_dense.pack(layer.weight[c], fitted.bias[c], fitted.scale[c], at_once).ravel()
-        for first, last, at_once in calls
+        scalar_dense.pack(layer.weight[c], fitted.bias[c], fitted.scale[c], taken).ravel()
+        for first, last, taken in calls
         for c in [slice(first, last)]
     ]
     offsets = [0, *itertools.accumulate(packed.size for packed in constants)]
@@ -92,6 +123,6 @@ def _build(kind: str, x: relax.Expr, source: Source, window: Window, layer: Chan
                     T.evaluate(T.call_extern("int32", kernel.name, *call))
     func = builder.get().with_attr({**texts([flip, *kernels]), "tinyml.schedule": ScalarDense.__name__})
     macs = source.pixels * channels * window.runs * window.run_bytes
-    at_once = max(at_once for _, _, at_once in calls)
     method = Method(f"rows, {at_once} channels at once, two products a multiplication", "one window", [flip.name])
-    return Kernel(kind, func, [relax.op.reshape(x, (size,)), relax.const(np.concatenate(constants))], macs, method)
+    arguments = [relax.op.reshape(x, (size,)), relax.const(np.concatenate(constants))]
+    return Kernel(kind, func, arguments, macs, method, knobs={"channels": at_once})

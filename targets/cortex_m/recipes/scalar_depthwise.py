@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,8 +13,8 @@ from tvm import relax, tirx
 from tvm.script.ir_builder import IRBuilder
 from tvm.script.ir_builder import tirx as T
 
-from tvm_tinyml.choice import NONE, Knobs
-from tvm_tinyml.passes.integer_ops import Attributes, shape_of
+from tvm_tinyml.choice import NONE, Knobs, Space, Value
+from tvm_tinyml.passes.integer_ops import Attributes
 from tvm_tinyml.passes.kernels.kernel import Kernel, Method, Recipe
 from tvm_tinyml.targets.cortex_m.microkernels import scalar_depthwise, scalar_depthwise_short, scalar_output_short
 from tvm_tinyml.targets.cortex_m.microkernels.microkernel import Microkernel, texts
@@ -23,18 +23,32 @@ from tvm_tinyml.targets.cortex_m.microkernels.scalar_depthwise import Geometry, 
 from tvm_tinyml.targets.cortex_m.microkernels.scalar_output_short import ShortOutput
 from tvm_tinyml.targets.cortex_m.microkernels.scalar_planes import Pixels, border_word, pack_plane
 from tvm_tinyml.targets.cortex_m.recipes.channels import Channels, all_exact
-from tvm_tinyml.targets.cortex_m.recipes.depthwise_geometry import Index, Layer, Phase
+from tvm_tinyml.targets.cortex_m.recipes.depthwise_geometry import Index, Layer, Phase, is_depthwise, rows_alike
+from tvm_tinyml.targets.cortex_m.recipes.scalar_product import LONG
 
 BORDER_BYTES = 4
 """Of a buffer with the border's value; a kernel reads one of them again and again."""
 
+ROWS = (1, 2, 3, 4, 5, 6, 8, 10, 12, 16, 24, 32)
+"""Of pairs at once, to choose from."""
 
 PIXEL_CYCLES, ROW_CYCLES = 9, 25
 """Roughly, for packing a word, and for what a row takes beside its words or outputs."""
 
 
 class DepthwiseForm(Protocol):
-    """How a core convolves: see `scalar_depthwise`."""
+    """How a core convolves: see `scalar_depthwise`.
+
+    Attributes
+    ----------
+    most_outputs : pairs of outputs at once, at most.
+    """
+
+    most_outputs: ClassVar[int]
+
+    @property
+    def name(self) -> str:
+        """For guards."""
 
     @property
     def narrow(self) -> bool:
@@ -44,10 +58,10 @@ class DepthwiseForm(Protocol):
     def constants(self) -> NDArray[np.int32]:
         """Of each channel, [O, words]."""
 
-    def microkernel(self, window: Window, columns: int) -> Microkernel:
-        """Return the kernel."""
+    def microkernel(self, window: Window, columns: int, outputs: int) -> Microkernel:
+        """Return the kernel that makes so many pairs of outputs at once."""
 
-    def numbers(self, window: Window, geometry: Geometry) -> list[int]:
+    def numbers(self, window: Window, geometry: Geometry, outputs: int) -> list[int]:
         """Return what it reads of the geometry."""
 
 
@@ -58,6 +72,8 @@ class LongDepthwise:
     output: Output
     constants: NDArray[np.int32]
     narrow: bool = False
+    most_outputs: ClassVar[int] = scalar_depthwise.MOST_OUTPUTS
+    name: ClassVar[str] = LONG
 
     @classmethod
     def of(cls, channels: Channels, window: Window, output: Output) -> LongDepthwise | None:
@@ -73,13 +89,13 @@ class LongDepthwise:
         tiles = -(-columns // scalar_depthwise.MOST_OUTPUTS)
         return columns * (4 * window.taps + 22) + tiles * (2 * window.taps + 15)
 
-    def microkernel(self, window: Window, columns: int) -> Microkernel:
+    def microkernel(self, window: Window, columns: int, outputs: int) -> Microkernel:
         """See `DepthwiseForm.microkernel`."""
-        return scalar_depthwise.depthwise(window, columns, self.output)
+        return scalar_depthwise.depthwise(window, columns, self.output, outputs)
 
-    def numbers(self, window: Window, geometry: Geometry) -> list[int]:
+    def numbers(self, window: Window, geometry: Geometry, outputs: int) -> list[int]:
         """See `DepthwiseForm.numbers`."""
-        return scalar_depthwise.numbers(window, geometry)
+        return scalar_depthwise.numbers(window, geometry, outputs)
 
 
 @dataclass(frozen=True)
@@ -89,6 +105,12 @@ class ShortDepthwise:
     output: ShortOutput
     constants: NDArray[np.int32]
     narrow: bool = True
+    most_outputs: ClassVar[int] = 1
+
+    @property
+    def name(self) -> str:
+        """See `DepthwiseForm.name`."""
+        return self.output.form
 
     @classmethod
     def of(cls, channels: Channels, window: Window, output: Output) -> ShortDepthwise | None:
@@ -104,11 +126,11 @@ class ShortDepthwise:
         """See `LongDepthwise.tile_cycles`."""
         return columns * (7 * window.taps + 55)
 
-    def microkernel(self, window: Window, columns: int) -> Microkernel:
+    def microkernel(self, window: Window, columns: int, outputs: int) -> Microkernel:
         """See `DepthwiseForm.microkernel`."""
         return scalar_depthwise_short.depthwise(window, self.output)
 
-    def numbers(self, window: Window, geometry: Geometry) -> list[int]:
+    def numbers(self, window: Window, geometry: Geometry, outputs: int) -> list[int]:
         """See `DepthwiseForm.numbers`."""
         return scalar_depthwise_short.numbers(window, geometry)
 
@@ -120,6 +142,9 @@ class ScalarDepthwise(Recipe):
     ----------
     form : of the core.
     scratch_bytes : of a plane at once, if one row of outputs does not take more.
+
+    Knobs: ``side``, whether the planes lie on it; ``rows`` of pairs of outputs in a plane; ``outputs``, such pairs at
+    once: the fewer, the less code.
     """
 
     def __init__(self, form: type[LongDepthwise] | type[ShortDepthwise], scratch_bytes: int) -> None:
@@ -128,22 +153,71 @@ class ScalarDepthwise(Recipe):
 
     def lower(self, arguments: Sequence[relax.Expr], attributes: Attributes, knobs: Knobs = NONE) -> Kernel | None:
         """Return the kernel, or None where its conditions are not met."""
-        channels_in, depth = shape_of(arguments[0])[3], shape_of(arguments[1])[3]
-        if attributes["groups"] != channels_in or depth != 1 or channels_in == 1:
+        if not is_depthwise(arguments, attributes) or not self.allows(arguments, attributes, knobs):
             return None
-        upright = Layer.of(arguments, attributes)
-        layer, plans = min(
-            ((layer, self._plans(layer)) for layer in (upright, upright.turned)),
-            key=lambda choice: sum(plan.cycles(self._form.tile_cycles) for plan in choice[1]),
-        )
-        output = choose_output(*(attributes[k] for k in ("output_zero_point", "clamp_min", "clamp_max")))
-        channels = Channels.of(arguments, attributes, layer.order, output)
-        form = self._form.of(channels, plans[0].window, output)
-        return None if form is None else _build(arguments[0], layer, plans, form)
+        every = self._choices(Layer.of(arguments, attributes), knobs.get("rows"), knobs.get("outputs"))
+        choices = [choice for choice in every if knobs.items() <= choice.knobs.items()]
+        if not choices:
+            return None
+        choice = min(choices, key=lambda choice: sum(plan.cycles(self._form.tile_cycles) for plan in choice.plans))
+        form = self._fit(arguments, attributes, choice)
+        return None if form is None else _build(arguments[0], choice, form)
 
-    def _plans(self, layer: Layer) -> list[_Plan]:
-        phases = itertools.product(layer.down.phases(), layer.across.phases())
-        return [_Plan.of(down, across, self._scratch_bytes) for down, across in phases]
+    def space(self, arguments: Sequence[relax.Expr], attributes: Attributes) -> Space:
+        """See `Recipe.space`."""
+        if not is_depthwise(arguments, attributes):
+            return {}
+        layer = Layer.of(arguments, attributes)
+        every = [choice.knobs for rows in (None, *ROWS) for choice in self._choices(layer, rows, None)]
+        of_planes = {name: sorted({knobs[name] for knobs in every}) for name in ("side", "rows")}
+        return {**of_planes, "outputs": list(range(1, max(int(knobs["outputs"]) for knobs in every) + 1))}
+
+    def guard(self, arguments: Sequence[relax.Expr], attributes: Attributes) -> str:
+        """See `Recipe.guard`."""
+        if not is_depthwise(arguments, attributes):
+            return ""
+        upright, *_ = self._choices(Layer.of(arguments, attributes), None, None)
+        form = self._fit(arguments, attributes, upright)
+        return "none" if form is None else form.name
+
+    def _fit(self, arguments: Sequence[relax.Expr], attributes: Attributes, choice: _Choice) -> DepthwiseForm | None:
+        """Return the form for a layer, or None if it is not exact for a channel."""
+        output = choose_output(*(attributes[k] for k in ("output_zero_point", "clamp_min", "clamp_max")))
+        channels = Channels.of(arguments, attributes, choice.layer.order, output)
+        return self._form.of(channels, choice.plans[0].window, output)
+
+    def _choices(self, upright: Layer, rows: Value | None, outputs: Value | None) -> list[_Choice]:
+        """Return the ways to compute a layer: as it lies, and on its side.
+
+        Parameters
+        ----------
+        rows : of pairs in a plane, about; None: as many as the scratch allows.
+        outputs : pairs at once, at most; None: as many as the form has registers for.
+        """
+        choices = []
+        for layer in (upright, upright.turned):
+            phases = itertools.product(layer.down.phases(), layer.across.phases())
+            plans = [_Plan.of(down, across, self._scratch_bytes) for down, across in phases]
+            if rows is not None:
+                plans = [replace(p, rows=rows_alike(p.half, min(int(rows), p.rows))) for p in plans]
+            most = min(self._form.most_outputs, max(plan.across.outputs for plan in plans))
+            choices.append(_Choice(layer, plans, most if outputs is None else min(most, int(outputs))))
+        return choices
+
+
+@dataclass(frozen=True)
+class _Choice:
+    """A way to compute a layer: the plans of its phases, and the pairs of outputs at once."""
+
+    layer: Layer
+    plans: Sequence[_Plan]
+    outputs: int
+
+    @property
+    def knobs(self) -> dict[str, Value]:
+        """What makes it."""
+        side = "sideways" if self.layer.sideways else "upright"
+        return {"side": side, "rows": max(plan.rows for plan in self.plans), "outputs": self.outputs}
 
 
 @dataclass(frozen=True)
@@ -185,7 +259,7 @@ class _Plan:
         half = -(-down.outputs // 2)
         row_bytes = 4 * across.positions(across.outputs)
         most = max(1, (scratch_bytes // row_bytes - down.kernel) // down.stride + 1)
-        return cls(down, across, half, down.outputs - half, -(-half // -(-half // most)))
+        return cls(down, across, half, down.outputs - half, rows_alike(half, most))
 
     @property
     def window(self) -> Window:
@@ -248,12 +322,14 @@ class _Plan:
         return Pixels(segment.count, count, *steps[0], *steps[1], 4 * (self.row_words - count))
 
 
-def _build(x: relax.Expr, layer: Layer, plans: Sequence[_Plan], form: DepthwiseForm) -> Kernel:
+def _build(x: relax.Expr, choice: _Choice, form: DepthwiseForm) -> Kernel:
     """Return the function: for each image, phase and block of rows, each channel."""
-    pack, kernels = pack_plane(narrow=form.narrow), [form.microkernel(p.window, p.across.outputs) for p in plans]
+    layer, plans, outputs = choice.layer, choice.plans, choice.outputs
+    pack = pack_plane(narrow=form.narrow)
+    kernels = [form.microkernel(plan.window, plan.across.outputs, outputs) for plan in plans]
     numbers = _Numbers()
     for plan in plans:
-        numbers.place(form.numbers(plan.window, plan.geometry))
+        numbers.place(form.numbers(plan.window, plan.geometry, outputs))
         for segment in (segment for block in plan.blocks() for segment in block.segments):
             numbers.place(plan.pixels(segment).numbers())
     constants = np.concatenate([np.array(numbers.all, np.int32), form.constants.ravel()])
@@ -294,7 +370,7 @@ def _build(x: relax.Expr, layer: Layer, plans: Sequence[_Plan], form: DepthwiseF
                         of_channel = T.address_of(packed[len(numbers.all) + out * words])
                         at = number * layer.output_bytes + down.output_offset + across.output_offset
                         first = T.address_of(y[at + start * down.output_step + out])
-                        of_plan = number_at(form.numbers(plan.window, plan.geometry))
+                        of_plan = number_at(form.numbers(plan.window, plan.geometry, outputs))
                         call = of_channel, of_plan, plane.access_ptr("r"), first
                         T.evaluate(T.call_extern("int32", kernel.name, *call))
 
@@ -316,7 +392,7 @@ def _build(x: relax.Expr, layer: Layer, plans: Sequence[_Plan], form: DepthwiseF
     whole = [block.count for plan in plans for block in plan.blocks()] == [1]
     arguments = [flat, relax.const(constants), filling]
     in_place = [0] if whole and layer.keeps_shape else []
-    return Kernel("depthwise_conv2d", func, arguments, layer.macs, method, in_place=in_place)
+    return Kernel("depthwise_conv2d", func, arguments, layer.macs, method, in_place=in_place, knobs=choice.knobs)
 
 
 class _Numbers:

@@ -22,6 +22,9 @@ from tvm_tinyml.targets.cortex_m.microkernels.output import Ints, Output
 from tvm_tinyml.targets.cortex_m.microkernels.scalar_output_short import ShortOutput
 from tvm_tinyml.targets.cortex_m.recipes.channels import Channels, all_exact
 
+LONG = "long"
+"""The form of epilogues with SMULL."""
+
 
 @dataclass(frozen=True)
 class Fitted:
@@ -29,10 +32,12 @@ class Fitted:
 
     Attributes
     ----------
+    form : of the epilogue, for guards.
     multiply : from steps, and how many channels at a time, to the kernel.
     constants : from channels and how many of them at a time to what the kernel reads, a row each time.
     """
 
+    form: str
     multiply: Callable[[int, int], Microkernel]
     constants: Callable[[slice, int], NDArray[np.int32]]
 
@@ -43,10 +48,12 @@ class FittedDense:
 
     Attributes
     ----------
+    form : of the epilogue, for guards.
     multiply : from channels at once to the kernel.
     bias, scale : of each channel, [O] and [O, words].
     """
 
+    form: str
     multiply: Callable[[int], Microkernel]
     bias: Ints
     scale: Ints
@@ -89,14 +96,14 @@ class LongProduct:
             scale = (layer.bias[c], layer.multiplier[c], layer.shift[c], layer.zero_point[c])
             return scalar_gemm.pack(layer.weight[c], *scale, width)
 
-        return Fitted(lambda steps, width: scalar_gemm.gemm(steps, output, width), constants)
+        return Fitted(LONG, lambda steps, width: scalar_gemm.gemm(steps, output, width), constants)
 
     def fit_dense(self, layer: Channels, output: Output) -> FittedDense | None:
         """See ``ScalarProduct.fit_dense``."""
         if not all_exact(layer, output):
             return None
         scale = scalar_dense.scale_words(layer.multiplier, layer.shift, layer.zero_point)
-        return FittedDense(lambda channels: scalar_dense.dense(channels, output), layer.bias, scale)
+        return FittedDense(LONG, lambda channels: scalar_dense.dense(channels, output), layer.bias, scale)
 
     def spread_words(self, steps: int, width: int) -> int:
         """See ``ScalarProduct.spread_words``."""
@@ -115,6 +122,7 @@ class ShortProduct:
             return None
         short_output, words = fitted
         return Fitted(
+            short_output.form,
             lambda steps, _width: scalar_gemm_short.gemm(steps, short_output),
             lambda c, _width: scalar_gemm_short.pack(layer.weight[c], words[c]),
         )
@@ -126,7 +134,7 @@ class ShortProduct:
             return None
         short_output, words = fitted
         kernel = functools.partial(scalar_dense_short.dense, output=short_output)
-        return FittedDense(kernel, words[:, -1], words[:, :-1])
+        return FittedDense(short_output.form, kernel, words[:, -1], words[:, :-1])
 
     def spread_words(self, steps: int, width: int) -> int:
         """See ``ScalarProduct.spread_words``."""

@@ -221,22 +221,11 @@ class Winograd(Recipe):
 
     def lower(self, arguments: Sequence[relax.Expr], attributes: Attributes, knobs: Knobs = NONE) -> Kernel | None:
         """Return the kernel, or None where its conditions are not met."""
-        output = choose_output(*(attributes[k] for k in ("output_zero_point", "clamp_min", "clamp_max")))
         tilings = _tilings(arguments, attributes, self._algorithms)
         if not tilings:
             return None
-        layer = Channels.of(arguments, attributes, np.arange(winograd.TAPS * tilings[0].channels_in), output)
-        alive = layer.multiplier != 0
-        if not (exact(layer.shift, layer.largest, output) | ~alive).all():
-            return None
-        largest = layer.largest[alive].max(initial=0)
-        plans = [
-            plan
-            for tiling in tilings
-            if largest < tiling.algorithm.largest_sum
-            for plan in _plans(tiling)
-            if plan.scratch_bytes <= self._scratch_bytes
-        ]
+        layer, output, allowed = _channels(arguments, attributes, tilings)
+        plans = self._plans(allowed)
         direct = direct_cycles(tilings[0])
         if knobs:
             plan = min((plan for plan in plans if plan.has(knobs)), key=lambda plan: plan.cycles, default=None)
@@ -249,23 +238,23 @@ class Winograd(Recipe):
 
     def space(self, arguments: Sequence[relax.Expr], attributes: Attributes) -> Space:
         """See `Recipe.space`."""
-        every = [plan.knobs for tiling in _tilings(arguments, attributes, self._algorithms) for plan in _plans(tiling)]
-        return {name: sorted({plan[name] for plan in every}) for name in ("tile", "quads", "filters")}
+        tilings = _tilings(arguments, attributes, self._algorithms)
+        plans = self._plans(_channels(arguments, attributes, tilings)[2]) if tilings else []
+        every = [plan.knobs for plan in plans]
+        return {name: sorted({knobs[name] for knobs in every}) for name in ("tile", "quads", "filters") if every}
 
     def guard(self, arguments: Sequence[relax.Expr], attributes: Attributes) -> str:
         """See `Recipe.guard`."""
-        output = choose_output(*(attributes[k] for k in ("output_zero_point", "clamp_min", "clamp_max")))
         tilings = _tilings(arguments, attributes, self._algorithms)
         if not tilings:
             return ""
-        layer = Channels.of(arguments, attributes, np.arange(winograd.TAPS * tilings[0].channels_in), output)
-        alive = layer.multiplier != 0
-        if not (exact(layer.shift, layer.largest, output) | ~alive).all():
-            return "none"
-        largest = layer.largest[alive].max(initial=0)
-        return " ".join(
-            f"F{tiling.algorithm.tile}" for tiling in tilings if largest < tiling.algorithm.largest_sum
-        )
+        *_, allowed = _channels(arguments, attributes, tilings)
+        return " ".join(f"F{tiling.algorithm.tile}" for tiling in allowed) or "none"
+
+    def _plans(self, tilings: Sequence[Tiling]) -> list[Plan]:
+        """Return the plans that fit the scratch."""
+        every = [plan for tiling in tilings for plan in _plans(tiling)]
+        return [plan for plan in every if plan.scratch_bytes <= self._scratch_bytes]
 
     def _choose(self, fitting: Sequence[Plan], direct: int) -> Plan | None:
         """Return the plan with the least scratch among the fast ones, or None if none fits or is fast enough."""
@@ -307,6 +296,19 @@ def _tilings(arguments: Sequence[relax.Expr], attributes: Attributes, algorithms
         for algorithm in algorithms
         if min(out_h, out_w) >= algorithm.tile
     ]
+
+
+def _channels(
+    arguments: Sequence[relax.Expr], attributes: Attributes, tilings: Sequence[Tiling]
+) -> tuple[Channels, Output, list[Tiling]]:
+    """Return the channels of a layer, their epilogue, and the tilings that are exact for all of them."""
+    output = choose_output(*(attributes[k] for k in ("output_zero_point", "clamp_min", "clamp_max")))
+    layer = Channels.of(arguments, attributes, np.arange(winograd.TAPS * tilings[0].channels_in), output)
+    alive = layer.multiplier != 0
+    if not (exact(layer.shift, layer.largest, output) | ~alive).all():
+        return layer, output, []
+    largest = layer.largest[alive].max(initial=0)
+    return layer, output, [tiling for tiling in tilings if largest < tiling.algorithm.largest_sum]
 
 
 def _pack(tiling: Tiling, layer: Channels) -> NDArray[np.int32]:

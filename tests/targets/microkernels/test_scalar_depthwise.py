@@ -32,11 +32,17 @@ KERNELS = [
 
 
 def depthwise(
-    core: str, window: scalar_depthwise.Window, channels: Channels, columns: int, plane: Ints
+    core: str,
+    window: scalar_depthwise.Window,
+    channels: Channels,
+    columns: int,
+    plane: Ints,
+    outputs: int = scalar_depthwise.MOST_OUTPUTS,
 ) -> tuple[Microkernel, list[Argument], NDArray[np.int8]]:
     """Return the kernel for the only channel, its arguments, of which the last is the output, and what comes out.
 
     plane : [2, rows, columns] of pixels, the lower half first.
+    outputs : pairs of a tile.
     """
     rows = (plane.shape[1] - window.kernel_h) // window.stride_h + 1
     step, row_step = 3, 3 * columns + 4
@@ -50,8 +56,8 @@ def depthwise(
             inputs = plane[:, at[0] : at[0] + window.kernel_h, at[1] : at[1] + window.kernel_w]
             expected[:, row, step * column] = channels.outputs((inputs * weight).sum(axis=(1, 2))[:, None])[:, 0]
     if core == LONG:
-        kernel = scalar_depthwise.depthwise(window, columns, channels.output)
-        numbers = scalar_depthwise.numbers(window, geometry)
+        kernel = scalar_depthwise.depthwise(window, columns, channels.output, outputs)
+        numbers = scalar_depthwise.numbers(window, geometry, outputs)
         constants = scalar_depthwise.pack(channels.weight, *channels.scale)
     else:
         output, scales = channels.short()
@@ -79,6 +85,24 @@ def test_any_window_is_convolved(
             folder = tmp_path / str(columns)
             folder.mkdir()
             np.testing.assert_array_equal(on_host(kernel, arguments, folder)[3], expected)
+
+
+@pytest.mark.parametrize("outputs", [1, 2])
+@pytest.mark.parametrize("shape", KERNELS)
+def test_smaller_tiles_do_the_same_with_less_code(
+    shape: tuple[int, int, int, int], outputs: int, rng: np.random.Generator, tmp_path: Path
+) -> None:
+    window = scalar_depthwise.Window(*shape)
+    channels = Channels(rng, 1, window.taps, next(iter(OUTPUTS)))
+    for columns in (1, 2, 3, 5, 8):
+        size = (2, 2 * window.stride_h + window.kernel_h, (columns - 1) * window.stride_w + window.kernel_w)
+        plane = rng.integers(-128, 128, size)
+        kernel, arguments, expected = depthwise(LONG, window, channels, columns, plane, outputs)
+        np.testing.assert_array_equal(on_core(LONG, kernel, arguments, misaligned=[3])[3], expected)
+        if columns == 5:
+            np.testing.assert_array_equal(on_host(kernel, arguments, tmp_path)[3], expected)
+            largest = scalar_depthwise.depthwise(window, columns, channels.output)
+            assert len(kernel.assembly) < len(largest.assembly)
 
 
 @pytest.mark.parametrize("weight", [-127, 0, 127])
