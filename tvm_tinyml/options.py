@@ -83,8 +83,8 @@ class BuildOptions:
                     f"Option {name} does not take {value!r}.{nearest(value, choices)} Known: {', '.join(choices)}."
                 )
         memory_timing(self.memory)
-        if self.require_tuned and self.goal == "flash":
-            raise TargetError("Goal 'flash' takes the smallest code, tuned or not: leave out require_tuned.")
+        if self.require_tuned:
+            self._check_tuned()
         for name in ("ram_limit_bytes", "flash_limit_bytes"):
             limit = getattr(self, name)
             if limit is not None and limit <= 0:
@@ -103,6 +103,17 @@ class BuildOptions:
                     f"Pass {name!r} cannot be disabled.{nearest(name, OPTIONAL_PASSES)} "
                     f"Optional passes: {', '.join(OPTIONAL_PASSES)}."
                 )
+
+    def _check_tuned(self) -> None:
+        """Refuse what takes no choices from a log."""
+        untuned = {
+            "flash": "takes the smallest code, tuned or not",
+            "ram": "computes layers in stripes of rows, which are not tuned",
+        }
+        if self.goal in untuned:
+            raise TargetError(f"Goal {self.goal!r} {untuned[self.goal]}: leave out require_tuned.")
+        if "tinyml.ChooseKernels" in self.disabled_passes:
+            raise TargetError("Option require_tuned needs the pass tinyml.ChooseKernels, and it is disabled.")
 
     def as_dict(self) -> dict[str, Any]:
         """Return the options as plain values; of the tuning log not where it lies, so that builds can be compared."""

@@ -18,7 +18,7 @@ from pathlib import Path
 import tvm
 from tvm import relax
 
-from tvm_tinyml.choice import Choice
+from tvm_tinyml.choice import Choice, is_as_chosen
 from tvm_tinyml.device.timing import MODEL_VERSION
 from tvm_tinyml.errors import NotTunedError, TuningLogError
 from tvm_tinyml.options import BuildOptions
@@ -67,14 +67,14 @@ class Chooser:
     Attributes
     ----------
     logs : the first that knows an operator decides.
-    chosen : choices that were given out, as texts.
+    chosen : choices that were given out, by their texts.
     missing : by the text of their keys, operators that no log knows, or for which nothing known fits the goal.
     """
 
     target: Target
     options: BuildOptions
     logs: Sequence[TuningLog]
-    chosen: set[str] = field(default_factory=set)
+    chosen: dict[str, Choice] = field(default_factory=dict)
     missing: dict[str, Key] = field(default_factory=dict)
 
     @classmethod
@@ -105,7 +105,7 @@ class Chooser:
         picked = pick([each for each in candidates.values() if each], SHARE_OF_CYCLES[self.options.goal])
         choices = dict(zip((text for text, each in candidates.items() if each), picked, strict=True))
         found = [choices[text].choice if text in choices else None for text in texts]
-        self.chosen |= {_text_of(candidate.choice) for candidate in picked}
+        self.chosen |= {_text_of(candidate.choice): candidate.choice for candidate in picked}
         return found
 
     def check(self) -> None:
@@ -126,7 +126,7 @@ class Chooser:
 
     def is_tuned(self, choice: Choice) -> bool:
         """Return whether a kernel is what a log says."""
-        return _text_of(choice) in self.chosen
+        return any(is_as_chosen(choice, given) for given in self.chosen.values())
 
     def _text(self, call: relax.Call) -> str:
         """Return the text of a call's key, or nothing if it becomes no kernel."""
