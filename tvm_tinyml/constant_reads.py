@@ -104,6 +104,10 @@ class _Reader:
             self.visit(node.body, (*loops, node), callee)
             return WalkResult.SKIP
 
+        def load(node: TensorLoad, callee: str | None = None) -> None:
+            if node.indices:  # flat, like all buffers of a lowered function
+                self._add(node.source, node.indices[0], loops, callee)
+
         def call(node: Call) -> WalkResult | None:
             match node.op.name:
                 case "tirx.call_extern":
@@ -113,9 +117,8 @@ class _Reader:
                     self._add(node.args[1], node.args[2], loops, callee)
                     self.visit(node.args[2], loops, callee)
                 case "tirx.address_of":
-                    load = node.args[0]
-                    self._add(load.source, load.indices[0], loops, callee)
-                    self.visit(load.indices[0], loops, callee)
+                    load(node.args[0], callee)
+                    self.visit(node.args[0].indices, loops, callee)
                 case _:
                     return None
             return WalkResult.SKIP
@@ -125,7 +128,7 @@ class _Reader:
             (tirx.Bind, lambda node: self._bound.update({node.var: node.value})),
             (tirx.DeclBuffer, self._declare),
             (Call, call),
-            (TensorLoad, lambda node: self._add(node.source, node.indices[0], loops, None)),
+            (TensorLoad, load),
         ]
         tvm_ffi.structural_walk(node, entries, order="pre")
 

@@ -49,6 +49,7 @@ def bytes_from_flash(reads: Sequence[ConstantRead], size_bytes: int, held_bytes:
     ----------
     held_bytes : that a buffer holds, wherever they begin.
     """
+    reads = [read for read in reads if read.begin_bytes < size_bytes]
     calls = [read for read in reads if read.element_bytes is None]
     ends = np.unique(np.concatenate([np.array([size_bytes]), *(read.places for read in calls)]))
     total = 0.0

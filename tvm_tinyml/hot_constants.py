@@ -47,7 +47,7 @@ def fill_ram(program: Program, options: BuildOptions, write: Write) -> Library:
 
 
 def choose(sizes_bytes: Sequence[int], saved_cycles: Sequence[int], room_bytes: int) -> frozenset[int]:
-    """Return the constants, by index, that save most in some room: the best choice with up to 1 MB of room, else nearly.
+    """Return the constants, by index, that save most in some room: the best choice in up to 1 MB, nearly that in more.
 
     Of choices that save as much it is one that takes fewest bytes. What saves nothing stays out.
 

@@ -1,4 +1,4 @@
-"""How long an inference waits for a constant in flash, as counted in the lowered functions and as the simulator counts."""
+"""How long an inference waits for a constant in flash: counted in the lowered functions, and by the simulator."""
 
 from __future__ import annotations
 
@@ -72,11 +72,10 @@ def test_a_constant_that_no_operand_is_has_no_reads() -> None:
         pytest.param(1000, [ConstantRead(0, 0, (Turns(3, 0), Turns(10, 100)), None)], 3000, id="all parts again"),
         pytest.param(1000, [ConstantRead(0, 0, (Turns(10, 100), Turns(3, 0)), None)], 1000, id="each part again, held"),
         pytest.param(1000, [ConstantRead(0, 0, (Turns(2, 500), Turns(3, 0)), None)], 3000, id="each part again"),
-        pytest.param(1000, [ConstantRead(0, 0, (), None), ConstantRead(0, 900, (), None)], 1000, id="one after another"),
-        pytest.param(1000, [ConstantRead(0, 0, (), None), ConstantRead(0, 0, (), None)], 2000, id="the same twice"),
-        pytest.param(
-            1000, [ConstantRead(0, 900, (), None), ConstantRead(0, 900, (), None)], 100, id="the same twice, held"
-        ),
+        pytest.param(1000, [ConstantRead(0, i, (), None) for i in (0, 900)], 1000, id="one behind the other"),
+        pytest.param(1000, 2 * [ConstantRead(0, 0, (), None)], 2000, id="the same twice"),
+        pytest.param(1000, 2 * [ConstantRead(0, 900, (), None)], 100, id="the same twice, held"),
+        pytest.param(1000, [ConstantRead(0, i, (), None) for i in (0, 1000)], 1000, id="nothing behind the end"),
         pytest.param(1000, [ConstantRead(0, 0, (), None, Rereads(300, 8, 2))], 4000, id="again within a call"),
         pytest.param(1000, [ConstantRead(0, 0, (), None, Rereads(200, 8, 2))], 1000, id="again within a call, held"),
         pytest.param(1000, [ConstantRead(0, 0, (Turns(9, 4),), 4)], 36, id="elements"),
