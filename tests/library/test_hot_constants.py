@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 import tvm_tinyml as tinyml
+from benchmarks.int8_graph import Int8Graph
 from tests.compile.toolchains import HostLibrary, cross_compile
 from tests.library.builds import library, model, network
 from tests.library.test_header import macros
@@ -21,11 +22,16 @@ from tvm_tinyml.hot_constants import choose
 FLASH, RAM = ".rodata.tvmgen_ad_weights", ".data.tvmgen_ad_weights"
 
 
-def limited(share: float, **options: Any) -> tinyml.Library:
-    """Return anomaly detection with RAM for so much of its weights beside what it needs."""
+def options_of(share: float) -> dict[str, Any]:
+    """Return what gives anomaly detection RAM for so much of its weights beside what it needs."""
     plain = library("ad", goal="time", memory="l4r5zi-120").metadata
     limit = plain["ram_bytes"]["total"] + int(share * plain["flash_bytes"]["weights"])
-    return library("ad", **{"goal": "time", "memory": "l4r5zi-120", "ram_limit_bytes": limit, **options})
+    return {"goal": "time", "memory": "l4r5zi-120", "ram_limit_bytes": limit}
+
+
+def limited(share: float, **options: Any) -> tinyml.Library:
+    """Return its library."""
+    return library("ad", **{**options_of(share), **options})
 
 
 def sections_of_constants(objects: list[bytes]) -> dict[int, str]:
@@ -132,6 +138,20 @@ def test_nothing_moves_where_the_limit_leaves_nothing() -> None:
         limited(0.0, ram_limit_bytes=1000)
 
 
+def test_what_stripes_leave_of_the_ram_is_filled() -> None:
+    graph = Int8Graph(0)
+    x = graph.conv(graph.input((1, 24, 24, 3), (0.05, -3)), 16, (3, 3), activation="RELU")
+    y = graph.add(graph.conv(graph.conv(x, 16, (3, 3), activation="RELU"), 16, (3, 3)), x)
+    residual = tinyml.load(graph.finish("residual", graph.avg_pool(y, (24, 24))).data, name="residual")
+    options = {"io": "workspace", "emit": "lib", "goal": "time", "memory": "l4r5zi-120"}
+    whole = tinyml.build(residual, **options)
+    limit = whole.ram_bytes - 2000
+    cut = tinyml.build(residual, **options, ram_limit_bytes=limit)
+    assert cut.metadata["ram_bytes"]["workspace"] < whole.metadata["ram_bytes"]["workspace"]
+    assert in_ram(cut)
+    assert cut.ram_bytes <= limit
+
+
 def test_weights_in_ram_are_all_of_them_whatever_the_goal() -> None:
     for goal in ("time", "balanced"):
         built = library("ad", goal=goal, weights="ram")
@@ -139,8 +159,7 @@ def test_weights_in_ram_are_all_of_them_whatever_the_goal() -> None:
 
 
 def test_with_pools_the_limit_counts_all_of_them() -> None:
-    options = {**limited(0.5).metadata["options"], "pools": {"dtcm": 1024, "sram": 4096}}
-    built = tinyml.build(model("ad"), **options)
+    built = tinyml.build(model("ad"), **options_of(0.5), pools={"dtcm": 1024, "sram": 4096})
     sizes = [pool["size_bytes"] for pool in built.metadata["pools"].values()]
     assert (len(sizes), sum(sizes)) == (2, built.metadata["ram_bytes"]["workspace"])
     assert in_ram(built)
@@ -149,7 +168,7 @@ def test_with_pools_the_limit_counts_all_of_them() -> None:
 
 def test_the_same_build_gives_the_same_bytes() -> None:
     first = limited(0.5, emit="both")
-    again = tinyml.build(tinyml.load(network("ad").data, name="ad"), **first.metadata["options"])
+    again = tinyml.build(tinyml.load(network("ad").data, name="ad"), **options_of(0.5))
     assert (again.archive, again.sources, again.header) == (first.archive, first.sources, first.header)
 
 
