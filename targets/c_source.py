@@ -18,13 +18,13 @@ C_TYPES = {"int8": "int8_t", "uint8": "uint8_t", "int16": "int16_t", "int32": "i
 _DEFINITION = re.compile(r"^TVM_DLL void (\w+)\(([^)]*)\) \{\n(.*?)^\}\n", re.MULTILINE | re.DOTALL)
 
 
-def sources(program: Program, *, weights_in_ram: bool) -> dict[str, str]:
+def sources(program: Program) -> dict[str, str]:
     """Return the C files by name, without the public header."""
     prefix = program.prefix
     return {
         f"{prefix}.c": _program(program),
-        f"{prefix}_weights.c": _weights(program, weights_in_ram),
-        f"{prefix}_weights.h": _weights_header(program, weights_in_ram),
+        f"{prefix}_weights.c": _weights(program),
+        f"{prefix}_weights.h": _weights_header(program),
         f"{prefix}_helpers.h": _helpers(program),
     }
 
@@ -139,20 +139,21 @@ def _helpers(program: Program) -> str:
     return f"#ifndef {guard}\n#define {guard}\n{text}#endif\n"
 
 
-def _weights_header(program: Program, in_ram: bool) -> str:
+def _weights_header(program: Program) -> str:
     upper = program.prefix.upper()
-    section = f"{'.data' if in_ram else '.rodata'}.{program.prefix}_weights"
-    declarations = [f"extern {_declaration(program, i, in_ram)};" for i in range(len(program.constants))]
+    count = range(len(program.constants))
+    sections = {_mark(program, i): program.section_of(i) for i in count}
+    declarations = [f"extern {_declaration(program, i)};" for i in count]
     return "\n".join(
         [
             f"#ifndef {upper}_WEIGHTS_H_",
             f"#define {upper}_WEIGHTS_H_",
             "#include <stdint.h>",
-            "/* One section for all weights, so that a linker script can place them. */",
+            "/* One section for all weights of a memory, so that a linker script can place them. */",
             "#if defined(__GNUC__) && defined(__ELF__)",
-            f'#define {upper}_WEIGHTS __attribute__((section("{section}"), aligned(4)))',
+            *(f'#define {mark} __attribute__((section("{name}"), aligned(4)))' for mark, name in sections.items()),
             "#else",
-            f"#define {upper}_WEIGHTS",
+            *(f"#define {mark}" for mark in sections),
             "#endif",
             *declarations,
             "#endif",
@@ -161,18 +162,22 @@ def _weights_header(program: Program, in_ram: bool) -> str:
     )
 
 
-def _weights(program: Program, in_ram: bool) -> str:
-    upper = program.prefix.upper()
+def _weights(program: Program) -> str:
     definitions = [
-        f"{upper}_WEIGHTS {_declaration(program, i, in_ram)} = {{\n{_numbers(array)}}};\n"
+        f"{_mark(program, i)} {_declaration(program, i)} = {{\n{_numbers(array)}}};\n"
         for i, array in enumerate(program.constants)
     ]
     return "\n".join([f'#include "{program.prefix}_weights.h"', "", *definitions])
 
 
-def _declaration(program: Program, index: int, in_ram: bool) -> str:
+def _mark(program: Program, index: int) -> str:
+    """Return the macro that puts a constant into its section."""
+    return f"{program.prefix.upper()}_WEIGHTS{'_IN_RAM' if index in program.in_ram else ''}"
+
+
+def _declaration(program: Program, index: int) -> str:
     array = program.constants[index]
-    const = "" if in_ram else "const "
+    const = "" if index in program.in_ram else "const "
     return f"{const}{C_TYPES[str(array.dtype)]} {program.prefix}_constant_{index}[{array.size}]"
 
 

@@ -10,11 +10,11 @@ from tvm_tinyml.program import ALIGNMENT_BYTES, Buffer, Place, Program, Step
 ERROR_NULL, ERROR_ALIGNMENT = -1, -2
 
 
-def main_ir(program: Program, *, weights_in_ram: bool) -> str:
+def main_ir(program: Program) -> str:
     """Return LLVM IR of the constants and of ``<prefix>_run``."""
     return "\n".join(
         [
-            *(_constant(program, i, array, weights_in_ram) for i, array in enumerate(program.constants)),
+            *(_constant(program, i, array) for i, array in enumerate(program.constants)),
             "declare void @llvm.memcpy.p0.p0.i32(ptr, ptr, i32, i1)",
             *_declarations(program),
             _run(program),
@@ -22,12 +22,11 @@ def main_ir(program: Program, *, weights_in_ram: bool) -> str:
     )
 
 
-def _constant(program: Program, index: int, array: NDArray[np.generic], in_ram: bool) -> str:
+def _constant(program: Program, index: int, array: NDArray[np.generic]) -> str:
     data = "".join(f"\\{byte:02X}" for byte in array.astype(array.dtype.newbyteorder("<")).tobytes())
-    section = f"{'.data' if in_ram else '.rodata'}.{program.prefix}_weights"
-    kind = "global" if in_ram else "constant"
+    kind = "global" if index in program.in_ram else "constant"
     name = f"@{program.prefix}_constant_{index}"
-    return f'{name} = dso_local {kind} [{array.nbytes} x i8] c"{data}", section "{section}", align 4'
+    return f'{name} = dso_local {kind} [{array.nbytes} x i8] c"{data}", section "{program.section_of(index)}", align 4'
 
 
 def _declarations(program: Program) -> list[str]:

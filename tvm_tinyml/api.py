@@ -88,11 +88,11 @@ def build(
     weights : ``flash`` or ``ram``.
     float_abi : ``hard``, ``softfp`` or ``soft``; None: ``hard`` with an FPU, ``soft`` without.
     emit : ``lib``, ``c`` or ``both``.
-    memory : what code and constants lie in, for figures in cycles: ``zero-wait``, ``l4r5zi-120``, ``nrf5340-128``, or
-        the path of a file that describes another.
+    memory : what code and constants lie in, for figures in cycles and the choice of constants that fill the RAM:
+        ``zero-wait``, ``l4r5zi-120``, ``nrf5340-128``, or the path of a file that describes another.
     disabled_passes : optional passes to leave out.
     ram_limit_bytes, flash_limit_bytes : what the library may take at most; to keep to the RAM, layers are computed in
-        stripes of rows.
+        stripes of rows. With the goal ``time``, what is left of it holds constants that would wait for flash longest.
 
     pools : names and sizes in bytes of the memories for activations and scratch, the fastest first:
         ``{"dtcm": 65536, "sram": 262144}``. None: one of any size, ``sram``.

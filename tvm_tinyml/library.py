@@ -24,7 +24,10 @@ from tvm_tinyml.profile import Profile, profile
 from tvm_tinyml.samples import sample_inputs
 from tvm_tinyml.session import Session
 
-NEEDED = {"options", "macs", "macs_executed", "ram_bytes", "flash_bytes", "kernels", "inputs", "outputs", "pools"}
+NEEDED = {
+    *("options", "macs", "macs_executed", "ram_bytes", "flash_bytes", "kernels", "inputs", "outputs", "pools"),
+    "constants",
+}
 """What a library's metadata must hold to be used, besides the keys that tell that it is one."""
 
 

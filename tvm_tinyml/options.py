@@ -45,13 +45,15 @@ class BuildOptions:
     goal : what to favour where a choice costs something else. ``time``, ``balanced`` and ``ram`` allow kernels less and
         less scratch, and ``ram`` computes layers in stripes of rows; ``flash`` takes the smallest code.
     io : inputs and outputs are the caller's buffers, or live in the workspace.
-    weights : constants stay in flash, or are initialized data that start-up code copies to RAM.
+    weights : constants stay in flash, or are initialized data that start-up code copies to RAM. In flash they stay but
+        for those that fill a limit of RAM, with the goal ``time`` and a memory that waits.
     emit : the archive of objects, the C sources, or both.
-    memory : what code and constants lie in, for every figure in cycles: a name of ``memory_names()``, or the path of a
-        file of that form, ending in ``.toml``.
+    memory : what code and constants lie in, for every figure in cycles, and for the choice of constants that fill the
+        RAM: a name of ``memory_names()``, or the path of a file of that form, ending in ``.toml``.
     disabled_passes : names of optional passes to leave out, for finding faults.
     ram_limit_bytes, flash_limit_bytes : what the device has to spare; a library that takes more is an error. To keep to
-        the RAM, layers are computed in stripes of rows whatever the goal.
+        the RAM, layers are computed in stripes of rows whatever the goal. With the goal ``time``, what is left holds
+        constants that would wait for the flash longest.
 
     pools : names and sizes in bytes of the memories that activations and scratch may lie in, the fastest first; what is
         touched most goes there. None: one of any size, ``sram``.

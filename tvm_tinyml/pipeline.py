@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from importlib.metadata import version
 
 import tvm
@@ -17,6 +18,7 @@ from tvm_tinyml.device.archive import write_archive
 from tvm_tinyml.device.strip import strip
 from tvm_tinyml.fit import check_fit, fits
 from tvm_tinyml.flatten import flatten
+from tvm_tinyml.hot_constants import fill_ram
 from tvm_tinyml.library import Library
 from tvm_tinyml.model import Model
 from tvm_tinyml.options import BuildOptions
@@ -156,13 +158,23 @@ def package(
     ----------
     is_tuned : whether a kernel's choice comes from a tuning log.
     """
-    in_ram = options.weights == "ram"
+    tuned = sum(is_tuned(kernel.choice) for kernel in program.kernels.values())
     kernels = [strip(data) for data in compile_kernels(program.functions, target, small=options.goal == "flash")]
-    main = strip(compile_ir(main_ir(program, weights_in_ram=in_ram), target))
+
+    def write(in_ram: frozenset[int]) -> Library:
+        return _write(replace(program, in_ram=in_ram), kernels, target, options, tuned)
+
+    if options.weights == "ram":
+        return write(frozenset(range(len(program.constants))))
+    return fill_ram(program, options, write)
+
+
+def _write(program: Program, kernels: Sequence[bytes], target: Target, options: BuildOptions, tuned: int) -> Library:
+    """Write a program out whose kernels have been compiled, so many of them as a tuning log says."""
+    main = strip(compile_ir(main_ir(program), target))
     own = {symbol: frame for data in (*kernels, main) for symbol, frame in frames(data).items()}
     stack_bytes = worst_stack_bytes(own, f"{program.prefix}_run", callees(program.functions))
     tool = version("tvm_tinyml")
-    tuned = sum(is_tuned(kernel.choice) for kernel in program.kernels.values())
     description = metadata(
         program,
         target,
@@ -175,7 +187,9 @@ def package(
     members = [(f"{program.prefix}_kernels{i or ''}.o", data) for i, data in enumerate(kernels)]
     return Library(
         metadata=description,
-        header=header(program, target, stack_bytes=stack_bytes, version=tool),
-        sources={} if options.emit == "lib" else sources(program, weights_in_ram=in_ram),
+        header=header(
+            *(program, target), stack_bytes=stack_bytes, static_bytes=description["ram_bytes"]["static"], version=tool
+        ),
+        sources={} if options.emit == "lib" else sources(program),
         archive=b"" if options.emit == "c" else write_archive([*members, (f"{program.prefix}.o", main)]),
     )

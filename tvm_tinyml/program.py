@@ -173,6 +173,7 @@ class Program:
     constants : by index.
     regions : of the pools, by the index of the workspace buffers in them.
     pools : at least one, the fastest first.
+    in_ram : constants, by index, that start-up code copies from flash to RAM.
     cuts : what there was to choose from, where least RAM was the goal.
     """
 
@@ -188,6 +189,7 @@ class Program:
     constants: Sequence[NDArray[np.generic]]
     regions: Mapping[int, Region]
     pools: Sequence[Pool]
+    in_ram: frozenset[int] = frozenset()
     cuts: Sequence[Cut] = ()
 
     @property
@@ -228,6 +230,10 @@ class Program:
     def macs_executed(self) -> int:
         """Multiply-accumulates of all calls, padding included."""
         return sum(self.kernels[step.kernel].macs for step in self.steps if step.kernel)
+
+    def section_of(self, constant: int) -> str:
+        """Return the section of a constant, by index: the others share one with it that lie in the same memory."""
+        return f"{'.data' if constant in self.in_ram else '.rodata'}.{self.prefix}_weights"
 
     @property
     def weight_bytes(self) -> int:

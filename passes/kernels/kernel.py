@@ -63,6 +63,21 @@ class Overlap:
 
 
 @dataclass(frozen=True)
+class Rereads:
+    """How a microkernel reads its constants if it does so more than once a call.
+
+    Attributes
+    ----------
+    at_once_bytes : it reads so many again and again before it goes on to the next.
+    times, calls : so often in so many calls together.
+    """
+
+    at_once_bytes: int
+    times: int
+    calls: int
+
+
+@dataclass(frozen=True)
 class Kernel:
     """One PrimFunc and the tensors it is called with.
 
@@ -76,6 +91,7 @@ class Kernel:
     overlaps : where the result, or scratch, may lie over an argument.
     in_place : indices of arguments of which the result may take the place exactly, even where `overlaps` says no more.
     knobs : what was decided where there was a choice.
+    rereads : by name, of microkernels that read their constants more than once a call.
     """
 
     kind: str
@@ -86,6 +102,7 @@ class Kernel:
     overlaps: Sequence[Overlap] = ()
     in_place: Sequence[int] = ()
     knobs: Knobs = field(default_factory=dict)
+    rereads: Mapping[str, Rereads] = field(default_factory=dict)
 
 
 class Recipe(ABC):
@@ -130,6 +147,9 @@ def call_kernel(
         func = func.with_attr("tinyml.method", asdict(kernel.method))
     func = func.with_attr("tinyml.overlaps", [[o.read, o.distance_bytes, int(o.scratch)] for o in kernel.overlaps])
     func = func.with_attr("tinyml.in_place", list(kernel.in_place))
+    if kernel.rereads:
+        rereads = {name: [r.at_once_bytes, r.times, r.calls] for name, r in kernel.rereads.items()}
+        func = func.with_attr("tinyml.rereads", rereads)
     callee = builder.add_func(func, kernel.kind)
     result = func.params[-1]
     out_type = relax.TensorType([int(i) for i in result.shape], str(result.dtype))

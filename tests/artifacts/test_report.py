@@ -71,7 +71,8 @@ class Page(HTMLParser):
 
 def layer(name: str, kernel: str | None, macs: int, **more: Any) -> dict[str, Any]:
     schedule = "DotProductTile" if kernel else None
-    sizes: dict[str, Any] = {"macs": macs, "weight_bytes": 4321 if macs else 0, "output_bytes": 765, "operands": []}
+    weights = {"weight_bytes": 4321 if macs else 0, "weight_bytes_in_ram": 0}
+    sizes: dict[str, Any] = {"macs": macs, **weights, "output_bytes": 765, "operands": []}
     return {"name": name, "op": kernel or "copy", "kernel": kernel, "schedule": schedule, **sizes, **more}
 
 
@@ -150,6 +151,13 @@ def test_layers_are_listed_in_order_and_shared_code_is_counted_once(metadata: Me
         ["", "Total", "", "", "60,000", "12,963", "", "1,500"],
     ]
     assert "The rest of the 1,777 bytes of code, 277, is" in report(metadata)
+
+
+def test_weights_that_lie_in_ram_are_marked(metadata: Metadata) -> None:
+    metadata["layers"][0]["weight_bytes_in_ram"] = 4321
+    metadata["layers"][1]["weight_bytes_in_ram"] = 1234
+    weights = [row[5] for row in Page(report(metadata)).rows(0)]
+    assert weights == ["Weights", "in RAM\u20024,321", "1,234 in RAM\u20024,321", "0", "4,321", "12,963"]
 
 
 def test_bars_are_as_long_as_the_share_of_the_largest(metadata: Metadata) -> None:

@@ -273,7 +273,7 @@ def test_a_library_whose_archive_is_damaged(here: Path, refused: Refused) -> Non
 def test_a_library_of_another_version_says_which(here: Path, refused: Refused) -> None:
     (here / "out" / "metadata.json").write_text('{"model": "m", "target": "t", "layers": [], "version": "0.0.1"}')
     message = refused("bench", "out")
-    assert "'out' was written by version 0.0.1: its metadata.json has no flash_bytes, inputs, " in message
+    assert "'out' was written by version 0.0.1: its metadata.json has no constants, flash_bytes, " in message
     assert message.endswith("Compile the model again.\n")
 
 

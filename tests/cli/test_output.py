@@ -61,6 +61,16 @@ def test_compile_says_what_it_made(here: Path, cli: Run) -> None:
     assert content(here / "new") == content(here / "same")
 
 
+@pytest.mark.usefixtures("here")
+def test_compile_says_how_many_bytes_start_up_code_copies(cli: Run) -> None:
+    static = library("small", weights="ram").metadata["ram_bytes"]["static"]
+    copied = f"copied {static:,} bytes of weights from flash to RAM, by start-up code\n"
+    assert copied in cli(*COMPILE, "all", "--weights", "ram").out
+    filled = ("--goal", "time", "--memory", "l4r5zi-120", "--ram-limit", "100000")
+    assert copied in cli(*COMPILE, "filled", *filled).out
+    assert "copied" not in cli(*COMPILE, "none", "--goal", "time", "--ram-limit", "100000").out
+
+
 @pytest.mark.parametrize(
     ("form", "folders"), [("lib", {"include", "lib"}), ("c", {"include", "src"}), ("both", {"include", "lib", "src"})]
 )

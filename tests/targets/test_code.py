@@ -161,4 +161,4 @@ def test_the_c_form_of_a_small_network_is_the_golden_text(golden: Callable[[str,
 
 
 def test_the_main_of_a_small_network_is_the_golden_ir(golden: Callable[[str, str], None]) -> None:
-    golden("small_main.ll", main_ir(small_program(), weights_in_ram=False))
+    golden("small_main.ll", main_ir(small_program()))

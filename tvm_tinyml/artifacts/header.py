@@ -11,12 +11,13 @@ from tvm_tinyml.targets.llvm_main import ERROR_ALIGNMENT, ERROR_NULL
 from tvm_tinyml.targets.target import Target
 
 
-def header(program: Program, target: Target, *, stack_bytes: int, version: str) -> str:
+def header(program: Program, target: Target, *, stack_bytes: int, static_bytes: int, version: str) -> str:
     """Return the text of ``include/tvmgen_<name>.h``.
 
     Parameters
     ----------
     stack_bytes : worst case of one ``run`` of the object form.
+    static_bytes : of weights in RAM.
     version : of this package.
     """
     prefix, upper = program.prefix, program.prefix.upper()
@@ -36,6 +37,7 @@ def header(program: Program, target: Target, *, stack_bytes: int, version: str) 
         "",
         *_pools(program),
         f"#define {upper}_STACK_SIZE {stack_bytes}u /* worst case of run in lib/, interrupts not included */",
+        *_static(program, static_bytes),
         "",
         *_tensors(program, "INPUT", program.inputs),
         *_tensors(program, "OUTPUT", program.outputs),
@@ -69,6 +71,14 @@ def _pools(program: Program) -> list[str]:
         lines += [f"#define {upper}_{pool.name.upper()}_SIZE {size}"]
         lines += [f"#define {upper}_{pool.name.upper()}_ALIGN {ALIGNMENT_BYTES}u"]
     return lines
+
+
+def _static(program: Program, size_bytes: int) -> list[str]:
+    """Return what start-up code reserves beside the pools, if anything."""
+    if not size_bytes:
+        return []
+    what = f".data.{program.prefix}_weights, which start-up code copies from flash"
+    return [f"#define {program.prefix.upper()}_STATIC_SIZE {size_bytes}u /* RAM of {what} */"]
 
 
 def _fpu(program: Program) -> str:

@@ -36,11 +36,10 @@ def metadata(
     version : of this package.
     tuned : kernels that were made as a tuning log says.
     """
-    weights_in_ram = options["weights"] == "ram"
     sizes = [ElfObject.parse(data).size() for data in objects]
     constants = sum(size.rodata_bytes + size.data_bytes for size in sizes)
     code = sum(size.code_bytes for size in sizes)
-    static = (constants if weights_in_ram else 0) + sum(size.bss_bytes for size in sizes)
+    static = sum(size.data_bytes + size.bss_bytes for size in sizes)
     return {
         "model": program.name,
         "target": target.name,
@@ -67,6 +66,9 @@ def metadata(
                 "method": program.kernels[step.kernel].method if step.kernel else None,
                 "macs": program.kernels[step.kernel].macs if step.kernel else 0,
                 "weight_bytes": sum(b.size_bytes for b in step.reads if b.place is Place.CONSTANT),
+                "weight_bytes_in_ram": sum(
+                    b.size_bytes for b in step.reads if b.place is Place.CONSTANT and b.index in program.in_ram
+                ),
                 "output_bytes": sum(b.size_bytes for b in step.operands[-step.results :]),
                 "scratch_bytes": step.scratch.size_bytes if step.scratch else 0,
                 "operands": [
@@ -76,6 +78,10 @@ def metadata(
             for step in program.steps
         ],
         "code_bytes": _code_bytes(objects),
+        "constants": [
+            {"size_bytes": array.nbytes, "memory": "ram" if i in program.in_ram else "flash"}
+            for i, array in enumerate(program.constants)
+        ],
         "inputs": _tensors(program, program.inputs, program.input_buffers),
         "outputs": _tensors(program, program.outputs, program.output_buffers),
         "inputs_destroyed": any(b.place is Place.WORKSPACE for b in program.input_buffers),

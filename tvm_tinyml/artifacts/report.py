@@ -100,7 +100,8 @@ def _layers(metadata: Metadata) -> str:
                 _number(i),
                 *(_cell(layer[key]) for key in ("name", "op", "schedule")),
                 *(_bar(layer.get(cost), most[cost], total[cost]) for cost in costs),
-                *(_number(layer[key]) for key in ("weight_bytes", "output_bytes")),
+                _weights(layer),
+                _number(layer["output_bytes"]),
                 code,
             ]
             for i, (layer, code) in enumerate(zip(layers, _code(metadata), strict=True))
@@ -112,6 +113,15 @@ def _layers(metadata: Metadata) -> str:
             _number(_kernel_bytes(metadata)),
         ],
     )
+
+
+def _weights(layer: Mapping[str, Any]) -> str:
+    """Return a cell with the size of the weights, and how much of them lies in RAM."""
+    size, in_ram = layer["weight_bytes"], layer["weight_bytes_in_ram"]
+    if not in_ram:
+        return _number(size)
+    where = "in RAM" if in_ram == size else f"{in_ram:,} in RAM"
+    return f'<td class="number"><small>{where}</small>&ensp;{size:,}</td>'
 
 
 def _bar(value: int | None, most: int, total: int) -> str:

@@ -36,14 +36,14 @@ def add_build_options(parser: argparse.ArgumentParser, *, target_required: bool 
     )
     parser.add_argument("--weights", metavar="WHERE", help=f"{choices('weights')}; default: flash")
     parser.add_argument("--float-abi", metavar="ABI", help="hard, softfp or soft; default: hard with an FPU, else soft")
-    for memory in ("ram", "flash"):
+    fill = "; with --goal time and a --memory that waits, what is left holds weights"
+    for memory, title, more in (("ram", "RAM", fill), ("flash", "flash", "")):
         parser.add_argument(
             f"--{memory}-limit",
             type=int,
             dest=f"{memory}_limit_bytes",
             metavar="BYTES",
-            help=f"{'RAM' if memory == 'ram' else 'flash'} that the library may take; more is an error that says what "
-            "would fit",
+            help=f"{title} that the library may take; more is an error that says what would fit{more}",
         )
     parser.add_argument(
         "--pool",
@@ -90,8 +90,8 @@ def add_memory(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--memory",
         metavar="M",
-        help=f"what code and constants lie in, for cycles: {' | '.join(memory_names())}, or a .toml file; "
-        "default: zero-wait, or what the folder was compiled for",
+        help=f"what code and constants lie in, for cycles and --ram-limit: {' | '.join(memory_names())}, or a .toml "
+        "file; default: zero-wait, or what the folder was compiled for",
     )
 
 

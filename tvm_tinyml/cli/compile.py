@@ -74,6 +74,8 @@ def execute(options: argparse.Namespace) -> bool:
         kernels = library.metadata["kernels"]
         print(f"tuned  {kernels['tuned']} of {kernels['total']} kernels")
         print(f"flash  {flash['total']:,} bytes: weights {flash['weights']:,}, code {flash['code']:,}")
+        if ram["static"]:
+            print(f"copied {ram['static']:,} bytes of weights from flash to RAM, by start-up code")
         if options.verbose:
             print(_cuts(library.metadata))
         print(f"files  {options.output}/: {', '.join(written)}, metadata.json, report.html")

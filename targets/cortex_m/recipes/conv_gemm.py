@@ -14,7 +14,7 @@ from tvm.script.ir_builder import tirx as T
 
 from tvm_tinyml.choice import NONE, Knobs, Space
 from tvm_tinyml.passes.integer_ops import Attributes, shape_of, window_extent
-from tvm_tinyml.passes.kernels.kernel import Kernel, Method, Recipe
+from tvm_tinyml.passes.kernels.kernel import Kernel, Method, Recipe, Rereads
 from tvm_tinyml.targets.cortex_m.microkernels import gemm
 from tvm_tinyml.targets.cortex_m.microkernels.gemm_walks import K_STEP, PIXELS
 from tvm_tinyml.targets.cortex_m.microkernels.microkernel import Microkernel, texts
@@ -282,7 +282,17 @@ def _build(
     macs = pixels * channels * window.runs * window.run_bytes
     method = _method(parts, product, window, tiles, pack)
     overlaps = [overlap(spans, read_first=len(groups) == 1)]
-    return Kernel("conv2d", func, [flat, *map(relax.const, [values, *extent])], macs, method, overlaps)
+    rereads = {
+        kernels[part.width].name: Rereads(
+            part.width * window.products * product.value_bytes,
+            blocks * tiles + sum(count for runs in behind for _, count in runs),
+            blocks + sum(len(runs) for runs in behind),
+        )
+        for part in parts
+        if not copies
+    }
+    arguments = [flat, *map(relax.const, [values, *extent])]
+    return Kernel("conv2d", func, arguments, macs, method, overlaps, rereads=rereads)
 
 
 def _blocks(pixels: int, tiles: int) -> tuple[int, list[list[tuple[int, int]]]]:

@@ -14,7 +14,7 @@ from tvm.script.ir_builder import tirx as T
 
 from tvm_tinyml.choice import NONE, Knobs, Space
 from tvm_tinyml.passes.integer_ops import Attributes, shape_of
-from tvm_tinyml.passes.kernels.kernel import Kernel, Method, Recipe, constant
+from tvm_tinyml.passes.kernels.kernel import Kernel, Method, Recipe, Rereads, constant
 from tvm_tinyml.targets.cortex_m.microkernels import helium_gemm, helium_runs
 from tvm_tinyml.targets.cortex_m.microkernels.helium_pack import helium_pack
 from tvm_tinyml.targets.cortex_m.microkernels.microkernel import Microkernel, texts
@@ -140,6 +140,7 @@ class _Layer:
         tile = TILE if self.in_place else min(TILE, pixels)
         gemm = self._product(tile)
         used: list[Microkernel] = [gemm]
+        block = min(max(scratch_bytes // self.products // tile, 1) * tile, pixels)
         with IRBuilder() as builder, T.prim_func(s_tir=True):
             T.func_name("main")
             T.func_attr({"tirx.noalias": True})
@@ -170,7 +171,6 @@ class _Layer:
                 else:
                     pack = helium_pack(self.window)
                     used.append(pack)
-                    block = min(max(scratch_bytes // self.products // tile, 1) * tile, pixels)
                     scratch = T.sblock_alloc_buffer((block * self.products,), "int8")
 
                     def copied(first: tirx.Expr | int, number: int) -> None:
@@ -188,7 +188,21 @@ class _Layer:
         func = builder.get().with_attr({**texts(used), "tinyml.schedule": HeliumConv.__name__})
         flat = relax.op.reshape(x, (source.batch * source.image,))
         macs = pixels * count * self.products
-        return Kernel("conv2d", func, [flat, relax.const(constants.ravel())], macs, self._method(used))
+        arguments, method = [flat, relax.const(constants.ravel())], self._method(used)
+        weight_bytes = 4 * (constants.shape[1] - helium_gemm.HEADER_WORDS)
+        rereads = {gemm.name: Rereads(weight_bytes, *self._tiles(tile, block))}
+        return Kernel("conv2d", func, arguments, macs, method, rereads=rereads)
+
+    def _tiles(self, tile: int, block: int) -> tuple[int, int]:
+        """Return how many tiles there are, and calls that compute them."""
+        source, pixels = self.source, self.source.pixels
+        if self.in_place:
+            block = source.out_w
+        elif self.lies_ready:
+            block = pixels
+        pieces = [block] * (pixels // block) + [pixels % block]
+        calls = [tiles for number in pieces for tiles in (number // tile, min(number % tile, 1)) if tiles]
+        return sum(calls), len(calls)
 
     def _method(self, used: Sequence[Microkernel]) -> Method:
         return Method(

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import tvm_ffi
@@ -112,7 +112,8 @@ def _with_loop(kernel: Kernel, loop: _Loop) -> Kernel:
     func = func.with_attr("tinyml.schedule", schedule)
     own = [relax.const(value) for value in (loop.weight.ravel(), loop.scales.ravel())]
     # The loop reads the input when outputs are written: they must not share their place.
-    return Kernel(kernel.kind, func, [*kernel.arguments, *own], kernel.macs, kernel.method, knobs=kernel.knobs)
+    arguments = [*kernel.arguments, *own]
+    return replace(kernel, func=func, arguments=arguments, overlaps=(), in_place=())
 
 
 @dataclass(frozen=True)

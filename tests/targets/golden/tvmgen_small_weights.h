@@ -1,7 +1,7 @@
 #ifndef TVMGEN_SMALL_WEIGHTS_H_
 #define TVMGEN_SMALL_WEIGHTS_H_
 #include <stdint.h>
-/* One section for all weights, so that a linker script can place them. */
+/* One section for all weights of a memory, so that a linker script can place them. */
 #if defined(__GNUC__) && defined(__ELF__)
 #define TVMGEN_SMALL_WEIGHTS __attribute__((section(".rodata.tvmgen_small_weights"), aligned(4)))
 #else
