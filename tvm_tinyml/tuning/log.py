@@ -220,7 +220,8 @@ def _name(value: Any) -> str:
 def _written(target: str, operator: str, entries: Sequence[Entry]) -> bytes:
     """Return the content of a file: what belongs together on one line, so that differences can be read."""
     blocks = (
-        f'  {{\n   "key": {line(entry.key)},\n   "trials": {entry.trials},\n   "default": {_optional(entry.default)},\n   "records": [\n'
+        f'  {{\n   "key": {line(entry.key)},\n   "trials": {entry.trials},\n'
+        f'   "default": {_optional(entry.default)},\n   "records": [\n'
         + ",\n".join(f"    {line(record.to_json())}" for record in entry.records)
         + "\n   ]\n  }"
         for entry in entries

@@ -198,7 +198,7 @@ class _Layer:
         source, pixels = self.source, self.source.pixels
         if self.in_place:
             block = source.out_w
-        elif self.lies_ready:
+        elif self.way == _AS_IT_LIES:
             block = pixels
         pieces = [block] * (pixels // block) + [pixels % block]
         calls = [tiles for number in pieces for tiles in (number // tile, min(number % tile, 1)) if tiles]
