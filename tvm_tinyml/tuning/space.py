@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import tvm_ffi
 from tvm import relax
@@ -117,7 +117,10 @@ class Kernels:
                     return kernel
         kernel = self._unscheduled(call)
         rules = [rule for rule in self._target.rules if rule.name == name]
-        return kernel if kernel and any(rule.apply(kernel.func, knobs) is not None for rule in rules) else None
+        if kernel is None or not rules:
+            return None
+        scheduled = rules[0].apply(kernel.func, knobs)
+        return replace(kernel, knobs=scheduled.knobs) if scheduled else None
 
     def guards(self, call: relax.Call) -> dict[str, str]:
         """Return which forms of each recipe the constants of a call allow, and how schedules have to scale sums."""
