@@ -42,7 +42,7 @@ def twins() -> Network:
 def tiny() -> Network:
     """A dense layer, which has a handful of choices."""
     graph = Int8Graph(5, samples=2)
-    return graph.finish("tiny", graph.dense(graph.input((1, 16), (0.1, 3)), 10))
+    return graph.finish("tiny", graph.dense(graph.input((1, 3), (0.1, 3)), 7))
 
 
 def model(network: Network) -> tinyml.Model:
