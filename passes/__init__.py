@@ -10,6 +10,7 @@ from tvm_tinyml.passes.fuse_lookups import FuseLookups
 from tvm_tinyml.passes.lower_to_kernels import LowerToKernels
 from tvm_tinyml.passes.moves_to_views import MovesToViews
 from tvm_tinyml.passes.order_operators import OrderOperators
+from tvm_tinyml.passes.place_channels import PlaceChannels
 from tvm_tinyml.passes.remove_dead_channels import RemoveDeadChannels
 from tvm_tinyml.passes.resize_to_gather import ResizeToGather
 from tvm_tinyml.passes.simplify_reshapes import SimplifyReshapes
@@ -29,6 +30,7 @@ __all__ = [
     "LowerToKernels",
     "MovesToViews",
     "OrderOperators",
+    "PlaceChannels",
     "RemoveDeadChannels",
     "ResizeToGather",
     "SimplifyReshapes",

@@ -13,8 +13,9 @@ from tvm.relax.expr_functor import PyExprMutator, mutator
 from tvm_tinyml.choice import KERNEL, knobs_of
 from tvm_tinyml.passes.callable_pass import CallablePass
 from tvm_tinyml.passes.choose_kernels import choice_of
-from tvm_tinyml.passes.integer_ops import attributes_of
-from tvm_tinyml.passes.kernels.kernel import Recipe, call_kernel
+from tvm_tinyml.passes.integer_ops import Attributes, attributes_of
+from tvm_tinyml.passes.kernels.kernel import Kernel, Recipe, call_kernel
+from tvm_tinyml.passes.steps import Steps
 
 Recipes = Mapping[str, Sequence[Recipe]]
 """Name of an operator -> recipes for it, in order of preference."""
@@ -46,14 +47,30 @@ class _Rewriter(PyExprMutator):  # type: ignore[misc]
     def __init__(self, mod: IRModule, recipes: Recipes) -> None:
         super().__init__(mod)
         self._recipes = recipes
+        self._steps = Steps(mod["main"])
 
     def visit_call_(self, call: relax.Call) -> relax.Expr:
+        asked = self._steps.asked(call)
         call = self.visit_expr_post_order(call)
-        choice = choice_of(call) or {}
-        for recipe in self._recipes.get(call.op.name, ()) if isinstance(call.op, Op) else ():
-            if choice.get(KERNEL, recipe.name) != recipe.name:
-                continue
-            kernel = recipe.lower(call.args, attributes_of(call), knobs_of(choice))
-            if kernel is not None:
-                return call_kernel(self.builder_, kernel, call, {KERNEL: recipe.name, **kernel.knobs})
-        return call
+        found = first_kernel(self._recipes, call, asked)
+        if found is None:
+            return call
+        kernel, recipe = found
+        return call_kernel(self.builder_, kernel, call, {KERNEL: recipe.name, **kernel.knobs})
+
+
+def first_kernel(recipes: Recipes, call: relax.Call, asked: Attributes) -> tuple[Kernel, Recipe] | None:
+    """Return the kernel of the first recipe that takes a call, and follows the choice that it carries; or None.
+
+    Parameters
+    ----------
+    asked : attributes beside the call's own: see `Recipe.lower`.
+    """
+    choice = choice_of(call) or {}
+    for recipe in recipes.get(call.op.name, ()) if isinstance(call.op, Op) else ():
+        if choice.get(KERNEL, recipe.name) != recipe.name:
+            continue
+        kernel = recipe.lower(call.args, {**attributes_of(call), **asked}, knobs_of(choice))
+        if kernel is not None:
+            return kernel, recipe
+    return None

@@ -10,6 +10,7 @@ Numbers: ``requantize(acc) = clamp(multiply(acc, multiplier, shift) + output_zer
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -233,6 +234,10 @@ def _pad2d_shape(shapes: list[list[int]], attributes: Attributes) -> list[int]:
     return [batch, height + top + bottom, width + left + right, channels]
 
 
+def _interleave_shape(shapes: list[list[int]], _attributes: Attributes) -> list[int]:
+    return [*shapes[0][:-1], sum(shape[-1] for shape in shapes)]
+
+
 pad2d = IntegerOp("pad2d", ("x",), ("padding", "value"), _pad2d_shape)
 """An image with a border (top, left, bottom, right) of `value`."""
 
@@ -249,3 +254,20 @@ view = IntegerOp("view", ("x",), ("begin", "shape"), lambda _, attributes: attri
 
 join = IntegerOp("join", ("x",), ("shape",), lambda _, attributes: attributes["shape"], many=True)
 """Tensors one behind the other in memory, in another shape: no work where each is computed to where it belongs."""
+
+channels = IntegerOp("channels", ("x",), ("begin", "step", "shape"), lambda _, attributes: attributes["shape"])
+"""Some channels of each pixel of a tensor, as they lie in memory: from element `begin` on `shape[-1]` of every `step`.
+No work where what reads them knows of the step; where not, `spread` brings them together."""
+
+interleave = IntegerOp("interleave", ("x",), ("step",), _interleave_shape, many=True)
+"""Tensors side by side along the channels, each with `step` elements from a pixel to the next: no work. `step` is the
+number of all channels, or larger where the result is a part of another one."""
+
+spread = IntegerOp("spread", ("x",), ("step", "copied"), _same_shape)
+"""The same tensor with `step` elements from a pixel to the next in memory: a copy if `copied` is 1; if it is 0, what
+computes the tensor writes it so."""
+
+
+def span(shape: Sequence[int], step: int) -> int:
+    """Return the elements from the first to the last of a tensor with `step` of them from a pixel to the next."""
+    return (math.prod(shape[:-1]) - 1) * step + shape[-1]

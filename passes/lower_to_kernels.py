@@ -8,11 +8,13 @@ from tvm.ir import Op
 from tvm.ir.transform import PassContext
 from tvm.relax.expr_functor import PyExprMutator, mutator
 
+from tvm_tinyml.passes import integer_ops
 from tvm_tinyml.passes.callable_pass import CallablePass
 from tvm_tinyml.passes.choose_kernels import choice_of
-from tvm_tinyml.passes.integer_ops import attributes_of
+from tvm_tinyml.passes.integer_ops import Attributes, attributes_of
 from tvm_tinyml.passes.kernels import KernelTraits, contraction, elementwise, movement, reduction
 from tvm_tinyml.passes.kernels.kernel import Lowering, call_kernel
+from tvm_tinyml.passes.steps import Steps, is_written, own_step
 
 LOWERINGS: dict[str, Lowering] = {
     "tinyml.conv2d": contraction.conv2d,
@@ -28,6 +30,7 @@ LOWERINGS: dict[str, Lowering] = {
     "tinyml.softmax": reduction.softmax,
     "tinyml.pad2d": movement.pad2d,
     "tinyml.gather2d": movement.gather2d,
+    "tinyml.spread": movement.spread,
 }
 
 
@@ -58,11 +61,18 @@ class _Rewriter(PyExprMutator):  # type: ignore[misc]
     def __init__(self, mod: IRModule, traits: KernelTraits) -> None:
         super().__init__(mod)
         self._traits = traits
+        self._steps = Steps(mod["main"])
 
     def visit_call_(self, call: relax.Call) -> relax.Expr:
+        asked: Attributes = {}
+        if call.op == integer_ops.spread.op:
+            if is_written(call):
+                assert self._steps.of(call.args[0]) == own_step(call), f"not written with its step: {call.args[0]}"
+                return self.visit_expr(call.args[0])
+            asked = self._steps.asked(call)
         call = self.visit_expr_post_order(call)
         lowering = LOWERINGS.get(call.op.name) if isinstance(call.op, Op) else None
         if lowering is None:
             return call
-        kernel = lowering(call.args, attributes_of(call), self._traits)
+        kernel = lowering(call.args, {**attributes_of(call), **asked}, self._traits)
         return call_kernel(self.builder_, kernel, call, choice_of(call))

@@ -1,4 +1,4 @@
-"""Concatenations, splits and slices of what lies in memory in one piece cost nothing."""
+"""Concatenations, splits and slices of what lies in memory in one piece, or in channels of each pixel, are views."""
 
 from __future__ import annotations
 
@@ -20,7 +20,8 @@ from tvm_tinyml.passes.integer_ops import shape_of
 class MovesToViews(CallablePass):
     """Rewrite ``concat`` to `join`, ``split`` and ``strided_slice`` to `view`, wherever each part is contiguous.
 
-    So it is along the first axis that is longer than 1: rows of an image, or channels of a single pixel.
+    So it is along the first axis that is longer than 1: rows of an image, or channels of a single pixel. Along the last
+    axis of int8, the channels of several pixels, they become `interleave` and `channels`.
     """
 
     def transform_module(self, mod: IRModule, _ctx: PassContext) -> IRModule:
@@ -42,20 +43,27 @@ class _Rewriter(PyExprMutator):  # type: ignore[misc]
 def _concat(call: relax.Call) -> relax.Expr:
     parts = call.args[0]
     shape, axis = shape_of(call), int(call.attrs.axis)
-    if not isinstance(parts, relax.Tuple) or not _is_first(shape, axis):
+    if not isinstance(parts, relax.Tuple):
         return call
-    return integer_ops.join(*parts.fields, shape=shape)
+    if len(parts.fields) == 1:
+        return parts.fields[0]
+    if _is_first(shape, axis):
+        return integer_ops.join(*parts.fields, shape=shape)
+    return integer_ops.interleave(*parts.fields, step=shape[-1]) if _is_channels(call, axis) else call
 
 
 def _split(call: relax.Call) -> relax.Expr:
     shape, axis = shape_of(call.args[0]), int(call.attrs.axis)
-    if not _is_first(shape, axis):
+    first = _is_first(shape, axis)
+    if not first and not _is_channels(call.args[0], axis):
         return call
     parts = [[int(extent) for extent in part.shape] for part in call.ty.fields]
-    begins = [sum(math.prod(part) for part in parts[:i]) for i in range(len(parts))]
-    return relax.Tuple(
-        [integer_ops.view(call.args[0], begin=b, shape=part) for b, part in zip(begins, parts, strict=True)]
-    )
+    sizes = [math.prod(part) if first else part[-1] for part in parts]
+    cut = [(sum(sizes[:i]), part) for i, part in enumerate(parts)]
+    if first:
+        return relax.Tuple([integer_ops.view(call.args[0], begin=begin, shape=part) for begin, part in cut])
+    step = shape[-1]
+    return relax.Tuple([integer_ops.channels(call.args[0], begin=begin, step=step, shape=part) for begin, part in cut])
 
 
 def _slice(call: relax.Call) -> relax.Expr:
@@ -63,13 +71,22 @@ def _slice(call: relax.Call) -> relax.Expr:
     strides = given[0] if given else []
     shape, kept = shape_of(call.args[0]), shape_of(call)
     cut = [axis for axis in range(len(shape)) if kept[axis] != shape[axis]]
-    if any(stride != 1 for stride in strides) or any(not _is_first(shape, axis, kept) for axis in cut):
+    if any(stride != 1 for stride in strides):
         return call
     starts = {a % len(shape): start + shape[a] if start < 0 else start for a, start in zip(axes, begin, strict=True)}
-    first = sum(starts.get(axis, 0) * math.prod(shape[axis + 1 :]) for axis in cut)
-    return integer_ops.view(call.args[0], begin=first, shape=kept)
+    if all(_is_first(shape, axis, kept) for axis in cut):
+        first = sum(starts.get(axis, 0) * math.prod(shape[axis + 1 :]) for axis in cut)
+        return integer_ops.view(call.args[0], begin=first, shape=kept)
+    if all(_is_channels(call, axis) for axis in cut):
+        return integer_ops.channels(call.args[0], begin=starts[len(shape) - 1], step=shape[-1], shape=kept)
+    return call
 
 
 def _is_first(shape: Sequence[int], axis: int, kept: Sequence[int] | None = None) -> bool:
     """Return whether nothing is left of an axis but extents of 1: what is cut there is contiguous."""
     return all(extent == 1 for extent in (kept or shape)[: axis % len(shape)])
+
+
+def _is_channels(tensor: relax.Expr, axis: int) -> bool:
+    """Return whether an axis is the last one of an int8 tensor."""
+    return axis % len(shape_of(tensor)) == len(shape_of(tensor)) - 1 and str(tensor.ty.dtype) == "int8"

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from itertools import combinations
 
 import numpy as np
+from numpy.typing import NDArray
 
 
 @dataclass(frozen=True)
@@ -20,16 +21,30 @@ class Span:
     ----------
     begin_bytes, end_bytes : where in the pool; the end is not included.
     first_byte : which byte of the buffer lies at the beginning.
+    run_bytes, step_bytes : only so many bytes of every so many are meant. 0 for all.
     """
 
     buffer: Hashable
     begin_bytes: int
     end_bytes: int
     first_byte: int = 0
+    run_bytes: int = 0
+    step_bytes: int = 0
+
+    @property
+    def positions(self) -> NDArray[np.int64]:
+        """Where its bytes lie in the pool."""
+        positions = np.arange(self.begin_bytes, self.end_bytes)
+        if not self.step_bytes:
+            return positions
+        return positions[(positions - self.begin_bytes) % self.step_bytes < self.run_bytes]
 
     def meets(self, other: Span) -> bool:
         """Return whether the two share a byte."""
-        return max(self.begin_bytes, other.begin_bytes) < min(self.end_bytes, other.end_bytes)
+        if max(self.begin_bytes, other.begin_bytes) >= min(self.end_bytes, other.end_bytes):
+            return False
+        gaps = self.step_bytes or other.step_bytes
+        return not gaps or bool(np.isin(self.positions, other.positions, assume_unique=True).any())
 
 
 @dataclass(frozen=True)
@@ -73,19 +88,19 @@ def replay_plan(calls: Sequence[Call], pool_bytes: int) -> None:
             indices.setdefault(span.buffer, len(indices))
         _check_within(call)
         for read in call.reads:
-            here = slice(read.begin_bytes, read.end_bytes)
-            expected = np.arange(read.end_bytes - read.begin_bytes) + read.first_byte
+            here = read.positions
+            expected = here - read.begin_bytes + read.first_byte
             wrong = np.flatnonzero((holder[here] != indices[read.buffer]) | (content[here] != expected))
             if len(wrong):
-                at = read.begin_bytes + int(wrong[0])
+                at = int(here[wrong[0]])
                 found = f"byte {content[at]} of {list(indices)[holder[at]]}" if holder[at] >= 0 else "nothing"
                 raise AssertionError(
                     f"{call.name} reads byte {expected[wrong[0]]} of {read.buffer} at {at}, where {found} lies"
                 )
         for write in call.writes:
-            here = slice(write.begin_bytes, write.end_bytes)
+            here = write.positions
             holder[here] = indices[write.buffer]
-            content[here] = np.arange(write.end_bytes - write.begin_bytes) + write.first_byte
+            content[here] = here - write.begin_bytes + write.first_byte
 
 
 def _check_within(call: Call) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import tvm
 from tvm import IRModule, relax
 from tvm.ir.transform import PassContext
@@ -34,11 +36,14 @@ class _Rewriter(PyExprMutator):  # type: ignore[misc]
         call = self.visit_expr_post_order(call)
         if call.op != integer_ops.conv2d.op:
             return call
-        attributes = attributes_of(call)
-        padding = attributes["padding"]
-        if not any(padding):
+        if not any(attributes_of(call)["padding"]):
             return call
-        border = integer_ops.pad2d(call.args[0], padding=padding, value=attributes["input_zero_point"])
-        bordered = self.builder_.emit(border, "padded")
-        inner = integer_ops.conv2d(bordered, *call.args[1:], **{**attributes, "padding": [0, 0, 0, 0]})
-        return with_choice(inner, choice_of(call))
+        return without_padding(call, lambda border: self.builder_.emit(border, "padded"))
+
+
+def without_padding(call: relax.Call, emit: Callable[[relax.Call], relax.Expr]) -> relax.Call:
+    """Return a convolution of a bordered copy of its input, which is what ``emit`` makes of the `pad2d`."""
+    attributes = attributes_of(call)
+    border = integer_ops.pad2d(call.args[0], padding=attributes["padding"], value=attributes["input_zero_point"])
+    inner = integer_ops.conv2d(emit(border), *call.args[1:], **{**attributes, "padding": [0, 0, 0, 0]})
+    return with_choice(inner, choice_of(call))

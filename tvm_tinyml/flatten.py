@@ -16,6 +16,7 @@ from tvm.ir import GenericConst, GlobalVar, Op
 from tvm_tinyml.macs import macs_of_module
 from tvm_tinyml.model import Model, TensorSpec
 from tvm_tinyml.passes import integer_ops
+from tvm_tinyml.passes.integer_ops import shape_of, span
 from tvm_tinyml.passes.kernels.kernel import Overlap
 from tvm_tinyml.placement import Calls, Memory, memory_of, place
 from tvm_tinyml.program import Buffer, Kernel, Place, Program, Step
@@ -108,8 +109,12 @@ class _Flattener:
                 return self._value(expr.args[0])
             case relax.Call() if expr.op == integer_ops.view.op:
                 return self._view(expr)
+            case relax.Call() if expr.op == integer_ops.channels.op:
+                return self._channels(expr)
             case relax.Call() if expr.op == integer_ops.join.op:
                 return self._join([self._buffer(argument) for argument in expr.args])
+            case relax.Call() if expr.op == integer_ops.interleave.op:
+                return self._interleave(expr)
             case relax.Call() if isinstance(expr.op, Op) and expr.op.name == "relax.call_tir":
                 return self._call(expr)
             case _:
@@ -123,7 +128,31 @@ class _Flattener:
     def _view(self, call: relax.Call) -> Buffer:
         whole = self._buffer(call.args[0])
         begin = integer_ops.attributes_of(call)["begin"] * np.dtype(whole.dtype).itemsize
-        return replace(whole, begin_bytes=whole.begin_bytes + begin, size_bytes=_type_bytes(call.ty))
+        part = replace(whole, begin_bytes=whole.begin_bytes + begin, size_bytes=_type_bytes(call.ty))
+        assert not whole.step_bytes or part == whole, f"a view across gaps: {call}"
+        return part
+
+    def _channels(self, call: relax.Call) -> Buffer:
+        whole, attributes, shape = self._buffer(call.args[0]), integer_ops.attributes_of(call), shape_of(call)
+        step = whole.step_bytes or attributes["step"]
+        begin = whole.begin_bytes + attributes["begin"]
+        return replace(
+            whole, begin_bytes=begin, size_bytes=span(shape, step), run_bytes=shape[-1], step_bytes=step
+        )
+
+    def _interleave(self, call: relax.Call) -> Buffer:
+        """Return a buffer each of whose parts is computed where it belongs."""
+        shape, step = shape_of(call), integer_ops.attributes_of(call)["step"]
+        whole, channel = self.workspace("int8", span(shape, step)), 0
+        if step != shape[-1]:
+            whole = replace(whole, run_bytes=shape[-1], step_bytes=step)
+        for argument in call.args:
+            part = self._buffer(argument)
+            assert part.step_bytes == step, f"pixels are {part.step_bytes} apart in memory, not {step}: {argument}"
+            assert self._is_own(part), f"lies elsewhere: {argument}"
+            self.moves[memory_of(part)] = replace(whole, begin_bytes=channel)
+            channel += shape_of(argument)[-1]
+        return whole
 
     def _join(self, parts: Sequence[Buffer]) -> Buffer:
         """Return a buffer whose parts are computed where they belong; what cannot be is copied there."""
@@ -153,12 +182,18 @@ class _Flattener:
         result_type = call.ty_args[0]
         types = list(result_type.fields) if isinstance(result_type, tvm.ir.TupleType) else [result_type]
         results = tuple(self.workspace(str(t.dtype), _type_bytes(t)) for t in types)
+        if "tinyml.output" in function.attrs:
+            run, step = (int(number) for number in function.attrs["tinyml.output"])
+            results = tuple(replace(result, run_bytes=run, step_bytes=step) for result in results)
         scratch = scratch_bytes(function)
+        operands = [self._buffer(argument) for argument in arguments.fields]
+        for operand, argument in zip(operands, arguments.fields, strict=True):
+            assert operand.size_bytes == _type_bytes(argument.ty), f"{layer} does not know of gaps: {argument}"
         self.steps.append(
             Step(
                 name=layer,
                 kernel=symbol,
-                operands=(*(self._buffer(argument) for argument in arguments.fields), *results),
+                operands=(*operands, *results),
                 results=len(results),
                 scratch=self.workspace("int8", scratch) if scratch else None,
             )

@@ -23,6 +23,7 @@ from tvm_tinyml.library import Library
 from tvm_tinyml.model import Model
 from tvm_tinyml.options import BuildOptions
 from tvm_tinyml.passes.choose_kernels import Choose, untuned
+from tvm_tinyml.passes.place_channels import Parts, interleaves
 from tvm_tinyml.program import Program
 from tvm_tinyml.schedules.rule import ApplySchedules
 from tvm_tinyml.stripes import choices, smallest
@@ -69,7 +70,7 @@ def _cut_to_fit(model: Model, target: Target, options: BuildOptions) -> Library 
     while left:
         middle = len(left) // 2 if found else 0
         cut = passes.CutIntoStripes(left[middle].segments)(graph)
-        program = lower_graph(cut, model, target, options, chooser.choose)
+        program = lower_graph(cut, model, target, options, chooser.choose, least_ram=True)
         library = package(program, target, options, chooser.is_tuned)
         if fits(library, options):
             found, left = library, left[middle + 1 :]
@@ -83,7 +84,7 @@ def lower_model(model: Model, target: Target, options: BuildOptions, choose: Cho
     graph = integer_graph(model, options)
 
     def lower(graph: IRModule) -> Program:
-        return lower_graph(graph, model, target, options, choose)
+        return lower_graph(graph, model, target, options, choose, least_ram=options.goal != "time")
 
     if options.goal == "ram":
         return smallest(graph, lower, io_in_workspace=options.io == "workspace")
@@ -116,21 +117,38 @@ def integer_graph(model: Model, options: BuildOptions) -> IRModule:
 
 
 def lower_graph(
-    graph: IRModule, model: Model, target: Target, options: BuildOptions, choose: Choose = untuned
+    graph: IRModule,
+    model: Model,
+    target: Target,
+    options: BuildOptions,
+    choose: Choose = untuned,
+    *,
+    least_ram: bool = False,
 ) -> Program:
     """Turn integer operators into kernels and a list of calls over planned memory.
 
     Parameters
     ----------
     choose : from all operators' calls to what tuning found for them.
+    least_ram : channels that are put together may be copies, where that takes less RAM.
     """
+    ways = list(Parts) if least_ram and interleaves(graph) else [Parts.ALL]
+    programs = (_lower(graph, model, target, options, choose, parts) for parts in ways)
+    return min(programs, key=lambda program: program.workspace_bytes)
+
+
+def _lower(
+    graph: IRModule, model: Model, target: Target, options: BuildOptions, choose: Choose, parts: Parts
+) -> Program:
+    recipes = {} if "tinyml.ApplyRecipes" in options.disabled_passes else target.recipes(options.goal)
     steps = [
         # 1. kernels: integer operators become PrimFuncs, by a recipe of microkernels where one fits; some recipes pad
-        # by themselves. What only moves data is lowered by TVM
+        # by themselves, some read or write channels of a wider tensor. What only moves data is lowered by TVM
         passes.ChooseKernels(choose),
-        passes.ApplyRecipes(target.recipes(options.goal)),
+        passes.PlaceChannels(recipes, parts),
+        passes.ApplyRecipes(recipes),
         passes.SplitPadding(),
-        passes.ApplyRecipes(target.recipes(options.goal)),
+        passes.ApplyRecipes(recipes),
         passes.LowerToKernels(target.traits),
         relax.transform.LegalizeOps(skip_ops=["relax.reshape"]),
         relax.transform.DeadCodeElimination(["main"]),

@@ -152,7 +152,7 @@ def touches_of(calls: Calls, lifetimes: Mapping[int, Lifetime]) -> dict[int, flo
     scratch = {step.scratch.index for step in calls.steps if step.scratch}
     for _, buffer, _ in calls.accesses():
         if buffer.place is Place.WORKSPACE:
-            uses[buffer.index] += (SCRATCH_TOUCHES if buffer.index in scratch else 1) * buffer.size_bytes
+            uses[buffer.index] += (SCRATCH_TOUCHES if buffer.index in scratch else 1) * buffer.used_bytes
     return {index: bytes_used / max(lifetimes[index].size_bytes, 1) for index, bytes_used in uses.items()}
 
 

@@ -35,8 +35,9 @@ class Buffer:
     Attributes
     ----------
     index : of the input, output, constant or region of the workspace.
-    size_bytes : without padding.
+    size_bytes : without padding, from the first byte to the last.
     begin_bytes : where it begins in there; several buffers may be parts of one.
+    run_bytes, step_bytes : of a part with gaps: that many bytes of every so many. 0 where there are no gaps.
     """
 
     place: Place
@@ -44,6 +45,13 @@ class Buffer:
     dtype: str
     size_bytes: int
     begin_bytes: int = 0
+    run_bytes: int = 0
+    step_bytes: int = 0
+
+    @property
+    def used_bytes(self) -> int:
+        """Its own bytes, without the gaps."""
+        return -(-self.size_bytes // self.step_bytes) * self.run_bytes if self.step_bytes else self.size_bytes
 
     @property
     def end_bytes(self) -> int:

@@ -45,7 +45,10 @@ def _call(value: Step, placed: Step, kernels: Mapping[str, Kernel], address: Add
 
 def _spans(buffers: Sequence[tuple[Buffer, Buffer]], address: Address) -> list[Span]:
     """Return where values lie: each with the buffer that it was, and the one that it is placed in."""
-    return [Span(v.index, address(p), address(p) + p.size_bytes, v.begin_bytes) for v, p in buffers]
+    return [
+        Span(v.index, address(p), address(p) + v.size_bytes, v.begin_bytes, v.run_bytes, v.step_bytes)
+        for v, p in buffers
+    ]
 
 
 def _distance(step: Step, kernel: Kernel | None, read: Buffer, write: Buffer, address: Address) -> int | None:

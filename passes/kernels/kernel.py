@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -12,7 +13,8 @@ from numpy.typing import NDArray
 from tvm import relax, te, tirx
 
 from tvm_tinyml.choice import NONE, Choice, Knobs, Space, allowed
-from tvm_tinyml.passes.integer_ops import Attributes, shape_of
+from tvm_tinyml.passes import integer_ops
+from tvm_tinyml.passes.integer_ops import Attributes, shape_of, span
 
 
 @dataclass(frozen=True)
@@ -92,6 +94,8 @@ class Kernel:
     in_place : indices of arguments of which the result may take the place exactly, even where `overlaps` says no more.
     knobs : what was decided where there was a choice.
     rereads : by name, of microkernels that read their constants more than once a call.
+    input_step, output_step : elements from a pixel to the next where the first argument, or the result, is channels of
+        a wider tensor; the kernel reads or writes nothing in between. 0 where it is a tensor of its own.
     """
 
     kind: str
@@ -103,6 +107,8 @@ class Kernel:
     in_place: Sequence[int] = ()
     knobs: Knobs = field(default_factory=dict)
     rereads: Mapping[str, Rereads] = field(default_factory=dict)
+    input_step: int = 0
+    output_step: int = 0
 
 
 class Recipe(ABC):
@@ -115,7 +121,10 @@ class Recipe(ABC):
 
     @abstractmethod
     def lower(self, arguments: Sequence[relax.Expr], attributes: Attributes, knobs: Knobs = NONE) -> Kernel | None:
-        """Return the kernel, or None when the recipe does not fit, or not with these knobs."""
+        """Return the kernel, or None when the recipe does not fit, or not with these knobs.
+
+        The attributes may ask for an ``input_step`` or an ``output_step``: see `Kernel`, which tells what became of it.
+        """
 
     def space(self, arguments: Sequence[relax.Expr], attributes: Attributes) -> Space:
         """Return the knobs of an operator; not every combination need be possible. One it does not take has none."""
@@ -150,12 +159,16 @@ def call_kernel(
     if kernel.rereads:
         rereads = {name: [r.at_once_bytes, r.times, r.calls] for name, r in kernel.rereads.items()}
         func = func.with_attr("tinyml.rereads", rereads)
+    shape = shape_of(call)
+    if kernel.output_step:
+        func = func.with_attr("tinyml.output", [shape[-1], kernel.output_step])
     callee = builder.add_func(func, kernel.kind)
     result = func.params[-1]
     out_type = relax.TensorType([int(i) for i in result.shape], str(result.dtype))
     arguments = [builder.normalize(argument) for argument in kernel.arguments]
     output = builder.emit(relax.op.call_tir(callee, arguments, out_type), kernel.kind)
-    shape = shape_of(call)
+    if kernel.output_step:
+        return integer_ops.channels(output, begin=0, step=kernel.output_step, shape=shape)
     return output if [int(i) for i in result.shape] == shape else relax.op.reshape(output, shape)
 
 
@@ -167,6 +180,12 @@ def constant(expr: relax.Expr) -> NDArray[np.generic]:
     """Return the value of a constant argument."""
     array: NDArray[np.generic] = expr.value.numpy()
     return array
+
+
+def flat(x: relax.Expr, step: int = 0) -> relax.Expr:
+    """Return the elements of a tensor as they lie, with ``step`` of them from a pixel to the next, if it is not 0."""
+    shape = shape_of(x)
+    return integer_ops.view(x, begin=0, shape=[span(shape, step)]) if step else relax.op.reshape(x, (math.prod(shape),))
 
 
 def placeholder(name: str, like: relax.Expr) -> te.Tensor:

@@ -5,13 +5,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 from tvm import relax, te
 from tvm.script import tirx as T
 
-from tvm_tinyml.passes.integer_ops import Attributes, shape_of
-from tvm_tinyml.passes.kernels.kernel import Kernel, KernelTraits, Overlap, placeholder
+from tvm_tinyml.passes.integer_ops import Attributes, shape_of, span
+from tvm_tinyml.passes.kernels.kernel import Kernel, KernelTraits, Overlap, flat, placeholder
 
 
 def pad2d(arguments: Sequence[relax.Expr], attributes: Attributes, _traits: KernelTraits) -> Kernel:
@@ -81,6 +82,44 @@ def bytes_ahead(shape: Sequence[int], padding: Sequence[int]) -> Overlap:
     row, padded_row = width * channels, (left + width + right) * channels
     ahead = (top + 1) * padded_row + max(0, (batch * height - 1) * (padded_row - row))
     return Overlap(0, ahead + (batch - 1) * (top + bottom) * padded_row)
+
+
+def spread(arguments: Sequence[relax.Expr], attributes: Attributes, _traits: KernelTraits) -> Kernel:
+    """Lower ``tinyml.spread``: pixels are copied one by one."""
+    *outer, channels = shape_of(arguments[0])
+    pixels, step = math.prod(outer), attributes["step"]
+    read_step: int = attributes.get("input_step", channels)
+    read, written = span([pixels, channels], read_step), span([pixels, channels], step)
+
+    @T.prim_func(s_tir=True)
+    def func(x: T.Buffer((read,), "int8"), output: T.Buffer((written,), "int8")) -> None:
+        T.func_attr({"tirx.noalias": False})
+        for pixel in range(pixels):
+            with T.sblock("output"):
+                i = T.axis.remap("S", [pixel])
+                T.reads(x[i * read_step : i * read_step + channels])
+                T.writes(output[i * step : i * step + channels])
+                T.evaluate(
+                    T.call_extern(
+                        "int32",
+                        "tinyml_copy",
+                        T.address_of(output[i * step]),
+                        T.address_of(x[i * read_step]),
+                        T.int32(channels),
+                    )
+                )
+
+    x = flat(arguments[0], attributes.get("input_step", 0))
+    # Nothing of a pixel may lie where it is copied to.
+    ahead = channels + max(0, (pixels - 1) * (step - read_step))
+    return Kernel(
+        "copy_channels",
+        func,
+        [x],
+        overlaps=[Overlap(0, ahead)],
+        input_step=attributes.get("input_step", 0),
+        output_step=0 if step == channels else step,
+    )
 
 
 def gather2d(arguments: Sequence[relax.Expr], _attributes: Attributes, _traits: KernelTraits) -> Kernel:

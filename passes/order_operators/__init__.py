@@ -17,7 +17,10 @@ from tvm_tinyml.passes.order_operators.search import smallest_peak
 
 __all__ = ["OrderOperators"]
 
-VIEWS = ("relax.reshape", integer_ops.view.op.name, integer_ops.join.op.name)
+VIEWS = (
+    "relax.reshape",
+    *(op.op.name for op in (integer_ops.view, integer_ops.join, integer_ops.channels, integer_ops.interleave)),
+)
 """Operators whose result is in the memory of their operands."""
 
 

@@ -8,7 +8,7 @@ import pytest
 import tvm_tinyml as tinyml
 from benchmarks.networks import image_classification, keyword_spotting, visual_wake_words
 from tests.image_networks import image_network
-from tvm_tinyml.session import Session
+from tests.poisoned import PATTERNS, Poisoned
 
 NETWORKS = {
     "kws": keyword_spotting,
@@ -16,15 +16,6 @@ NETWORKS = {
     "ic": image_classification,
     "image": lambda: image_network(1),
 }
-
-
-class Poisoned(Session):
-    """A session whose pool is filled before each run."""
-
-    def fill(self, pattern: int) -> None:
-        """Fill the pool."""
-        for address, pool in zip(self._pools.values(), self._metadata["pools"].values(), strict=True):
-            self._simulator.write(address, bytes([pattern]) * pool["size_bytes"])
 
 
 @pytest.mark.parametrize("goal", ["time", "ram"])
@@ -35,7 +26,7 @@ def test_outputs_do_not_depend_on_what_the_pool_held(name: str, io: str, goal: s
     library = tinyml.build(tinyml.load(network.data, name="m"), "cortex-m4", goal=goal, io=io, emit="lib")
     inputs = network.random_inputs(2)
     session = Poisoned(library.metadata, library.objects)
-    for pattern in (0x00, 0x55, 0xAA, 0xFF):
+    for pattern in PATTERNS:
         session.fill(pattern)
         for output, expected in zip(session.run(inputs).outputs, network.run(inputs), strict=True):
             np.testing.assert_array_equal(output, expected.reshape(output.shape), f"pool of {pattern:#x}")

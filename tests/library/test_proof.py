@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import pytest
 
 import tvm_tinyml as tinyml
+from benchmarks.channel_blocks import inception_block
 from benchmarks.networks import image_classification
 from tests.image_networks import image_network
 from tvm_tinyml import placement
 from tvm_tinyml.options import BuildOptions
 from tvm_tinyml.passes.plan_memory import plan_offsets
 from tvm_tinyml.pipeline import lower_model
-from tvm_tinyml.program import Program
+from tvm_tinyml.program import Program, Step
+from tvm_tinyml.proof import prove
 from tvm_tinyml.targets.cortex_m import cortex_m
 
 
@@ -22,6 +24,34 @@ def lower(network: Callable[[], object] = image_classification) -> Program:
     """Lower a network with all its tensors in the pool."""
     model = tinyml.load(network().data, name="m")  # type: ignore[attr-defined]
     return lower_model(model, cortex_m("cortex-m4"), BuildOptions(io="workspace"))
+
+
+def proven(program: Program, steps: Sequence[Step]) -> None:
+    """Replay calls of a program where they are placed."""
+    first = Step("inputs", None, tuple(program.input_buffers), results=len(program.input_buffers))
+    last = Step("outputs", None, tuple(program.output_buffers), results=0)
+    calls = [first, *steps, last]
+    prove(calls, calls, program.kernels, program.offset_bytes, program.workspace_bytes)
+
+
+def test_a_part_of_channels_that_nothing_wrote_is_missed() -> None:
+    """A kernel that writes channels of a wider tensor does not write those of the others."""
+    program = lower(inception_block)
+    proven(program, program.steps)
+    parts = [step for step in program.steps if step.operands[-1].step_bytes]
+    assert len(parts) == 4
+    for part in parts:
+        with pytest.raises(AssertionError, match=rf"reads byte {part.operands[-1].begin_bytes} of"):
+            proven(program, [step for step in program.steps if step is not part])
+
+
+def test_a_part_of_channels_written_to_the_place_of_another_is_refused() -> None:
+    program = lower(inception_block)
+    first, second, *_ = (step for step in program.steps if step.operands[-1].step_bytes)
+    place = replace(second.operands[-1], begin_bytes=first.operands[-1].begin_bytes)
+    moved = replace(second, operands=(*second.operands[:-1], place))
+    with pytest.raises(AssertionError, match="reads byte"):
+        proven(program, [moved if step is second else step for step in program.steps])
 
 
 @pytest.mark.parametrize("seed", range(6))

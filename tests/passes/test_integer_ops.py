@@ -11,7 +11,7 @@ from tvm import relax
 
 from tests.passes.graphs import PLAIN, integer
 from tvm_tinyml.passes import integer_ops
-from tvm_tinyml.passes.integer_ops import attributes_of, shape_of, window_extent
+from tvm_tinyml.passes.integer_ops import attributes_of, shape_of, span, window_extent
 
 CONV: dict[str, Any] = {"groups": 1, "input_zero_point": 0, **PLAIN}
 OPERANDS = [f"input{i}_{what}" for i in (1, 2) for what in ("zero_point", "multiplier", "shift")]
@@ -90,6 +90,11 @@ SHAPES: dict[str, tuple[Callable[..., relax.Call], list[tuple[int, ...]], list[i
         [(1, 5, 6, 2)],
         [1, 7, 9, 2],
     ),
+    "view": (lambda x: integer_ops.view(x, begin=6, shape=[2, 3]), [(5, 3)], [2, 3]),
+    "join": (lambda x, y: integer_ops.join(x, y, shape=[5, 3]), [(2, 3), (3, 3)], [5, 3]),
+    "channels": (lambda x: integer_ops.channels(x, begin=1, step=5, shape=[4, 2]), [(4, 5)], [4, 2]),
+    "interleave": (lambda x, y: integer_ops.interleave(x, y, step=9), [(1, 4, 5, 3), (1, 4, 5, 2)], [1, 4, 5, 5]),
+    "spread": (lambda x: integer_ops.spread(x, step=9, copied=1), [(1, 4, 5, 3)], [1, 4, 5, 3]),
 }
 
 
@@ -105,6 +110,12 @@ def test_a_lookup_has_the_type_of_its_table() -> None:
     table = relax.const(np.zeros(256, np.uint8))
     main = integer(lambda x: integer_ops.lookup(x, table), (2, 3), dtype="int8")["main"]
     assert str(main.body.body.ty.dtype) == "uint8"
+
+
+def test_a_span_ends_with_the_last_pixel() -> None:
+    assert span([2, 3, 4, 5], 5) == 2 * 3 * 4 * 5
+    assert span([2, 3, 4, 5], 7) == (2 * 3 * 4 - 1) * 7 + 5
+    assert span([1, 1, 1, 5], 7) == 5
 
 
 def test_windows_are_counted_as_one_by_one() -> None:
@@ -145,5 +156,5 @@ def test_attributes_come_back_as_python_integers_and_lists() -> None:
 
 def test_every_operator_is_pure_so_that_unused_ones_are_dropped() -> None:
     operators = [value for value in vars(integer_ops).values() if isinstance(value, integer_ops.IntegerOp)]
-    assert len(operators) == 16
+    assert len(operators) == 19
     assert all(operator.op.get_attr("FPurity") for operator in operators)

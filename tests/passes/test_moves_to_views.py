@@ -27,18 +27,25 @@ def split(x: relax.Expr, axis: int) -> relax.Expr:
     [
         (lambda x: relax.op.concat([x, x], 1), (1, 6, 5, 4), ["tinyml.join"]),
         (lambda x: relax.op.concat([x, x], 3), (1, 1, 1, 4), ["tinyml.join"]),
-        (lambda x: relax.op.concat([x, x], -1), (1, 6, 5, 4), ["relax.concat"]),
+        (lambda x: relax.op.concat([x, x], -1), (1, 6, 5, 4), ["tinyml.interleave"]),
+        (lambda x: relax.op.concat([x, x], 2), (1, 6, 5, 4), ["relax.concat"]),
+        (lambda x: relax.op.concat([x], -1), (1, 6, 5, 4), []),
         (lambda x: split(x, 1), (1, 6, 5, 4), ["tinyml.view"] * 3),
-        (lambda x: split(x, 3), (1, 6, 5, 3), ["relax.split"]),
+        (lambda x: split(x, 3), (1, 6, 5, 3), ["tinyml.channels"] * 3),
+        (lambda x: split(x, 2), (1, 6, 6, 3), ["relax.split"]),
         (lambda x: relax.op.strided_slice(x, [1], [2], [4], [1]), (1, 6, 5, 4), ["tinyml.view"]),
         (lambda x: relax.op.strided_slice(x, [1], [-3], [-1], [1]), (1, 6, 5, 4), ["tinyml.view"]),
         (lambda x: relax.op.strided_slice(x, [0, 1], [1, 2], [2, 5], [1, 1]), (3, 6, 4), ["tinyml.view"]),
         (lambda x: relax.op.strided_slice(x, [0, 1], [1, 2], [3, 5], [1, 1]), (3, 6, 4), ["relax.strided_slice"]),
         (lambda x: relax.op.strided_slice(x, [1], [0], [6], [2]), (1, 6, 5, 4), ["relax.strided_slice"]),
         (lambda x: relax.op.strided_slice(x, [2], [1], [3], [1]), (1, 6, 5, 4), ["relax.strided_slice"]),
+        (lambda x: relax.op.strided_slice(x, [3], [1], [3], [1]), (1, 6, 5, 4), ["tinyml.channels"]),
+        (lambda x: relax.op.strided_slice(x, [-1], [-2], [4], [1]), (2, 5, 4), ["tinyml.channels"]),
+        (lambda x: relax.op.strided_slice(x, [2, 3], [1, 0], [3, 2], [1, 1]), (1, 6, 5, 4), ["relax.strided_slice"]),
+        (lambda x: relax.op.strided_slice(x, [3], [0], [4], [2]), (1, 6, 5, 4), ["relax.strided_slice"]),
     ],
 )
-def test_what_is_contiguous_becomes_a_view(
+def test_what_lies_in_one_piece_or_in_channels_becomes_a_view(
     move: Move, shape: tuple[int, ...], expected: list[str], rng: np.random.Generator
 ) -> None:
     before = integer(move, shape)
@@ -74,6 +81,11 @@ def cut_and_joined(graph: Int8Graph, x: Value) -> Value:
     parts = graph.split(graph.conv(x, 4, (3, 3)), 3, 1)
     parts[1] = graph.max_pool(parts[1], (1, 1))
     return graph.conv(graph.concat([parts[2], parts[1], parts[0]], 1), 5, (3, 3))
+
+
+def test_channels_of_other_types_than_int8_are_left_to_tvm() -> None:
+    module = integer(lambda x: relax.op.concat([x, x], 3), (1, 6, 5, 4), dtype="uint8")
+    assert names(MovesToViews()(module)) == ["relax.concat"]
 
 
 @pytest.mark.parametrize("io", ["caller", "workspace"])

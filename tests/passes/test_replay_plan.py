@@ -69,6 +69,37 @@ def test_what_a_call_wrote_over_is_gone() -> None:
         replay_plan(calls, 12)
 
 
+def part(channel: int, buffer: str = "x", begin: int = 0) -> Span:
+    """Return two of every five bytes, or the last one of them, of a buffer of fifteen."""
+    run = 1 if channel == 4 else 2
+    return Span(buffer, begin + channel, begin + 10 + channel + run, first_byte=channel, run_bytes=run, step_bytes=5)
+
+
+def test_the_gaps_of_a_write_stay_as_they_were() -> None:
+    a, b, c = Call("a", [], [part(0)]), Call("b", [], [part(2)]), Call("c", [], [part(4)])
+    whole = Call("d", [Span("x", 0, 15)], [])
+    replay_plan([a, b, c, whole], 15)
+    replay_plan([c, a, Call("e", [part(4)], []), b, whole], 15)
+    with pytest.raises(AssertionError, match="d reads byte 2 of x at 2, where nothing lies"):
+        replay_plan([a, c, whole], 15)
+    with pytest.raises(AssertionError, match="d reads byte 4 of x at 4, where byte 4 of y lies"):
+        replay_plan([a, b, c, Call("e", [], [part(4, "y")]), whole], 15)
+
+
+def test_a_read_with_gaps_wants_only_its_own_bytes() -> None:
+    replay_plan([Call("a", [], [part(0)]), Call("b", [part(0)], [])], 15)
+    with pytest.raises(AssertionError, match="b reads byte 2 of x at 2, where nothing lies"):
+        replay_plan([Call("a", [], [part(0)]), Call("b", [part(2)], [])], 15)
+
+
+def test_within_a_call_parts_that_share_no_byte_do_not_meet() -> None:
+    first = Call("a", [], [part(0)])
+    replay_plan([first, Call("b", [part(0)], [part(2)]), Call("c", [part(0), part(2)], [])], 15)
+    for other in (part(0, "y", begin=1), Span("y", 10, 11)):
+        with pytest.raises(AssertionError, match=r"b writes .* over .*, which it reads"):
+            replay_plan([first, Call("b", [part(0)], [other])], 16)
+
+
 def test_within_a_call_writes_share_no_byte() -> None:
     with pytest.raises(AssertionError, match=r"a writes .* and .*, which share bytes"):
         replay_plan([Call("a", [], [Span("x", 0, 8), Span("scratch", 7, 9)])], 9)

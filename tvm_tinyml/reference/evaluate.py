@@ -182,6 +182,14 @@ def _join(args: Sequence[Array], call: relax.Call) -> Array:
     return np.concatenate([part.ravel() for part in args]).reshape(attributes_of(call)["shape"])
 
 
+def _channels(args: Sequence[Array], call: relax.Call) -> Array:
+    a: Mapping[str, Any] = attributes_of(call)
+    pixels = math.prod(a["shape"][:-1])
+    index = a["begin"] + a["step"] * np.arange(pixels)[:, None] + np.arange(a["shape"][-1])
+    result: Array = args[0].ravel()[index].reshape(a["shape"])
+    return result
+
+
 def _resize(args: Sequence[Array], call: relax.Call) -> Array:
     mode, rounding = str(call.attrs.coordinate_transformation_mode), str(call.attrs.rounding_method)
     sizes = zip(args[0].shape[1:3], [int(i) for i in call.args[1].values], strict=True)
@@ -218,6 +226,9 @@ _OPERATORS: dict[str, Evaluate] = {
     "tinyml.gather2d": lambda args, _: args[0][:, args[1][:, None], args[2][None, :]],
     "tinyml.view": _view,
     "tinyml.join": _join,
+    "tinyml.channels": _channels,
+    "tinyml.interleave": lambda args, _: movement.concat(args, -1),
+    "tinyml.spread": lambda args, _: args[0],
     "relax.reshape": lambda args, call: movement.reshape(args[0], [int(i) for i in call.ty.shape]),
     "relax.permute_dims": _permute,
     "relax.concat": lambda args, call: movement.concat(args[0], int(call.attrs.axis)),

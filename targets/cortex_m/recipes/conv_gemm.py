@@ -13,8 +13,8 @@ from tvm.script.ir_builder import IRBuilder
 from tvm.script.ir_builder import tirx as T
 
 from tvm_tinyml.choice import NONE, Knobs, Space
-from tvm_tinyml.passes.integer_ops import Attributes, shape_of, window_extent
-from tvm_tinyml.passes.kernels.kernel import Kernel, Method, Recipe, Rereads
+from tvm_tinyml.passes.integer_ops import Attributes, shape_of, span, window_extent
+from tvm_tinyml.passes.kernels.kernel import Kernel, Method, Recipe, Rereads, flat
 from tvm_tinyml.targets.cortex_m.microkernels import gemm
 from tvm_tinyml.targets.cortex_m.microkernels.gemm_walks import K_STEP, PIXELS
 from tvm_tinyml.targets.cortex_m.microkernels.microkernel import Microkernel, texts
@@ -112,7 +112,8 @@ class ConvGemm(Recipe):
         channels, groups = shape_of(arguments[1])[0], attributes["groups"]
         if any(attributes["padding"]) or not has_few_groups(arguments, attributes):
             return None
-        source, window = geometry(arguments, attributes)
+        input_step, step = attributes.get("input_step", 0), attributes.get("output_step", channels)
+        source, window = geometry(arguments, attributes, input_step)
         if source.pixels < PIXELS or not self.allows(arguments, attributes, knobs):
             return None
         shared = bool(knobs.get("shared", source.pixels <= FEW_PIXELS))
@@ -131,9 +132,13 @@ class ConvGemm(Recipe):
         copies = bool(knobs.get("copies", product.copies and worth_copying))
         if copies and not product.copies:
             return None
-        kernel = _build(arguments, source, window, output, layer, parts, product, tiles, shared=shared, copies=copies)
+        if not product.fits(window.products // K_STEP, step):
+            step = channels
+        steps = {"input_step": input_step, "step": step}
+        decided = {"shared": shared, "copies": copies}
+        kernel = _build(arguments, source, window, output, layer, parts, product, tiles, **steps, **decided)
         chosen: Knobs = {"product": name, "tiles": tiles, "shared": int(shared), "copies": int(copies)}
-        return replace(kernel, knobs=chosen)
+        return replace(kernel, knobs=chosen, input_step=input_step, output_step=0 if step == channels else step)
 
     def space(self, arguments: Sequence[relax.Expr], attributes: Attributes) -> Space:
         """See `Recipe.space`."""
@@ -173,9 +178,15 @@ def has_few_groups(arguments: Sequence[relax.Expr], attributes: Attributes) -> b
     return bool(groups == 1 or (groups <= MOST_GROUPS and group_in > 1))
 
 
-def geometry(arguments: Sequence[relax.Expr], attributes: Attributes) -> tuple[Source, Window]:
-    """Return which pixels a convolution computes, and what each reads of an image that has its border already."""
+def geometry(arguments: Sequence[relax.Expr], attributes: Attributes, step: int = 0) -> tuple[Source, Window]:
+    """Return which pixels a convolution computes, and what each reads of an image that has its border already.
+
+    Parameters
+    ----------
+    step : bytes from a pixel of the input to the next; 0 where they follow each other.
+    """
     batch, height, width, channels_in = shape_of(arguments[0])
+    channels_in = step or channels_in
     top, left, bottom, right = attributes["padding"]
     height, width = height + top + bottom, width + left + right
     _, kernel_h, kernel_w, group_in = shape_of(arguments[1])
@@ -202,17 +213,19 @@ def _build(
     product: Product,
     tiles: int,
     *,
+    input_step: int,
+    step: int,
     shared: bool,
     copies: bool,
 ) -> Kernel:
     """Return the function that packs and multiplies block after block."""
     channels, pixels = len(layer.bias), source.pixels
     steps = window.products // K_STEP
-    constants = [_pack(part, layer, product) for part in parts]
+    constants = [_pack(part, layer, product, step) for part in parts]
     offsets = [0, *itertools.accumulate(packed.size for packed in constants)]
     in_order = source.in_order(window)
     pack = product.pack_pixels() if in_order else product.pack(window)
-    kernels = {width: product.multiply(steps, channels, output, width, shared) for width in (1, 2)}
+    kernels = {width: product.multiply(steps, step, output, width, shared) for width in (1, 2)}
     reach = gemm.COPIED_WORDS * -(-steps // gemm.COPIED_WORDS)
     beyond = np.zeros(reach - steps if copies else product.beyond_words, np.int32)
     tile_words = window.products * product.value_bytes  # four pixels
@@ -223,14 +236,16 @@ def _build(
     # is a constant of its own, so that stripes of one layer, of different heights, share the weights.
     extent = [np.array([blocks], np.int32)] if blocks > WRITTEN_OUT else []
     values = np.concatenate([*constants, beyond])
+    shape = shape_of(arguments[0])
+    x_bytes, y_bytes = span(shape, input_step or shape[-1]), span([pixels, channels], step)
 
     with IRBuilder() as builder, T.prim_func(s_tir=True):
         T.func_name("main")
         T.func_attr({"tirx.noalias": True})
-        x = T.arg("x", T.Buffer((source.batch * source.image,), "int8"))
+        x = T.arg("x", T.Buffer((x_bytes,), "int8"))
         packed = T.arg("constants", T.Buffer((values.size,), "int32"))
         extents = [T.arg("blocks", T.Buffer((1,), "int32")) for _ in extent]
-        y = T.arg("output", T.Buffer((pixels * channels,), "int8"))
+        y = T.arg("output", T.Buffer((y_bytes,), "int8"))
         with T.sblock("root"):
             T.reads()
             T.writes()
@@ -250,7 +265,7 @@ def _build(
                             call = (
                                 packed.access_ptr("r", offset=offset),
                                 stream.access_ptr("r", offset=start),
-                                T.address_of(y[first * channels + part.start]),
+                                T.address_of(y[first * step + part.start]),
                                 stream.access_ptr("r", offset=start + count * tile_words),
                                 *([room] if product.copies else []),
                             )
@@ -275,10 +290,9 @@ def _build(
                 block(runs)
     order = [(number * PIXELS * tiles, (number + 1) * PIXELS * tiles) for number in range(blocks)]
     order += [(runs[0][0], runs[-1][0] + PIXELS * runs[-1][1]) for runs in behind]
-    spans = [(int(source.offset(first)), end * channels) for first, end in order]
+    spans = [(int(source.offset(first)), (end - 1) * step + channels) for first, end in order]
     used = [pack, *(kernels[width] for width in sorted({part.width for part in parts}))]
     func = builder.get().with_attr({**texts(used), "tinyml.schedule": ConvGemm.__name__})
-    flat = relax.op.reshape(arguments[0], (source.batch * source.image,))
     macs = pixels * channels * window.runs * window.run_bytes
     method = _method(parts, product, window, tiles, pack)
     overlaps = [overlap(spans, read_first=len(groups) == 1)]
@@ -291,8 +305,8 @@ def _build(
         for part in parts
         if not copies
     }
-    arguments = [flat, *map(relax.const, [values, *extent])]
-    return Kernel("conv2d", func, arguments, macs, method, overlaps, rereads=rereads)
+    passed = [flat(arguments[0], input_step), *map(relax.const, [values, *extent])]
+    return Kernel("conv2d", func, passed, macs, method, overlaps, rereads=rereads)
 
 
 def _blocks(pixels: int, tiles: int) -> tuple[int, list[list[tuple[int, int]]]]:
@@ -321,7 +335,7 @@ def _method(parts: Sequence[Part], product: Product, window: Window, tiles: int,
     return Method(f"matrix product of {PIXELS} pixels by {channels}", scratch, [pack.name])
 
 
-def _pack(part: Part, layer: Channels, product: Product) -> NDArray[np.int32]:
+def _pack(part: Part, layer: Channels, product: Product, step: int) -> NDArray[np.int32]:
     c = slice(part.start, part.stop)
     values = (layer.weight[c], layer.bias[c], layer.multiplier[c], layer.shift[c], layer.zero_point[c])
-    return product.constants(values, len(layer.bias), part.width)
+    return product.constants(values, step, part.width)

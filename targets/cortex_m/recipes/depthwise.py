@@ -16,7 +16,7 @@ from tvm.script.ir_builder import tirx as T
 
 from tvm_tinyml.choice import NONE, Knobs, Space, Value
 from tvm_tinyml.passes.integer_ops import Attributes
-from tvm_tinyml.passes.kernels.kernel import Kernel, Method, Recipe
+from tvm_tinyml.passes.kernels.kernel import Kernel, Method, Recipe, flat
 from tvm_tinyml.targets.cortex_m.microkernels import scaled_output
 from tvm_tinyml.targets.cortex_m.microkernels.microkernel import texts
 from tvm_tinyml.targets.cortex_m.microkernels.output import Output, choose_output
@@ -65,7 +65,8 @@ class Depthwise(Recipe):
         """Return the kernel, or None where its conditions are not met."""
         if not is_depthwise(arguments, attributes) or not self.allows(arguments, attributes, knobs):
             return None
-        layer = Layer.of(arguments, attributes)
+        steps = attributes.get("input_step", 0), attributes.get("output_step", 0)
+        layer = Layer.of(arguments, attributes, *steps)
         output, channels = _channels(arguments, attributes, layer)
         if not all_exact(channels, output):
             return None
@@ -75,10 +76,11 @@ class Depthwise(Recipe):
             return None
         chosen, plans = choices[0]
         weight = scales.weight[:, chosen.order]
-        kernel = _build(arguments[0], chosen, plans, replace(scales, weight=weight))
+        kernel = _build(flat(arguments[0], steps[0]), chosen, plans, replace(scales, weight=weight))
         method = _method(choices, one_shift=isinstance(form, ScaledOutput))
         shift = COMMON if isinstance(form, ScaledOutput) else OWN
-        return replace(kernel, method=method, knobs={**_knobs(choices[0]), "shift": shift})
+        knobs = {**_knobs(choices[0]), "shift": shift}
+        return replace(kernel, method=method, knobs=knobs, input_step=steps[0], output_step=steps[1])
 
     def space(self, arguments: Sequence[relax.Expr], attributes: Attributes) -> Space:
         """See `Recipe.space`."""
@@ -178,7 +180,7 @@ def _build(x: relax.Expr, layer: Layer, plans: Sequence[Plan], scales: Scales) -
     starts = list(itertools.accumulate((len(plan.numbers) for plan in plans), initial=len(extents)))
     numbers = np.array([*extents, *(number for plan in plans for number in plan.numbers)], np.int32)
     constants = np.concatenate([numbers, plans[0].constants(scales).ravel()])
-    sizes = layer.batch * layer.image_bytes, constants.size, CHANNELS, layer.batch * layer.output_bytes
+    sizes = layer.input_span, constants.size, CHANNELS, layer.output_span
     with IRBuilder() as builder, T.prim_func(s_tir=True):
         T.func_name("main")
         T.func_attr({"tirx.noalias": True})
@@ -203,13 +205,12 @@ def _build(x: relax.Expr, layer: Layer, plans: Sequence[Plan], scales: Scales) -
     called = _callees(func)  # none fills a border where there is none
     used = [kernel for kernel in kernels if kernel.name in called]
     func = func.with_attr({**texts(used), "tinyml.schedule": Depthwise.__name__})
-    flat = relax.op.reshape(x, (sizes[0],))
     filling = relax.const(np.full(CHANNELS, layer.border, np.int8))
     order = [span for number in range(layer.batch) for plan in plans for span in _order(layer, plan, number)]
     return Kernel(
         "depthwise_conv2d",
         func,
-        [flat, relax.const(constants), filling],
+        [x, relax.const(constants), filling],
         layer.macs,
         overlaps=[overlap(order, read_first=sum(part.count for part in parts) == 1)],
         in_place=[0] if len(order) == layer.batch and layer.keeps_shape else [],

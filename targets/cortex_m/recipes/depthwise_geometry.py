@@ -117,6 +117,7 @@ class Layer:
     Attributes
     ----------
     multiplier : output channels of each input channel.
+    input_step, output_step : from a pixel to the next, in bytes.
     sideways : the planes, and so the kernels, are transposed.
     """
 
@@ -126,22 +127,33 @@ class Layer:
     down: Axis
     across: Axis
     border: int
+    input_step: int
+    output_step: int
     sideways: bool = False
 
     @classmethod
-    def of(cls, arguments: Sequence[relax.Expr], attributes: Attributes) -> Layer:
-        """Return the layer with planes as the image lies."""
+    def of(
+        cls, arguments: Sequence[relax.Expr], attributes: Attributes, input_step: int = 0, output_step: int = 0
+    ) -> Layer:
+        """Return the layer with planes as the image lies.
+
+        Parameters
+        ----------
+        input_step, output_step : bytes from a pixel to the next; 0 where they follow each other.
+        """
         batch, height, width, channels_in = shape_of(arguments[0])
         channels, *kernel, _ = shape_of(arguments[1])
         top, left, bottom, right = attributes["padding"]
+        input_step, output_step = input_step or channels_in, output_step or channels
         axes = []
         for i, (size, before, behind) in enumerate(((height, top, bottom), (width, left, right))):
             stride, dilation = attributes["strides"][i], attributes["dilation"][i]
             outputs = window_extent(size, kernel[i], stride, before + behind, dilation)
-            axes.append(Axis(size, outputs, kernel[i], stride, dilation, before, channels_in, channels))
+            axes.append(Axis(size, outputs, kernel[i], stride, dilation, before, input_step, output_step))
         down, across = axes
-        down = replace(down, input_step=width * channels_in, output_step=across.outputs * channels)
-        return cls(batch, channels_in, channels // channels_in, down, across, attributes["input_zero_point"])
+        down = replace(down, input_step=width * input_step, output_step=across.outputs * output_step)
+        multiplier, border = channels // channels_in, attributes["input_zero_point"]
+        return cls(batch, channels_in, multiplier, down, across, border, input_step, output_step)
 
     @property
     def turned(self) -> Layer:
@@ -162,24 +174,35 @@ class Layer:
 
     @property
     def image_bytes(self) -> int:
-        """Of the input."""
-        return self.down.size * self.across.size * self.channels_in
+        """From one image of the input to the next."""
+        return self.down.size * self.across.size * self.input_step
 
     @property
     def output_bytes(self) -> int:
-        """Of one image of the output."""
-        return self.down.outputs * self.across.outputs * self.channels_in * self.multiplier
+        """From one image of the output to the next."""
+        return self.down.outputs * self.across.outputs * self.output_step
+
+    @property
+    def input_span(self) -> int:
+        """Bytes from the first one of the input to the last."""
+        return self.batch * self.image_bytes - self.input_step + self.channels_in
+
+    @property
+    def output_span(self) -> int:
+        """Bytes from the first one of the output to the last."""
+        return self.batch * self.output_bytes - self.output_step + self.channels_in * self.multiplier
 
     @property
     def keeps_shape(self) -> bool:
         """Whether each pixel and channel of the output stands where its own stands in the input."""
         same = all(axis.outputs == axis.size and axis.stride == 1 for axis in (self.down, self.across))
-        return same and self.multiplier == 1
+        return same and self.multiplier == 1 and self.input_step == self.output_step == self.channels_in
 
     @property
     def macs(self) -> int:
         """Multiply-accumulates, border included."""
-        return self.batch * self.output_bytes * self.taps
+        outputs = self.batch * self.down.outputs * self.across.outputs
+        return outputs * self.channels_in * self.multiplier * self.taps
 
 
 @dataclass(frozen=True)

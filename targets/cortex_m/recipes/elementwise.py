@@ -13,7 +13,7 @@ from tvm.script.ir_builder import tirx as T
 
 from tvm_tinyml import reference
 from tvm_tinyml.choice import NONE, Knobs
-from tvm_tinyml.passes.integer_ops import Attributes, shape_of
+from tvm_tinyml.passes.integer_ops import Attributes, shape_of, span
 from tvm_tinyml.passes.kernels.kernel import Kernel, Method, Overlap, Recipe
 from tvm_tinyml.targets.cortex_m.microkernels import add
 from tvm_tinyml.targets.cortex_m.microkernels.affine import Function, fit
@@ -43,29 +43,46 @@ class Sum(Recipe):
         affine = fit(sum_function(self._kind, attributes))
         if affine is None:
             return None
-        return sum_kernel(self._kind, arguments, add.add(affine.rounding), affine.words, Sum.__name__)
+        step = attributes.get("output_step", 0)
+        return sum_kernel(self._kind, arguments, add.add(affine.rounding), affine.words, Sum.__name__, step)
 
 
 def sum_kernel(
-    kind: str, arguments: Sequence[relax.Expr], kernel: Microkernel, words: NDArray[np.int32], schedule: str
+    kind: str,
+    arguments: Sequence[relax.Expr],
+    kernel: Microkernel,
+    words: NDArray[np.int32],
+    schedule: str,
+    output_step: int = 0,
 ) -> Kernel:
-    """Return the function that calls a microkernel of (constants, a, b, result, elements) on two whole tensors."""
-    size = math.prod(shape_of(arguments[0]))
+    """Return the function that calls a microkernel of (constants, a, b, result, elements) on two whole tensors.
+
+    With an ``output_step`` it does so pixel by pixel: see `Kernel`.
+    """
+    shape = shape_of(arguments[0])
+    size = math.prod(shape)
+    pixels, channels = (size // shape[-1], shape[-1]) if output_step else (1, size)
+    step = output_step or size
     with IRBuilder() as builder, T.prim_func(s_tir=True):
         T.func_name("main")
         T.func_attr({"tirx.noalias": True})
         a, b = (T.arg(name, T.Buffer((size,), "int8")) for name in "ab")
         constants = T.arg("constants", T.Buffer((len(words),), "int32"))
-        y = T.arg("output", T.Buffer((size,), "int8"))
+        y = T.arg("output", T.Buffer((span([pixels, channels], step),), "int8"))
         with T.sblock("root"):
             T.reads()
             T.writes()
-            inputs = (buffer.access_ptr("r") for buffer in (constants, a, b))
-            T.evaluate(T.call_extern("int32", kernel.name, *inputs, y.access_ptr("w"), size))
+            with T.serial(pixels) as pixel:
+                pointers = *(T.address_of(buffer[pixel * channels]) for buffer in (a, b)), T.address_of(y[pixel * step])
+                T.evaluate(T.call_extern("int32", kernel.name, constants.access_ptr("r"), *pointers, channels))
     func = builder.get().with_attr({**texts([kernel]), "tinyml.schedule": schedule})
     flat = [relax.op.reshape(argument, (size,)) for argument in arguments]
     method = Method("one affine function of both elements")
-    return Kernel(kind, func, [*flat, relax.const(words)], method=method, overlaps=[Overlap(0, 0), Overlap(1, 0)])
+    # Behind the first pixel every output lies further on than what it is made of.
+    overlaps = [Overlap(i, (pixels - 1) * (step - channels)) for i in range(2)]
+    return Kernel(
+        kind, func, [*flat, relax.const(words)], method=method, overlaps=overlaps, output_step=output_step
+    )
 
 
 def sum_function(kind: str, attributes: Attributes) -> Function:

@@ -78,7 +78,7 @@ class WithOutliers(Recipe):
         if not len(outliers) or CHANNELS_OF_AN_OUTLIER * len(outliers) > channels:
             return None
         kernel = self.recipe.lower(_without(outliers, arguments), attributes, knobs)
-        return None if kernel is None else _with_loop(kernel, _Loop.of(arguments, attributes, outliers))
+        return None if kernel is None else _with_loop(kernel, arguments, attributes, outliers)
 
     def _outliers(self, arguments: Sequence[relax.Expr], attributes: Attributes) -> NDArray[np.int64]:
         output = choose_output(*(attributes[k] for k in ("output_zero_point", "clamp_min", "clamp_max")))
@@ -94,8 +94,11 @@ def _without(channels: NDArray[np.int64], arguments: Sequence[relax.Expr]) -> li
     return [arguments[0], *map(relax.const, constants)]
 
 
-def _with_loop(kernel: Kernel, loop: _Loop) -> Kernel:
+def _with_loop(
+    kernel: Kernel, arguments: Sequence[relax.Expr], attributes: Attributes, outliers: NDArray[np.int64]
+) -> Kernel:
     """Return a kernel that does what another one does, and then the loop."""
+    loop = _Loop.of(arguments, attributes, outliers, kernel.input_step, kernel.output_step)
     x, *constants, y = kernel.func.params
     function = loop.function(int(x.shape[0]), int(y.shape[0]))
     own_x, *own_constants, own_y = function.params
@@ -112,8 +115,7 @@ def _with_loop(kernel: Kernel, loop: _Loop) -> Kernel:
     func = func.with_attr("tinyml.schedule", schedule)
     own = [relax.const(value) for value in (loop.weight.ravel(), loop.scales.ravel())]
     # The loop reads the input when outputs are written: they must not share their place.
-    arguments = [*kernel.arguments, *own]
-    return replace(kernel, func=func, arguments=arguments, overlaps=(), in_place=())
+    return replace(kernel, func=func, arguments=[*kernel.arguments, *own], overlaps=(), in_place=())
 
 
 @dataclass(frozen=True)
@@ -124,7 +126,7 @@ class _Loop:
     ----------
     weight : [N, KH, KW, depth], of these channels.
     scales : [N, words].
-    image, out : shapes [B, H, W, C].
+    image, out : shapes [B, H, W, C]; C is how far the pixels are apart, which may be more than there are channels.
     helper : that scales a sum.
     """
 
@@ -136,7 +138,14 @@ class _Loop:
     helper: str
 
     @classmethod
-    def of(cls, arguments: Sequence[relax.Expr], attributes: Attributes, channels: NDArray[np.int64]) -> _Loop:
+    def of(
+        cls,
+        arguments: Sequence[relax.Expr],
+        attributes: Attributes,
+        channels: NDArray[np.int64],
+        input_step: int = 0,
+        output_step: int = 0,
+    ) -> _Loop:
         image, weight, settings = shape_of(arguments[0]), constant(arguments[1]), attributes
         if "groups" not in attributes:  # a dense layer is a 1x1 convolution of an image with one pixel for each row
             image, weight = [1, 1, *image], weight.reshape(len(weight), 1, 1, -1)
@@ -155,7 +164,8 @@ class _Loop:
             bias = bias + settings["input_zero_point"] * chosen.sum(axis=(1, 2, 3), dtype=np.int64)
         first = channels // (count // settings["groups"]) * depth
         scales = np.stack([bias, multiplier, shift, channels, first], axis=1).astype(np.int32)
-        return cls(chosen, scales, image, [image[0], *out, count], settings, helper)
+        image, out = [*image[:3], input_step or image[3]], [image[0], *out, output_step or count]
+        return cls(chosen, scales, image, out, settings, helper)
 
     def function(self, x_size: int, y_size: int) -> tirx.PrimFunc:
         """Return the function of input, weights, scales and output, all flat."""

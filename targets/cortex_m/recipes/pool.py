@@ -13,7 +13,7 @@ from tvm.script.ir_builder import tirx as T
 
 from tvm_tinyml import arithmetic
 from tvm_tinyml.choice import NONE, Knobs
-from tvm_tinyml.passes.integer_ops import Attributes, shape_of, window_extent
+from tvm_tinyml.passes.integer_ops import Attributes, shape_of, span, window_extent
 from tvm_tinyml.passes.kernels.kernel import Kernel, Method, Recipe
 from tvm_tinyml.targets.cortex_m.microkernels import pool
 from tvm_tinyml.targets.cortex_m.microkernels.affine import Function, fit
@@ -39,7 +39,8 @@ class AveragePool(Recipe):
         """Return the kernel, or None where its conditions are not met."""
         if knobs or any(attributes["padding"]):
             return None
-        return _average(self._kind, arguments[0], attributes, *_windows(shape_of(arguments[0]), attributes))
+        source, taps = _windows(shape_of(arguments[0]), attributes)
+        return _average(self._kind, arguments[0], attributes, source, taps, attributes.get("output_step", 0))
 
 
 class Mean(Recipe):
@@ -65,7 +66,8 @@ class LargestPool(Recipe):
         if knobs or any(attributes["padding"]) or taps.channels > pool.FARTHEST_CHANNEL:
             return None
         kernel = pool.largest(taps, attributes["clamp_min"], attributes["clamp_max"])
-        return _build("max_pool2d", arguments[0], source, taps, kernel, None)
+        step = attributes.get("output_step", 0)
+        return _build("max_pool2d", arguments[0], source, taps, kernel, None, step)
 
 
 def _windows(shape: Sequence[int], attributes: Attributes) -> tuple[Source, Taps]:
@@ -83,17 +85,21 @@ def _windows(shape: Sequence[int], attributes: Attributes) -> tuple[Source, Taps
     return source, Taps.of(pool_h, pool_w, row, channels)
 
 
-def _average(kind: str, x: relax.Expr, attributes: Attributes, source: Source, taps: Taps) -> Kernel | None:
+def _average(
+    kind: str, x: relax.Expr, attributes: Attributes, source: Source, taps: Taps, step: int = 0
+) -> Kernel | None:
     if taps.number > pool.MOST_TAPS or taps.channels > pool.FARTHEST_CHANNEL:
         return None
     affine = fit((_rescaled if "multiplier" in attributes else _same_scale)(taps.number, attributes))
     if affine is not None:
         kernel = pool.average(taps, pool.AffineSum(affine.rounding), short=source.pixels == 1)
-        return _build(kind, x, source, taps, kernel, np.append(affine.words, np.int32(0)))
-    return _scaled(kind, x, attributes, source, taps) if "multiplier" in attributes else None
+        return _build(kind, x, source, taps, kernel, np.append(affine.words, np.int32(0)), step)
+    return _scaled(kind, x, attributes, source, taps, step) if "multiplier" in attributes else None
 
 
-def _scaled(kind: str, x: relax.Expr, attributes: Attributes, source: Source, taps: Taps) -> Kernel | None:
+def _scaled(
+    kind: str, x: relax.Expr, attributes: Attributes, source: Source, taps: Taps, step: int
+) -> Kernel | None:
     """Return the kernel that scales sums in two roundings, which show where the sums are small."""
     output = choose_output(*(attributes[key] for key in ("output_zero_point", "clamp_min", "clamp_max")))
     left_shift, offset = attributes["left_shift"], -taps.number * attributes["input_zero_point"]
@@ -104,7 +110,7 @@ def _scaled(kind: str, x: relax.Expr, attributes: Attributes, source: Source, ta
     constant = rounding_constant(shift, np.array([attributes["output_zero_point"]]))
     constants = np.array([offset, attributes["multiplier"], *constant, *shift], np.int32)
     kernel = pool.average(taps, pool.ScaledSum(output, left_shift), short=source.pixels == 1)
-    return _build(kind, x, source, taps, kernel, constants)
+    return _build(kind, x, source, taps, kernel, constants, step)
 
 
 def _same_scale(number: int, attributes: Attributes) -> Function:
@@ -130,26 +136,32 @@ def _sums(number: int) -> NDArray[np.int64]:
 
 
 def _build(
-    kind: str, x: relax.Expr, source: Source, taps: Taps, kernel: Microkernel, constants: NDArray[np.int32] | None
+    kind: str,
+    x: relax.Expr,
+    source: Source,
+    taps: Taps,
+    kernel: Microkernel,
+    constants: NDArray[np.int32] | None,
+    output_step: int,
 ) -> Kernel:
     """Return the function that calls a microkernel for each output pixel."""
-    size = source.batch * source.image
+    size, step = source.batch * source.image, output_step or taps.channels
     with IRBuilder() as builder, T.prim_func(s_tir=True):
         T.func_name("main")
         T.func_attr({"tirx.noalias": True})
         image = T.arg("x", T.Buffer((size,), "int8"))
         words = None if constants is None else T.arg("constants", T.Buffer((len(constants),), "int32"))
-        y = T.arg("output", T.Buffer((source.pixels * taps.channels,), "int8"))
+        y = T.arg("output", T.Buffer((span([source.pixels, taps.channels], step),), "int8"))
         with T.sblock("root"):
             T.reads()
             T.writes()
             with T.serial(source.pixels) as pixel:
-                call = [T.address_of(image[source.offset(pixel)]), y.access_ptr("w", offset=pixel * taps.channels)]
+                call = [T.address_of(image[source.offset(pixel)]), T.address_of(y[pixel * step])]
                 head = [] if words is None else [words.access_ptr("r")]
                 T.evaluate(T.call_extern("int32", kernel.name, *head, *call))
     func = builder.get().with_attr({**texts([kernel]), "tinyml.schedule": "Pool"})
     flat = relax.op.reshape(x, (size,))
     arguments = [flat] if constants is None else [flat, relax.const(constants)]
-    order = ((int(source.offset(pixel)), (pixel + 1) * taps.channels) for pixel in range(source.pixels))
+    order = ((int(source.offset(pixel)), pixel * step + taps.channels) for pixel in range(source.pixels))
     method, overlaps = Method("window by window, up to 16 channels at once"), [overlap(order, read_first=False)]
-    return Kernel(kind, func, arguments, method=method, overlaps=overlaps)
+    return Kernel(kind, func, arguments, method=method, overlaps=overlaps, output_step=output_step)

@@ -12,7 +12,7 @@ from tvm.script.ir_builder import IRBuilder
 from tvm.script.ir_builder import tirx as T
 
 from tvm_tinyml.choice import NONE, Knobs, Space
-from tvm_tinyml.passes.integer_ops import Attributes, shape_of, window_extent
+from tvm_tinyml.passes.integer_ops import Attributes, shape_of, span, window_extent
 from tvm_tinyml.passes.kernels.kernel import Kernel, Method, Recipe
 from tvm_tinyml.targets.cortex_m.microkernels import winograd
 from tvm_tinyml.targets.cortex_m.microkernels.microkernel import Microkernel, texts
@@ -233,8 +233,9 @@ class Winograd(Recipe):
             plan = self._choose(plans, direct)
         if plan is None:
             return None
-        kernel = _build(arguments, attributes, plan, layer, output, self._mixed)
-        return replace(kernel, method=_method(plan, plans, direct), knobs=plan.knobs)
+        step = attributes.get("output_step", 0)
+        kernel = _build(arguments, attributes, plan, layer, output, self._mixed, step or plan.tiling.channels)
+        return replace(kernel, method=_method(plan, plans, direct), knobs=plan.knobs, output_step=step)
 
     def space(self, arguments: Sequence[relax.Expr], attributes: Attributes) -> Space:
         """See `Recipe.space`."""
@@ -326,9 +327,20 @@ def _pack(tiling: Tiling, layer: Channels) -> NDArray[np.int32]:
 
 
 def _build(
-    arguments: Sequence[relax.Expr], attributes: Attributes, plan: Plan, layer: Channels, output: Output, mixed: bool
+    arguments: Sequence[relax.Expr],
+    attributes: Attributes,
+    plan: Plan,
+    layer: Channels,
+    output: Output,
+    mixed: bool,
+    step: int,
 ) -> Kernel:
-    """Return the function: inputs of a stripe of tiles; for each pair of channels products, columns and rows."""
+    """Return the function: inputs of a stripe of tiles; for each pair of channels products, columns and rows.
+
+    Parameters
+    ----------
+    step : bytes from an output pixel to the next.
+    """
     tiling, algorithm, constants = plan.tiling, plan.tiling.algorithm, _pack(plan.tiling, layer)
     filters, inputs = winograd_filter(algorithm), winograd_input(algorithm)
     products = {
@@ -338,7 +350,7 @@ def _build(
     columns, rows = winograd_columns(algorithm), winograd_rows(algorithm, output)
     channels, steps = tiling.channels, tiling.steps
     image_size = tiling.height * tiling.width * tiling.channels_in
-    out_size = tiling.batch * tiling.out_h * tiling.out_w * channels
+    pixels = tiling.batch * tiling.out_h * tiling.out_w
     pair_words = constants.shape[1]
     filter_words = pair_words - winograd.CHANNELS * winograd.PARAMETERS
     # Of a pair and of a quad, in elements.
@@ -353,7 +365,7 @@ def _build(
         T.func_attr({"tirx.noalias": True})
         x = T.arg("x", T.Buffer((tiling.batch * image_size,), "int8"))
         packed = T.arg("constants", T.Buffer((constants.size + len(numbers),), "int32"))
-        y = T.arg("output", T.Buffer((out_size,), "int8"))
+        y = T.arg("output", T.Buffer((span([pixels, channels], step),), "int8"))
         with T.sblock("root"):
             T.reads()
             T.writes()
@@ -377,7 +389,7 @@ def _build(
                 image, row, column = tiling.place(first + tile)
                 quad, lane = tile // _QUAD, tile % _QUAD
                 T.buffer_store(places, (quad * m_size + lane * winograd.CHANNELS) * 4, [2 * tile])
-                place = ((image * tiling.out_h + row) * tiling.out_w + column) * channels
+                place = ((image * tiling.out_h + row) * tiling.out_w + column) * step
                 T.buffer_store(places, place, [2 * tile + 1])
                 where = at(x, image * image_size), at(v, quad * v_size + lane * 2)
                 corner = row - tiling.top, column - tiling.left
@@ -397,7 +409,7 @@ def _build(
                     there = tirx.min(there, channels - pair * winograd.CHANNELS)
                 which = at(places), at(packed, pair * pair_words + filter_words), count, there
                 call(columns, at(m), *which)
-                call(rows, at(m), at(y, pair * winograd.CHANNELS), *which, channels, tiling.out_w * channels)
+                call(rows, at(m), at(y, pair * winograd.CHANNELS), *which, step, tiling.out_w * step)
 
             stripe_tiles, pairs = (packed[constants.size + len(geometry) + i] for i in range(2))
             if plan.all_filters:
@@ -415,12 +427,12 @@ def _build(
     used = [filters, inputs, *products.values(), columns, rows]
     func = builder.get().with_attr({**texts(used), "tinyml.schedule": Winograd.__name__})
     flat = relax.op.reshape(arguments[0], (tiling.batch * image_size,))
-    macs = out_size * winograd.TAPS * tiling.channels_in
+    macs = pixels * channels * winograd.TAPS * tiling.channels_in
     values = relax.const(np.concatenate([constants.ravel(), numbers]))
-    return Kernel("conv2d", func, [flat, values], macs, overlaps=[overlap(_order(plan), read_first=True)])
+    return Kernel("conv2d", func, [flat, values], macs, overlaps=[overlap(_order(plan, step), read_first=True)])
 
 
-def _order(plan: Plan) -> Iterator[tuple[int, int]]:
+def _order(plan: Plan, step: int) -> Iterator[tuple[int, int]]:
     """Yield of each stripe the first byte that it reads of the input, and the end of what it writes."""
     tiling, stripe = plan.tiling, _QUAD * plan.quads
     for start in range(0, tiling.tiles, stripe):
@@ -429,5 +441,5 @@ def _order(plan: Plan) -> Iterator[tuple[int, int]]:
         ends = [(i * tiling.out_h + y + tiling.algorithm.tile - 1, x + tiling.algorithm.tile) for i, y, x in places]
         yield (
             min((row * tiling.width + column) * tiling.channels_in for row, column in corners),
-            max((row * tiling.out_w + column) * tiling.channels for row, column in ends),
+            max((row * tiling.out_w + column - 1) * step + tiling.channels for row, column in ends),
         )
