@@ -24,7 +24,8 @@ Recipes = Mapping[str, Sequence[Recipe]]
 class ApplyRecipes(CallablePass):
     """Replace each call of the integer dialect by `call_tir` of the kernel of the first recipe that takes it.
 
-    What no recipe takes stays as it is. A call that carries a choice is taken by the recipe named there, or by none.
+    What no recipe takes stays as it is. So does a convolution whose padding a recipe leaves to `SplitPadding`, behind
+    which this pass runs once more. A call that carries a choice is taken by the recipe named there, or by none.
 
     Parameters
     ----------
@@ -56,4 +57,6 @@ class _Rewriter(PyExprMutator):  # type: ignore[misc]
             kernel = recipe.lower(call.args, attributes_of(call), knobs_of(choice))
             if kernel is not None:
                 return call_kernel(self.builder_, kernel, call, {KERNEL: recipe.name, **kernel.knobs})
+            if recipe.leaves_padding(call.args, attributes_of(call)):
+                return call
         return call
