@@ -25,7 +25,8 @@ Recipes = Mapping[str, Sequence[Recipe]]
 class ApplyRecipes(CallablePass):
     """Replace each call of the integer dialect by `call_tir` of the kernel of the first recipe that takes it.
 
-    What no recipe takes stays as it is. A call that carries a choice is taken by the recipe named there, or by none.
+    What no recipe takes stays as it is. So does a convolution whose padding a recipe leaves to `SplitPadding`, behind
+    which this pass runs once more. A call that carries a choice is taken by the recipe named there, or by none.
 
     Parameters
     ----------
@@ -73,4 +74,6 @@ def first_kernel(recipes: Recipes, call: relax.Call, asked: Attributes) -> tuple
         kernel = recipe.lower(call.args, {**attributes_of(call), **asked}, knobs_of(choice))
         if kernel is not None:
             return kernel, recipe
+        if recipe.leaves_padding(call.args, attributes_of(call)):
+            return None
     return None

@@ -138,6 +138,10 @@ class Recipe(ABC):
         """Return which of its forms the weights, biases and scales of an operator allow: what costs depend on them."""
         return ""
 
+    def leaves_padding(self, arguments: Sequence[relax.Expr], attributes: Attributes) -> bool:
+        """Return whether it takes a convolution when its padding has become an operator, before any other recipe."""
+        return False
+
 
 def call_kernel(
     builder: relax.BlockBuilder, kernel: Kernel, call: relax.Call, choice: Choice | None = None

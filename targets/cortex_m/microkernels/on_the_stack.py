@@ -34,6 +34,7 @@ def c_on_the_stack(text: str) -> str:
 
 
 def _rewritten(lines: Sequence[str]) -> list[str]:
+    lines = [line for line in lines if not line.startswith(("vpush", "vpop"))]  # there is nothing to save
     registers = [int(number) for line in lines if line.startswith("v") for number in re.findall(r"\bs(\d+)\b", line)]
     if not registers:
         return list(lines)

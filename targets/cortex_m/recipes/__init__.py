@@ -9,6 +9,7 @@ from tvm_tinyml.targets.cortex_m.microkernels.product import Product, RawHalves,
 from tvm_tinyml.targets.cortex_m.recipes.conv_gemm import ConvGemm
 from tvm_tinyml.targets.cortex_m.recipes.dense import DenseGemm, DenseRows
 from tvm_tinyml.targets.cortex_m.recipes.depthwise import Depthwise
+from tvm_tinyml.targets.cortex_m.recipes.depthwise_words import DepthwiseWords
 from tvm_tinyml.targets.cortex_m.recipes.elementwise import Sum
 from tvm_tinyml.targets.cortex_m.recipes.outliers import WithOutliers
 from tvm_tinyml.targets.cortex_m.recipes.pad import Pad
@@ -73,7 +74,8 @@ def _dsp(
     scratch = SCRATCH_BYTES[goal]
     convolution, rows = ConvGemm(products, choose, scratch.windows), DenseRows(scratch.row)
     winograd = [Winograd(scratch.winograd, mixed=mixed)] if scratch.winograd else []
-    convolutions: Sequence[Recipe] = (Depthwise(scratch.planes), *winograd, convolution, rows)
+    depthwise = (DepthwiseWords(mixed=mixed), Depthwise(scratch.planes))
+    convolutions: Sequence[Recipe] = (*depthwise, *winograd, convolution, rows)
     return {
         **moves,
         "tinyml.conv2d": [WithOutliers(recipe) for recipe in convolutions],

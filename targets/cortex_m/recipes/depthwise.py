@@ -17,7 +17,6 @@ from tvm.script.ir_builder import tirx as T
 from tvm_tinyml.choice import NONE, Knobs, Space, Value
 from tvm_tinyml.passes.integer_ops import Attributes
 from tvm_tinyml.passes.kernels.kernel import Kernel, Method, Recipe, flat
-from tvm_tinyml.targets.cortex_m.microkernels import scaled_output
 from tvm_tinyml.targets.cortex_m.microkernels.microkernel import texts
 from tvm_tinyml.targets.cortex_m.microkernels.output import Output, choose_output
 from tvm_tinyml.targets.cortex_m.microkernels.planes import CHANNELS
@@ -35,12 +34,11 @@ from tvm_tinyml.targets.cortex_m.recipes.depthwise_geometry import (
 )
 from tvm_tinyml.targets.cortex_m.recipes.depthwise_plan import Place, Plan
 from tvm_tinyml.targets.cortex_m.recipes.depthwise_rows import Rows
+from tvm_tinyml.targets.cortex_m.recipes.depthwise_scales import COMMON, OWN, choose_scales, shift_of
 from tvm_tinyml.targets.cortex_m.recipes.depthwise_strips import Strips
 from tvm_tinyml.targets.cortex_m.recipes.overlap import overlap
 
 Choice: TypeAlias = "tuple[Layer, list[Plan]]"
-
-COMMON, OWN = "common", "own"
 
 ROWS = (1, 2, 3, 4, 5, 6, 8, 10, 12, 16, 24, 32)
 """Of outputs at once, to choose from."""
@@ -70,7 +68,7 @@ class Depthwise(Recipe):
         output, channels = _channels(arguments, attributes, layer)
         if not all_exact(channels, output):
             return None
-        form, scales = _scales(channels, output, own_shifts=knobs.get("shift") == OWN)
+        form, scales = choose_scales(channels, output, own_shifts=knobs.get("shift") == OWN)
         choices = [choice for choice in self._choices(layer, form, knobs.get("rows")) if _has(choice, knobs)]
         if not choices:
             return None
@@ -78,8 +76,7 @@ class Depthwise(Recipe):
         weight = scales.weight[:, chosen.order]
         kernel = _build(flat(arguments[0], steps[0]), chosen, plans, replace(scales, weight=weight))
         method = _method(choices, one_shift=isinstance(form, ScaledOutput))
-        shift = COMMON if isinstance(form, ScaledOutput) else OWN
-        knobs = {**_knobs(choices[0]), "shift": shift}
+        knobs = {**_knobs(choices[0]), "shift": shift_of(form)}
         return replace(kernel, method=method, knobs=knobs, input_step=steps[0], output_step=steps[1])
 
     def space(self, arguments: Sequence[relax.Expr], attributes: Attributes) -> Space:
@@ -88,7 +85,7 @@ class Depthwise(Recipe):
             return {}
         layer = Layer.of(arguments, attributes)
         output, channels = _channels(arguments, attributes, layer)
-        form, _ = _scales(channels, output, own_shifts=False)
+        form, _ = choose_scales(channels, output, own_shifts=False)
         every = [_knobs(choice) for rows in (None, *ROWS) for choice in self._choices(layer, output, rows)]
         plans = {name: sorted({knobs[name] for knobs in every}) for name in ("planes", "side", "rows")}
         return {**plans, "shift": [COMMON, OWN] if isinstance(form, ScaledOutput) else [OWN]}
@@ -101,7 +98,7 @@ class Depthwise(Recipe):
         output, channels = _channels(arguments, attributes, layer)
         if not all_exact(channels, output):
             return "none"
-        return COMMON if isinstance(_scales(channels, output, own_shifts=False)[0], ScaledOutput) else OWN
+        return shift_of(choose_scales(channels, output, own_shifts=False)[0])
 
     def _choices(self, layer: Layer, output: Output | ScaledOutput, rows: Value | None = None) -> list[Choice]:
         """Return the plans of all phases, and the layer as they see it, the fastest first.
@@ -158,18 +155,6 @@ def _method(choices: Sequence[Choice], *, one_shift: bool) -> Method:
         sorted({kernel.name for plan in plans for part in groups(layer.channels_in) for kernel in plan.packing(part)}),
         {name: round(_cycles(choice)) for name, choice in zip(names, choices, strict=True)},
     )
-
-
-def _scales(channels: Channels, output: Output, *, own_shifts: bool) -> tuple[Output | ScaledOutput, Scales]:
-    """Return the cheapest epilogue, or that with a shift for each channel, and the constants for it."""
-    scale = (channels.weight, channels.bias, channels.multiplier, channels.shift, channels.zero_point)
-    if not output.corrected and not own_shifts:
-        for shift in scaled_output.SHIFTS:
-            form = ScaledOutput(shift, output.low, output.high)
-            scales = scaled_output.scaled(form, *scale)
-            if scales is not None:
-                return form, scales
-    return output, scaled_output.doubled(*scale)
 
 
 def _build(x: relax.Expr, layer: Layer, plans: Sequence[Plan], scales: Scales) -> Kernel:

@@ -36,6 +36,10 @@ class _OnTheStack(Recipe):
         """See `Recipe.guard`."""
         return self._recipe.guard(arguments, attributes)
 
+    def leaves_padding(self, arguments: Sequence[relax.Expr], attributes: Attributes) -> bool:
+        """See `Recipe.leaves_padding`."""
+        return self._recipe.leaves_padding(arguments, attributes)
+
     def lower(self, arguments: Sequence[relax.Expr], attributes: Attributes, knobs: Knobs = NONE) -> Kernel | None:
         """See `Recipe.lower`."""
         kernel = self._recipe.lower(arguments, attributes, knobs)

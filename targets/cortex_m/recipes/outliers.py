@@ -66,6 +66,10 @@ class WithOutliers(Recipe):
         guard = self.recipe.guard(_without(outliers, arguments), attributes)
         return f"{guard}, outliers {len(outliers)}" if len(outliers) else guard
 
+    def leaves_padding(self, arguments: Sequence[relax.Expr], attributes: Attributes) -> bool:
+        """Return that of the recipe."""
+        return self.recipe.leaves_padding(arguments, attributes)
+
     def lower(self, arguments: Sequence[relax.Expr], attributes: Attributes, knobs: Knobs = NONE) -> Kernel | None:
         """Return the recipe's kernel, with a loop behind it if need be, or None where its conditions are not met."""
         kernel = self.recipe.lower(arguments, attributes, knobs)

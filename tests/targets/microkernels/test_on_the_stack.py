@@ -119,6 +119,7 @@ LAYERS = {
     "depthwise": separable((1, 9, 9, 8), (3, 3)),
     "depthwise, stride": separable((1, 9, 9, 8), (3, 3), strides=(2, 2)),
     "depthwise, any window": separable((1, 9, 9, 5), (4, 5)),
+    "depthwise, few taps": separable((1, 9, 9, 5), (1, 5)),
     "dense rows": dense(1, 70, 13),
     "dense": dense(9, 32, 8),
 }

@@ -70,6 +70,7 @@ LAYERS: dict[str, Callable[[], relax.Call]] = {
     "depthwise": lambda: layer((1, 9, 7, 6), (6, 3, 3, 1), groups=6, padding=[1, 1, 1, 1], one_shift=True),
     "depthwise, strides": lambda: layer((1, 13, 10, 5), (5, 5, 2, 1), groups=5, strides=[2, 1]),
     "depthwise, dilation": lambda: layer((1, 12, 9, 4), (8, 3, 3, 1), groups=4, dilation=[2, 3]),
+    "depthwise, few taps": lambda: layer((1, 9, 7, 6), (6, 2, 2, 1), groups=6, one_shift=True),
     "depthwise, outlier": lambda: layer((1, 6, 6, 8), (8, 3, 3, 1), groups=8, outlier=True),
 }
 CORES = ("cortex-m4", "cortex-m3", "cortex-m0plus", "cortex-m55")
@@ -80,7 +81,7 @@ RUNS = [
     *(pytest.param(name, "cortex-m55", marks=needs_helium) for name in ("3x3", "strides")),
 ]
 TUNED = {
-    "cortex-m4": {"ConvGemm", "Winograd", "Depthwise", "DenseRows", "DenseGemm"},
+    "cortex-m4": {"ConvGemm", "Winograd", "Depthwise", "DepthwiseWords", "DenseRows", "DenseGemm"},
     "cortex-m3": {"ScalarConv", "ScalarDepthwise", "ScalarDense", "DenseGemm"},
     "cortex-m0plus": {"ScalarConv", "ScalarDepthwise", "ScalarDense", "DenseGemm"},
     "cortex-m55": {"HeliumConv"},
