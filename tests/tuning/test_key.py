@@ -80,6 +80,10 @@ OTHERS: dict[str, tuple[Make, Make]] = {
         lambda: convolution((1, 6, 6, 200), weights=weights(1, 8, 3, 3, 200), **OUTPUT),
         lambda: convolution((1, 6, 6, 200), weights=one(weights(1, 8, 3, 3, 200), 3, 127), **OUTPUT),
     ),
+    "a last channel that has no partner in front of it": (
+        lambda: convolution((1, 6, 6, 200), 9, weights=weights(1, 9, 3, 3, 200), **OUTPUT),
+        lambda: convolution((1, 6, 6, 200), 9, weights=one(weights(1, 9, 3, 3, 200), 8, 127), **OUTPUT),
+    ),
     "a channel with a scale above 1": (
         lambda: convolution(output=(0.1, -3), effective_scale=np.full(8, 0.01)),
         lambda: convolution(output=(0.1, -3), effective_scale=one(np.full(8, 0.01), 7, 1.5)),
@@ -109,6 +113,10 @@ OTHERS: dict[str, tuple[Make, Make]] = {
     "a clamp below 0, whose instructions are longer": (
         lambda: convolution(output=(0.1, 3), effective_scale=0.01, activation="RELU"),
         lambda: convolution(output=(0.1, -3), effective_scale=0.01, activation="RELU"),
+    ),
+    "a zero point that need not be added": (
+        lambda: convolution(output=(0.1, -3), effective_scale=0.01),
+        lambda: convolution(output=(0.1, 0), effective_scale=0.01),
     ),
     "a padding": (lambda: convolution(**OUTPUT), lambda: convolution((1, 10, 10, 4), padding="VALID", **OUTPUT)),
     "a stride": (

@@ -5,8 +5,9 @@ from __future__ import annotations
 from tvm_tinyml.tuning.measure import Measured
 from tvm_tinyml.tuning.records import Record
 
-CYCLES = 0.02
-"""Part of the cycles by which layers of one key may differ: numbers that are part of their code, branches on data."""
+CYCLES = 0.05
+"""Part of the cycles by which layers of one key may differ: numbers that are part of the code of schedules move its
+loops in flash, and some kernels branch on data."""
 
 CODE, CODE_BYTES = 0.1, 64
 """The same for code, whose instructions are longer for some numbers, and bytes that make no difference."""

@@ -13,7 +13,7 @@ from tvm.ir import StringImm
 
 from tvm_tinyml.choice import KERNEL, Choice, Space, allowed, knobs_of
 from tvm_tinyml.passes import integer_ops
-from tvm_tinyml.passes.integer_ops import attributes_of
+from tvm_tinyml.passes.integer_ops import Attributes, attributes_of
 from tvm_tinyml.passes.kernels.kernel import Kernel, Recipe
 from tvm_tinyml.passes.lower_to_kernels import LOWERINGS
 from tvm_tinyml.targets.target import Target
@@ -127,7 +127,7 @@ class Kernels:
         recipes: Sequence[Recipe] = self._recipes.get(str(call.op.name), ())
         guards = {recipe.name: recipe.guard(call.args, attributes_of(call)) for recipe in recipes}
         kernel = self._unscheduled(call)
-        guards[SCHEDULES] = _scaling(kernel) if kernel else ""
+        guards[SCHEDULES] = _scaling(kernel, attributes_of(call)) if kernel else ""
         return {name: guard for name, guard in guards.items() if guard}
 
     def _unscheduled(self, call: relax.Call) -> Kernel | None:
@@ -136,13 +136,14 @@ class Kernels:
         return lowering(form.args, attributes_of(form), self._target.traits) if lowering else None
 
 
-def _scaling(kernel: Kernel) -> str:
-    """Return which helpers a kernel calls, and of how many channels the constants of its epilogue are."""
+def _scaling(kernel: Kernel, attributes: Attributes) -> str:
+    """Return which helpers a kernel calls, of how many channels the constants of its epilogue are, and what it adds."""
     called: list[str] = []
     tvm_ffi.structural_walk(kernel.func.body, (StringImm, lambda text: called.append(str(text.value))))
     helpers = [name.removeprefix(HELPER) for name in called if name.startswith(HELPER)]
     sizes = [str(int(parameter.shape[0])) for parameter in kernel.func.params[2:-1] if len(parameter.shape) == 1]
-    return " ".join([*helpers, *(["of", *sizes] if sizes else [])])
+    nothing = ["plus 0"] if helpers and attributes.get("output_zero_point") == 0 else []
+    return " ".join([*helpers, *(["of", *sizes] if sizes else []), *nothing])
 
 
 def forms(call: relax.Call) -> list[relax.Call]:
