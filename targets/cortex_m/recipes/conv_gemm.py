@@ -164,8 +164,9 @@ class ConvGemm(Recipe):
         group_channels = len(layer.bias) // attributes["groups"]
         ways = []
         for name, product in self._products.items():
-            parts = split(layer, output, group_channels, product) or []
-            ways.append(f"{name} {'+'.join(f'{part.count}x{part.width}' for part in parts) or 'none'}")
+            cut = [split(layer, output, group_channels, product, shared=shared) or [] for shared in (False, True)]
+            texts = ["+".join(f"{part.count}x{part.width}" for part in parts) or "none" for parts in cut]
+            ways.append(f"{name} {' or '.join(dict.fromkeys(texts))}")
         return ", ".join(ways)
 
     def _most_tiles(self, window: Window, product: Product) -> int:
