@@ -83,7 +83,7 @@ def _static(program: Program, size_bytes: int) -> list[str]:
 
 def _fpu(program: Program) -> str:
     if uses_fpu(program.functions):
-        return "1 /* run uses s0 to s15: turn the FPU on before it"
+        return "1 /* run uses FPU registers, s16 and up are restored: turn the FPU on before it"
     return "0 /* run touches no FPU register"
 
 
