@@ -55,7 +55,7 @@ def _excess(library: Library, options: BuildOptions) -> Iterator[tuple[str, int,
 
 def _advice(library: Library, options: BuildOptions, compile_with: Compile) -> str:
     """Say which other goals and places of inputs and weights would fit, and what they cost; or what comes closest."""
-    free = replace(options, ram_limit_bytes=None, flash_limit_bytes=None)
+    free = replace(options, ram_limit_bytes=None, flash_limit_bytes=None, require_tuned=False)
     others = [replace(free, goal=goal) for goal in CHOICES["goal"] if goal != options.goal]
     if options.weights == "ram":
         others += [replace(free, goal=goal, weights="flash") for goal in CHOICES["goal"]]

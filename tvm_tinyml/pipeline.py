@@ -48,7 +48,8 @@ def compile_model(model: Model, target: Target, options: BuildOptions) -> Librar
     """
     library = _build(model, target, options)
     if not fits(library, options):
-        cut = _cut_to_fit(model, target, options)
+        # Stripes of layers are no operators that anybody has tuned.
+        cut = None if options.require_tuned else _cut_to_fit(model, target, options)
         if cut is not None:
             return cut
         check_fit(library, options, lambda others: _build(model, target, others))

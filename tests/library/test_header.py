@@ -101,7 +101,8 @@ def test_the_header_says_how_floats_are_passed() -> None:
 
 
 def test_the_header_says_whether_the_fpu_must_be_on() -> None:
-    assert "USES_FPU 1 /* run uses FPU registers, s16 and up are restored: turn the FPU on before it; " in library("kws", "cortex-m4").header
+    told = "USES_FPU 1 /* run uses FPU registers, s16 and up are restored: turn the FPU on before it; "
+    assert told in library("kws", "cortex-m4").header
     for target in ("cortex-m4+nofp", "cortex-m4+nodsp", "cortex-m3"):
         assert "USES_FPU 0 /* run touches no FPU register; " in library("kws", target).header
 

@@ -18,7 +18,7 @@ from benchmarks.int8_graph import Int8Graph, Network
 from tests.tuning.networks import TARGET, model, several, tiny, twins
 from tvm_tinyml.choice import KERNEL, Choice, is_as_chosen
 from tvm_tinyml.device.timing import MODEL_VERSION
-from tvm_tinyml.errors import NotTunedError, TargetError, TuningLogError
+from tvm_tinyml.errors import FitError, NotTunedError, TargetError, TuningLogError
 from tvm_tinyml.options import BuildOptions
 from tvm_tinyml.pipeline import lower_model
 from tvm_tinyml.targets.cortex_m import cortex_m
@@ -296,3 +296,10 @@ def test_of_equals_the_one_with_less_scratch_is_taken() -> None:
     operator = [candidate("more", 1000, 64, a=100), candidate("less", 1000, 32, b=100)]
     assert pick([operator], 1e-5)[0].choice[KERNEL] == "less"
     assert pick([], 1e-5) == []
+
+
+def test_what_is_tuned_and_does_not_fit_is_told_so(complete: Path) -> None:
+    """Not cut into stripes, of which no log knows; and the advice is about all goals."""
+    options: dict[str, Any] = {"goal": "time", "tuning_log": complete, "ram_limit_bytes": 700}
+    with pytest.raises(FitError, match=r"several needs .* bytes of RAM with goal time"):
+        tinyml.build(model(several()), TARGET, require_tuned=True, **options)
