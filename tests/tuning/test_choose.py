@@ -270,6 +270,17 @@ def test_ones_own_log_goes_before_the_one_that_comes_along(tmp_path: Path, monke
     assert tinyml.build(model(tiny()), TARGET, require_tuned=True).metadata["kernels"]["tuned"] == 1
 
 
+def test_what_is_too_old_in_ones_own_log_is_looked_for_in_the_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    record = another(tiny, 0)
+    old = dataclasses.replace(record, model_version="0")
+    shipped, own = written(tmp_path / "shipped", tiny, {0: [record]}), written(tmp_path / "own", tiny, {0: [old]})
+    monkeypatch.setattr(choose, "shipped_log", lambda: shipped)
+    choose._shipped.cache_clear()
+    assert chosen(tiny(), tuning_log=own) == {text_of(record.choice)}
+
+
 def candidate(name: str, cycles: int, workspace_bytes: int = 0, **code_bytes: int) -> Candidate:
     return Candidate({KERNEL: name}, cycles, workspace_bytes, code_bytes)
 

@@ -282,6 +282,34 @@ def test_a_log_of_a_newer_version_is_left_alone(folder: Path) -> None:
     assert [entry.records for entry in TuningLog.load(folder, TARGET)] == before
 
 
+@pytest.mark.parametrize(
+    ("reason", "again"),
+    [
+        ("mismatch: 3 of 10 bytes", False),
+        ("crash: KeyError: 'x'", False),
+        ("crash: the process ended", True),
+        ("timeout: more than 60 s", True),
+    ],
+)
+def test_where_it_may_have_been_the_machine_a_choice_is_tried_again(
+    reason: str, again: bool, folder: Path, in_process: type[InProcess], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        right = InProcess.measure
+
+        def fail(self: InProcess, jobs: Iterable[Job]) -> Iterator[tuple[Job, Outcome]]:
+            for job, outcome in right(self, jobs):
+                yield job, Refused(job.choice, reason) if job.choice else outcome
+
+        patch.setattr(InProcess, "measure", fail)
+        assert run(tiny(), folder, trials=100).refused > 0
+    progress = run(tiny(), folder, trials=100)
+    assert (progress.trials > 1) is again
+    assert (progress.known > 0) is not again
+    assert run(tiny(), folder, trials=100).trials == 1
+    assert len(in_process.jobs) == 1
+
+
 def test_prune_drops_what_the_network_has_not(folder: Path) -> None:
     run(tiny(), folder, trials=3)
     run(twins(), folder, trials=3)

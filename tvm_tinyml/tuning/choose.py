@@ -27,7 +27,7 @@ from tvm_tinyml.targets.assembly import assembly_of
 from tvm_tinyml.targets.target import Target
 from tvm_tinyml.tuning.key import key_of
 from tvm_tinyml.tuning.log import TuningLog
-from tvm_tinyml.tuning.records import Key, Record, describe, key_text
+from tvm_tinyml.tuning.records import Entry, Key, Record, describe, key_text
 from tvm_tinyml.tuning.space import Kernels
 
 SPACE_GOAL = "time"
@@ -66,7 +66,7 @@ class Chooser:
 
     Attributes
     ----------
-    logs : the first that knows an operator decides.
+    logs : the first that knows something of an operator that fits decides.
     chosen : choices that were given out, by their texts.
     missing : by the text of their keys, operators that no log knows, or for which nothing known fits the goal.
     """
@@ -135,9 +135,21 @@ class Chooser:
         return key_text(key_of(call, self._widest))
 
     def _candidates(self, call: relax.Call, text: str, count: int) -> list[Candidate]:
-        """Return ways to compute an operator that fit the goal: the fastest, the compiler's own, and little code."""
-        entry = next((found for found in (log.find(json.loads(text)) for log in self.logs) if found), None)
-        records = _current(entry.records) if entry else []
+        """Return ways to compute an operator that fit the goal, of the first log that knows any."""
+        key = json.loads(text)
+        for log in self.logs:
+            entry = log.find(key)
+            found = self._of_entry(entry, call, text, count) if entry else []
+            if found:
+                return found
+        # Whether there is anything to choose takes long to find out, and only some want to know.
+        if (self.options.require_tuned or self.options.tuning_log) and self._widest.choices(call).size > 1:
+            self.missing[text] = key
+        return []
+
+    def _of_entry(self, entry: Entry, call: relax.Call, text: str, count: int) -> list[Candidate]:
+        """Return of what fits the goal the fastest, the compiler's own, and little code."""
+        records = _current(entry.records)
         choices = self._own.choices(call) if records else None
 
         def candidate(record: Record) -> Candidate | None:
@@ -147,11 +159,7 @@ class Chooser:
         by_cycles = sorted(records, key=lambda record: (self._cycles(record), record.workspace_bytes))
         fastest = next(filter(None, map(candidate, by_cycles)), None)
         if fastest is None:
-            # Whether there is anything to choose takes long to find out, and only some want to know.
-            if (self.options.require_tuned or self.options.tuning_log) and self._widest.choices(call).size > 1:
-                self.missing[text] = json.loads(text)
             return []
-        assert entry is not None
         others = _current([entry.default] if entry.default else [])
         others += [min(by_cycles, key=lambda record: record.code_bytes)]
         found = {_text_of(fastest.choice): fastest}

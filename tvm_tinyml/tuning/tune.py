@@ -36,6 +36,9 @@ MEMORIES = (FLASH, NO_WAIT)
 BUDGET = 4
 """A choice that needs so many times the instructions of the default is stopped."""
 
+MACHINE = ("timeout", "crash: the process", "device")
+"""How reasons begin that may be the machine's, short of time or memory: another run tries such choices again."""
+
 MOST_SEED = 2**31 - 1
 """Of MetaSchedule's generator."""
 
@@ -285,7 +288,8 @@ class Tuner:
 
     def _trusted(self, task: Task) -> Sequence[Trial]:
         """Return the trials that were made with these kernels: where the default costs what it costs now."""
-        found = [trial for trial in self._history.of(task.key) if _stamp_of(trial.outcome) == self._stamp]
+        every = self._history.of(task.key)
+        found = [t for t in every if _stamp_of(t.outcome) == self._stamp and not _may_pass(t.outcome)]
         default = task.default
         assert default is not None
         holds = {
@@ -449,6 +453,11 @@ class Tuner:
     @property
     def _seconds(self) -> float:
         return time.perf_counter() - self._started
+
+
+def _may_pass(outcome: Record | Failure) -> bool:
+    """Return whether it may have been the machine that failed, and not the choice."""
+    return isinstance(outcome, Failure) and outcome.error.startswith(MACHINE)
 
 
 def _stamp_of(outcome: Record | Failure) -> tuple[str, str, str]:
