@@ -34,7 +34,21 @@ def read_twice(seed: int = 0) -> Network:
     return graph.finish("twice", graph.conv(second, 7, (1, 1)), graph.concat([y, a], 3), c)
 
 
-NETWORKS = {**BLOCKS, "parts read twice": read_twice}
+def every_kernel(seed: int = 0) -> Network:
+    """Let each kernel that can read channels where they lie, and write them where they belong."""
+    graph = Int8Graph(seed)
+    x, y = (graph.input((1, 12, 12, 16), SHARED) for _ in range(2))
+    left, right = graph.split(x, 2, 3)
+    inside = {"padding": "VALID", "output": SHARED}
+    parts = [graph.conv(right, 7, (2, 2), **inside), graph.depthwise(left, (2, 2), **inside)]
+    smaller = graph.conv(graph.concat(parts, 3), 5, (1, 1))
+    parts = [graph.depthwise(left, (3, 3), output=SHARED), graph.conv(right, 6, (1, 1), output=SHARED)]
+    parts += [graph.conv(x, 16, (3, 3), activation="RELU", output=SHARED), graph.max_pool(x, (1, 1))]
+    parts += [graph.add(x, y, output=SHARED), graph.avg_pool(x, (1, 1))]
+    return graph.finish("every", smaller, graph.conv(graph.concat(parts, 3), 5, (1, 1)))
+
+
+NETWORKS = {**BLOCKS, "parts read twice": read_twice, "every kernel": every_kernel}
 
 
 def run_poisoned(metadata: dict[str, object], objects: Sequence[bytes], network: Network, about: str) -> None:
@@ -141,6 +155,7 @@ def test_a_few_channels_that_no_microkernel_takes_are_written_where_they_belong(
         ("shuffle units", 1),
         ("skip connection", 1),
         ("parts read twice", 4),
+        ("every kernel", 0),
     ],
 )
 def test_nothing_is_copied_but_what_cannot_be_written_where_it_belongs(name: str, copies: int) -> None:
@@ -149,6 +164,9 @@ def test_nothing_is_copied_but_what_cannot_be_written_where_it_belongs(name: str
     found = Counter(layer["op"] for layer in library.metadata["layers"])
     assert found["copy_channels"] == copies
     assert not found.keys() & {"concatenate", "split", "strided_slice"}
+    if name == "every kernel":
+        kernels = {layer["schedule"] for layer in library.metadata["layers"]}
+        assert kernels == {"ConvGemm", "Winograd", "Depthwise", "DepthwiseWords", "Pool", "Sum"}
 
 
 def test_a_deep_dense_block_needs_little_more_than_its_result() -> None:

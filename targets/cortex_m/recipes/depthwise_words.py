@@ -13,7 +13,7 @@ from tvm.script.ir_builder import tirx as T
 
 from tvm_tinyml.choice import NONE, Knobs, Space
 from tvm_tinyml.passes.integer_ops import Attributes, shape_of, window_extent
-from tvm_tinyml.passes.kernels.kernel import Kernel, Method, Recipe
+from tvm_tinyml.passes.kernels.kernel import Kernel, Method, Recipe, flat
 from tvm_tinyml.targets.cortex_m.microkernels.depthwise_words import MOST_TAPS, Geometry, Words
 from tvm_tinyml.targets.cortex_m.microkernels.microkernel import texts
 from tvm_tinyml.targets.cortex_m.microkernels.output import Output, choose_output
@@ -47,6 +47,7 @@ class _Layer:
     ----------
     offsets : of each tap from the first, in bytes.
     x_image, x_row, x_column : from an output's window to the next one's in that direction, in bytes.
+    x_pixel, y_pixel : from a pixel of input or output to the next, in bytes.
     """
 
     batch: int
@@ -58,13 +59,18 @@ class _Layer:
     x_image: int
     x_row: int
     x_column: int
+    x_pixel: int
+    y_pixel: int
 
     @classmethod
-    def of(cls, arguments: Sequence[relax.Expr], attributes: Attributes) -> _Layer:
+    def of(
+        cls, arguments: Sequence[relax.Expr], attributes: Attributes, input_step: int = 0, output_step: int = 0
+    ) -> _Layer:
         batch, height, width, channels_in = shape_of(arguments[0])
         channels, kernel_h, kernel_w, _ = shape_of(arguments[1])
         (stride_h, stride_w), (dilation_h, dilation_w) = attributes["strides"], attributes["dilation"]
-        row, column = width * channels_in, dilation_w * channels_in
+        pixel = input_step or channels_in
+        row, column = width * pixel, dilation_w * pixel
         return cls(
             batch=batch,
             channels_in=channels_in,
@@ -74,7 +80,9 @@ class _Layer:
             offsets=[r * dilation_h * row + s * column for r in range(kernel_h) for s in range(kernel_w)],
             x_image=height * row,
             x_row=stride_h * row,
-            x_column=stride_w * channels_in,
+            x_column=stride_w * pixel,
+            x_pixel=pixel,
+            y_pixel=output_step or channels,
         )
 
     @property
@@ -84,8 +92,8 @@ class _Layer:
 
     @property
     def row_bytes(self) -> int:
-        """Of the output."""
-        return self.out_w * self.channels
+        """From a row of the output to the next."""
+        return self.out_w * self.y_pixel
 
     @property
     def shared(self) -> int:
@@ -99,10 +107,10 @@ class _Layer:
 
         Where rows follow each other as pixels do, they are one.
         """
-        along = Geometry(self.offsets, self.out_w, rows, self.x_column, self.channels, self.x_row, self.row_bytes)
+        along = Geometry(self.offsets, self.out_w, rows, self.x_column, self.y_pixel, self.x_row, self.row_bytes)
         if self.x_column * self.out_w == self.x_row:
             return replace(along, columns=self.out_w * rows, rows=1)
-        across = Geometry(self.offsets, rows, self.out_w, self.x_row, self.row_bytes, self.x_column, self.channels)
+        across = Geometry(self.offsets, rows, self.out_w, self.x_row, self.row_bytes, self.x_column, self.y_pixel)
         return min(along, across, key=lambda way: _row_cycles(way, len(self.offsets)))
 
     def cycles(self, rows: int) -> float:
@@ -137,14 +145,16 @@ class DepthwiseWords(Recipe):
         """Return the kernel, or None where its conditions are not met."""
         if not self._takes(arguments, attributes) or not self.allows(arguments, attributes, knobs):
             return None
-        layer = _Layer.of(arguments, attributes)
+        steps = attributes.get("input_step", 0), attributes.get("output_step", 0)
+        layer = _Layer.of(arguments, attributes, *steps)
         output, channels = _channels(arguments, attributes)
         if not all_exact(channels, output):
             return None
         form, scales = choose_scales(channels, output, own_shifts=knobs.get("shift") == OWN)
         rows = int(knobs.get("rows", self._rows(layer)))
         kernel = Words(len(layer.offsets), layer.shared, form, self._mixed)
-        return _build(arguments[0], layer, kernel, scales, rows)
+        built = _build(flat(arguments[0], steps[0]), layer, kernel, scales, rows)
+        return replace(built, input_step=steps[0], output_step=steps[1])
 
     def space(self, arguments: Sequence[relax.Expr], attributes: Attributes) -> Space:
         """See `Recipe.space`."""
@@ -205,13 +215,15 @@ def _build(x: relax.Expr, layer: _Layer, kernel: Words, scales: Scales, rows: in
     numbers = np.array(geometry, np.int32).ravel()
     microkernel = kernel.microkernel()
     image_bytes = layer.out_h * layer.row_bytes
+    x_bytes = layer.batch * layer.x_image - layer.x_pixel + layer.channels_in
+    gap = layer.y_pixel - layer.channels
     with IRBuilder() as builder, T.prim_func(s_tir=True):
         T.func_name("main")
         T.func_attr({"tirx.noalias": True})
-        image = T.arg("x", T.Buffer((layer.batch * layer.x_image,), "int8"))
+        image = T.arg("x", T.Buffer((x_bytes,), "int8"))
         packed = T.arg("constants", T.Buffer((constants.size,), "int32"))
         shape = T.arg("geometry", T.Buffer((numbers.size,), "int32"))
-        y = T.arg("output", T.Buffer((layer.batch * image_bytes,), "int8"))
+        y = T.arg("output", T.Buffer((layer.batch * image_bytes - gap,), "int8"))
         with T.sblock("root"):
             T.reads()
             T.writes()
@@ -226,15 +238,15 @@ def _build(x: relax.Expr, layer: _Layer, kernel: Words, scales: Scales, rows: in
     func = builder.get().with_attr({**texts([microkernel]), "tinyml.schedule": DepthwiseWords.__name__})
     starts = [(number, row) for number in range(layer.batch) for row in range(0, layer.out_h, rows)]
     spans = [
-        (n * layer.x_image + row * layer.x_row, n * image_bytes + min(row + rows, layer.out_h) * layer.row_bytes)
+        (n * layer.x_image + row * layer.x_row, n * image_bytes + min(row + rows, layer.out_h) * layer.row_bytes - gap)
         for n, row in starts
     ]
-    macs = layer.batch * image_bytes * len(layer.offsets)
+    macs = layer.batch * layer.out_h * layer.out_w * layer.channels * len(layer.offsets)
     shifts = "one shift" if isinstance(kernel.output, ScaledOutput) else "a shift a channel"
     return Kernel(
         "depthwise_conv2d",
         func,
-        [relax.op.reshape(x, (layer.batch * layer.x_image,)), *map(relax.const, (constants.ravel(), numbers))],
+        [x, *map(relax.const, (constants.ravel(), numbers))],
         macs,
         Method(f"depthwise, {CHANNELS} channels of 2 pixels at once, {rows} rows, {shifts}"),
         overlaps=[overlap(spans, read_first=False)],

@@ -23,7 +23,8 @@ EVERY: dict[str, Build] = {
     "sum": lambda _: integer(lambda x, y: integer_ops.add(x, y, **SCALES, **PLAIN), SHAPE, SHAPE),
 }
 
-READING, WRITING = {"ConvGemm", "Depthwise"}, {"ConvGemm", "Winograd", "Depthwise", "Pool", "Sum"}
+READING = {"ConvGemm", "Depthwise", "DepthwiseWords"}
+WRITING = {*READING, "Winograd", "Pool", "Sum"}
 """With the DSP extension; names of their schedules."""
 
 
