@@ -7,6 +7,7 @@ estimate.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from typing import TypeAlias
 
@@ -29,6 +30,11 @@ KERNEL = "kernel"
 def knobs_of(choice: Choice) -> Knobs:
     """Return a choice without the name of its kernel."""
     return {name: value for name, value in choice.items() if name != KERNEL}
+
+
+def text_of(choice: Choice) -> str:
+    """Return a text that equal choices have in common."""
+    return json.dumps(dict(choice), sort_keys=True)
 
 
 def allowed(knobs: Knobs, space: Space) -> bool:

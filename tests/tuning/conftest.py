@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from tvm_tinyml.choice import text_of
 from tvm_tinyml.tuning import check, choose, tune
 from tvm_tinyml.tuning.measure import Job, Outcome, measure_safely
-from tvm_tinyml.tuning.task import text_of
 
 _measured: dict[tuple[object, ...], Outcome] = {}
 

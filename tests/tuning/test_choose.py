@@ -16,7 +16,7 @@ import tvm
 import tvm_tinyml as tinyml
 from benchmarks.int8_graph import Int8Graph, Network
 from tests.tuning.networks import TARGET, model, several, tiny, twins
-from tvm_tinyml.choice import KERNEL, Choice, is_as_chosen
+from tvm_tinyml.choice import KERNEL, Choice, is_as_chosen, text_of
 from tvm_tinyml.device.timing import MODEL_VERSION
 from tvm_tinyml.errors import FitError, NotTunedError, TargetError, TuningLogError
 from tvm_tinyml.options import BuildOptions
@@ -27,7 +27,7 @@ from tvm_tinyml.tuning.choose import Candidate, Chooser, pick
 from tvm_tinyml.tuning.log import TuningLog
 from tvm_tinyml.tuning.measure import FLASH, NO_WAIT, Job, Measured, measure_safely
 from tvm_tinyml.tuning.records import Record
-from tvm_tinyml.tuning.task import Task, text_of
+from tvm_tinyml.tuning.task import Task
 from tvm_tinyml.tuning.tune import tasks_for
 from tvm_tinyml.verification import verify
 

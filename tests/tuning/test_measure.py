@@ -20,7 +20,8 @@ from tvm_tinyml.reference.evaluate import evaluate
 from tvm_tinyml.session import Session
 from tvm_tinyml.targets.cortex_m import cortex_m
 from tvm_tinyml.tuning import measure
-from tvm_tinyml.tuning.measure import FLASH, GOAL, NO_WAIT, Job, Measured, Outcome, Refused, Workers, measure_safely
+from tvm_tinyml.tuning.measure import FLASH, NO_WAIT, Job, Measured, Outcome, Refused, Workers, measure_safely
+from tvm_tinyml.tuning.space import GOAL
 from tvm_tinyml.tuning.workload import Workload
 
 

@@ -13,11 +13,10 @@ import tvm
 from numpy.typing import NDArray
 from tvm.s_tir import meta_schedule as ms
 
-from tvm_tinyml.choice import KERNEL, Choice, Space
+from tvm_tinyml.choice import KERNEL, Choice, Space, text_of
 from tvm_tinyml.targets.cortex_m import cortex_m
 from tvm_tinyml.tuning.metaschedule import EvolutionarySearch
 from tvm_tinyml.tuning.space import Choices
-from tvm_tinyml.tuning.task import text_of
 
 LLVM = cortex_m("cortex-m4").llvm
 

@@ -16,18 +16,20 @@ import tvm_tinyml as tinyml
 from benchmarks.int8_graph import Network
 from tests.tuning.conftest import InProcess
 from tests.tuning.networks import TARGET, model, several, tiny, twins
-from tvm_tinyml.choice import KERNEL
+from tvm_tinyml.choice import KERNEL, Choice, text_of
 from tvm_tinyml.errors import DeviceError, TargetError, TuningLogError
 from tvm_tinyml.targets.cortex_m import cortex_m
 from tvm_tinyml.tuning import measure
 from tvm_tinyml.tuning import task as task_module
+from tvm_tinyml.tuning.cost_model import CostModel
 from tvm_tinyml.tuning.journal import Failure, Journal
+from tvm_tinyml.tuning.key import KERNELS_VERSION
 from tvm_tinyml.tuning.lock import exclusive
 from tvm_tinyml.tuning.log import TuningLog
 from tvm_tinyml.tuning.measure import FLASH, NO_WAIT, Job, Outcome, Refused
-from tvm_tinyml.tuning.records import Record
+from tvm_tinyml.tuning.records import Key, Record, key_text
 from tvm_tinyml.tuning.space import Choices
-from tvm_tinyml.tuning.task import EXHAUSTIVE, Task, text_of
+from tvm_tinyml.tuning.task import EXHAUSTIVE, Task
 from tvm_tinyml.tuning.tune import Progress, TuneOptions, tasks_for, tune
 
 pytestmark = pytest.mark.usefixtures("in_process")
@@ -93,6 +95,36 @@ def test_everything_that_was_measured_is_in_the_journal(folder: Path, in_process
     failures = [trial.outcome for trial in written if isinstance(trial.outcome, Failure)]
     assert len(failures) == progress.refused == sum(progress.reasons.values())
     assert {failure.error.split(":")[0] for failure in failures} == {*progress.reasons}
+
+
+def test_what_was_measured_for_one_network_teaches_the_next(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also what gave no kernel; a key that no operator has is passed over."""
+    taught: list[tuple[str, float | None]] = []
+
+    class Spy(CostModel):
+        def add(self, key: Key, choice: Choice, ratio: float | None) -> None:
+            super().add(key, choice, ratio)
+            taught.append((key_text(key), ratio))
+
+    run(several(), folder, trials=30)
+    history = Journal(folder, TARGET).read()
+    with Journal(folder, TARGET) as journal:
+        strange = {"operator": "conv2d", "shapes": [], "kernels": KERNELS_VERSION}
+        trial = next(t for found in history.trials.values() for t in found if isinstance(t.outcome, Record))
+        assert isinstance(trial.outcome, Record)
+        journal.append(strange, trial.choice, trial.outcome)
+    edit_log = TuningLog.load(folder, TARGET)
+    edit_log.add(strange, [trial.outcome], 1, trial.outcome)
+    edit_log.save()
+    monkeypatch.setattr("tvm_tinyml.tuning.tune.CostModel", Spy)
+    own = {key_text(task.key) for task in tunable(twins())}
+    progress = run(twins(), folder, trials=4)
+    others = [(text, ratio) for text, ratio in taught if text not in own]
+    foreign = [digest for digest, key in history.keys.items() if key_text(key) not in own]
+    measured = [trial for digest in foreign for trial in history.trials[digest]]
+    assert len(others) == len(measured) > 20
+    assert [ratio is None for _, ratio in others] == [isinstance(trial.outcome, Failure) for trial in measured]
+    assert progress.known == 0, "they are no trials of this network"
 
 
 def test_running_again_measures_nothing_that_is_known(folder: Path, in_process: type[InProcess]) -> None:

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tvm_tinyml.choice import KERNEL, knobs_of
 from tvm_tinyml.cli.common import add_quiet, path
 from tvm_tinyml.tables import table
 
@@ -155,7 +156,7 @@ def _print(target: str, progress: Progress) -> None:
         assert task.default is not None
         default, best = task.default.cycles[task.memory], task.cycles
         choice = task.best_record.choice
-        how = " ".join(f"{name}={value}" for name, value in choice.items() if name != "kernel")
+        how = " ".join(f"{name}={value}" for name, value in knobs_of(choice).items())
         rows.append(
             (
                 task.name,
@@ -165,7 +166,7 @@ def _print(target: str, progress: Progress) -> None:
                 default,
                 best,
                 f"{100 * (1 - best / default):.1f}",
-                f"{choice['kernel']} {how}",
+                f"{choice[KERNEL]} {how}",
             )
         )
     columns = ("operator", "layers", "choices", "tried", "cycles", "tuned", "saved, %", "with")

@@ -18,7 +18,7 @@ from pathlib import Path
 import tvm
 from tvm import relax
 
-from tvm_tinyml.choice import Choice, is_as_chosen
+from tvm_tinyml.choice import Choice, is_as_chosen, text_of
 from tvm_tinyml.device.timing import MODEL_VERSION
 from tvm_tinyml.errors import NotTunedError, TuningLogError
 from tvm_tinyml.options import BuildOptions
@@ -28,10 +28,7 @@ from tvm_tinyml.targets.target import Target
 from tvm_tinyml.tuning.key import key_of
 from tvm_tinyml.tuning.log import TuningLog
 from tvm_tinyml.tuning.records import Entry, Key, Record, describe, key_text
-from tvm_tinyml.tuning.space import Kernels
-
-SPACE_GOAL = "time"
-"""The goal that allows kernels most: what is tuned, and part of every key."""
+from tvm_tinyml.tuning.space import GOAL, Kernels
 
 SHARE_OF_CYCLES = {"time": 1e-6, "balanced": 1e-5, "ram": 1e-5}
 """By goal: of the network's cycles, what a byte of code must save. Builds for small flash take no choice: their kernels
@@ -105,7 +102,7 @@ class Chooser:
         picked = pick([each for each in candidates.values() if each], SHARE_OF_CYCLES[self.options.goal])
         choices = dict(zip((text for text, each in candidates.items() if each), picked, strict=True))
         found = [choices[text].choice if text in choices else None for text in texts]
-        self.chosen |= {_text_of(candidate.choice): candidate.choice for candidate in picked}
+        self.chosen |= {text_of(candidate.choice): candidate.choice for candidate in picked}
         return found
 
     def check(self) -> None:
@@ -162,10 +159,10 @@ class Chooser:
             return []
         others = _current([entry.default] if entry.default else [])
         others += [min(by_cycles, key=lambda record: record.code_bytes)]
-        found = {_text_of(fastest.choice): fastest}
+        found = {text_of(fastest.choice): fastest}
         for record in others:
-            if _text_of(record.choice) not in found and (other := candidate(record)):
-                found[_text_of(record.choice)] = other
+            if text_of(record.choice) not in found and (other := candidate(record)):
+                found[text_of(record.choice)] = other
         return [*found.values()]
 
     def _cycles(self, record: Record) -> int:
@@ -174,12 +171,12 @@ class Chooser:
     def _candidate(self, record: Record, kernel: Kernel, text: str, count: int) -> Candidate:
         code = {name: INSTRUCTION_BYTES * body.count("\n") for name, body in assembly_of(kernel.func).items()}
         own_bytes = max(LEAST_FUNCTION_BYTES, record.code_bytes - sum(code.values()))
-        code[text + _text_of(record.choice)] = own_bytes
+        code[text + text_of(record.choice)] = own_bytes
         return Candidate(record.choice, count * self._cycles(record), record.workspace_bytes, code)
 
     @cached_property
     def _widest(self) -> Kernels:
-        return Kernels(self.target, SPACE_GOAL)
+        return Kernels(self.target, GOAL)
 
     @cached_property
     def _own(self) -> Kernels:
@@ -215,10 +212,6 @@ def pick(operators: Sequence[Sequence[Candidate]], share: float) -> list[Candida
 def _current(records: Iterable[Record]) -> list[Record]:
     """Return the records whose cycles mean what this version's mean."""
     return [r for r in records if r.model_version == MODEL_VERSION and r.tvm == tvm.__version__]
-
-
-def _text_of(choice: Choice) -> str:
-    return json.dumps(dict(choice), sort_keys=True)
 
 
 def load_log(folder: str | Path, target: str) -> TuningLog:

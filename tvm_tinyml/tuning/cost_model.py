@@ -13,8 +13,8 @@ import xgboost
 from numpy.typing import NDArray
 
 from tvm_tinyml.choice import Choice
-from tvm_tinyml.tuning.features import Features, choice_features, workload_features
-from tvm_tinyml.tuning.workload import Workload
+from tvm_tinyml.tuning.features import Features, choice_features, key_features
+from tvm_tinyml.tuning.records import Key
 
 PARAMETERS = {
     "objective": "reg:squarederror",
@@ -50,16 +50,16 @@ class CostModel:
         self._ratios: list[float] = []
         self._columns: list[str] = []
         self._booster: xgboost.Booster | None = None
-        self._workloads: dict[str, Features] = {}
 
     @property
     def trials(self) -> int:
         """How many it knows."""
         return len(self._rows)
 
-    def add(self, workload: Workload, choice: Choice, ratio: float | None) -> None:
+    def add(self, key: Key, choice: Choice, ratio: float | None) -> None:
         """Take note of a trial: cycles over those without a choice; None for a choice that gives no kernel."""
-        self._rows.append(self._features(workload, choice))
+        features = {**key_features(key), **choice_features(key, choice)}
+        self._rows.append(features)
         self._ratios.append(WORST if ratio is None else float(np.clip(np.log(ratio), -WORST, WORST)))
 
     def fit(self) -> None:
@@ -70,17 +70,13 @@ class CostModel:
         data = xgboost.DMatrix(self._matrix(self._rows), np.array(self._ratios))
         self._booster = xgboost.train({**PARAMETERS, "seed": self._seed}, data, ROUNDS)
 
-    def predict(self, workload: Workload, choices: Sequence[Choice]) -> NDArray[np.float64]:
+    def predict(self, key: Key, choices: Sequence[Choice]) -> NDArray[np.float64]:
         """Return the expected logarithm of each choice's cycles over those without one."""
         if self._booster is None or not choices:
             return np.zeros(len(choices))
-        rows = [self._features(workload, choice) for choice in choices]
+        of_key = key_features(key)
+        rows = [{**of_key, **choice_features(key, choice)} for choice in choices]
         return np.asarray(self._booster.predict(xgboost.DMatrix(self._matrix(rows))), np.float64)
-
-    def _features(self, workload: Workload, choice: Choice) -> Features:
-        if workload.digest not in self._workloads:
-            self._workloads[workload.digest] = workload_features(workload)
-        return {**self._workloads[workload.digest], **choice_features(workload, choice)}
 
     def _matrix(self, rows: Sequence[Features]) -> NDArray[np.float32]:
         return np.array([[row.get(name, np.nan) for name in self._columns] for row in rows], np.float32)

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from tvm import relax
 
 from tvm_tinyml.passes.integer_ops import attributes_of, shape_of
-from tvm_tinyml.tuning.space import GEOMETRY, KERNELS_VERSION, Kernels
+from tvm_tinyml.tuning.records import Key
+from tvm_tinyml.tuning.space import Kernels
+
+KERNELS_VERSION = 1
+"""Of recipes and schedule rules together: goes up when what a knob means changes. Records of others are not used."""
+
+GEOMETRY = ("strides", "padding", "dilation", "groups", "pool_size", "axes")
+"""Attributes that are part of an operator's shape. The others are numbers in its arithmetic, and cost the same."""
 
 
-def key_of(call: relax.Call, kernels: Kernels) -> dict[str, Any]:
+def key_of(call: relax.Call, kernels: Kernels) -> Key:
     """Return the key of a call of the integer dialect.
 
     Weights, biases, scales and zero points are not part of it; what they allow a kernel to do is, as ``guards`` and

@@ -1,7 +1,7 @@
 """The search: MetaSchedule's evolutionary search over choices, with our rules, mutators and cost model.
 
-A choice is a trace: one sampling instruction for each knob, whose decisions MetaSchedule replays, mutates and crosses
-out. The program that the trace schedules is a placeholder that carries the decisions as annotations of its block. What
+A choice is a trace: one sampling instruction for each knob, whose decisions MetaSchedule replays and mutates. The
+program that the trace schedules is a placeholder that carries the decisions as annotations of its block. What
 they mean takes effect when the operator is lowered (`passes.ChooseKernels`); so recipes of microkernels and S-TIR
 schedules are searched alike, and a tuning log needs to hold decisions only.
 
@@ -185,7 +185,7 @@ class EvolutionarySearch:
     Parameters
     ----------
     choices : to choose from.
-    predict : the cost model. None: whatever is random.
+    predict : the cost model.
     llvm : TVM's description of the target.
     seed : 0 and more. The same seed, predictions and costs give the same proposals.
     batch : choices that are proposed at a time.
@@ -194,7 +194,7 @@ class EvolutionarySearch:
     def __init__(
         self, choices: Choices, predict: Predict, llvm: Mapping[str, Any], seed: int, batch: int = 16
     ) -> None:
-        self._choices, self._predict = choices, predict
+        self._choices = choices
         self._refused: set[str] = set()
         self._module = IRModule({"main": _placeholder})
         self._target = TvmTarget(dict(llvm))

@@ -16,14 +16,11 @@ from tvm_tinyml.passes import integer_ops
 from tvm_tinyml.passes.integer_ops import Attributes, attributes_of
 from tvm_tinyml.passes.kernels.kernel import Kernel, Recipe
 from tvm_tinyml.passes.lower_to_kernels import LOWERINGS
+from tvm_tinyml.passes.split_padding import without_padding
 from tvm_tinyml.targets.target import Target
 
-KERNELS_VERSION = 1
-"""Of recipes and schedule rules together: goes up when what a knob means changes. Records of others are not used."""
-
-GEOMETRY = ("strides", "padding", "dilation", "groups", "pool_size", "axes")
-"""Attributes that are part of an operator's shape. The others are numbers in its arithmetic, and cost the same."""
-
+GOAL = "time"
+"""The one that allows kernels most: what is tuned, and what keys are made with."""
 
 SCHEDULES = "schedules"
 """Name of the guard that is of no recipe."""
@@ -151,8 +148,5 @@ def forms(call: relax.Call) -> list[relax.Call]:
     if call.op != integer_ops.conv2d.op or not any(attributes_of(call)["padding"]):
         return [call]
     builder = relax.BlockBuilder()
-    attributes = attributes_of(call)
-    border = integer_ops.pad2d(call.args[0], padding=attributes["padding"], value=attributes["input_zero_point"])
-    bordered = relax.Var("padded", builder.normalize(border).ty)
-    inner = integer_ops.conv2d(bordered, *call.args[1:], **{**attributes, "padding": [0, 0, 0, 0]})
+    inner = without_padding(call, lambda border: relax.Var("padded", builder.normalize(border).ty))
     return [call, builder.normalize(inner)]

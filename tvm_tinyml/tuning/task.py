@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import random
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from tvm_tinyml.choice import Choice
+from tvm_tinyml.choice import Choice, text_of
 from tvm_tinyml.targets.target import Target
 from tvm_tinyml.tuning.cost_model import CostModel
 from tvm_tinyml.tuning.metaschedule import EvolutionarySearch
@@ -133,7 +132,7 @@ class Searcher:
             random.Random(seed).shuffle(self._rest)
         else:
             self._search = EvolutionarySearch(
-                task.choices, lambda choices: model.predict(task.workload, choices), target.llvm, seed, BATCH
+                task.choices, lambda choices: model.predict(task.key, choices), target.llvm, seed, BATCH
             )
 
     def propose(self, count: int) -> list[Choice]:
@@ -162,7 +161,3 @@ class Searcher:
         records = [known.get(text_of(choice)) for choice in proposed]
         self._search.learn([record.cycles[self._task.memory] if record else None for record in records])
 
-
-def text_of(choice: Choice) -> str:
-    """Return a text that equal choices have in common."""
-    return json.dumps(dict(choice), sort_keys=True)

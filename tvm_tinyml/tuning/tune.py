@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Generator, Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from importlib.metadata import version
 from pathlib import Path
 
 import tvm
 
-from tvm_tinyml.choice import KERNEL, Choice
+from tvm_tinyml.choice import KERNEL, Choice, text_of
 from tvm_tinyml.device.timing import MODEL_VERSION
 from tvm_tinyml.errors import DeviceError, TargetError, TuningLogError
 from tvm_tinyml.model import Model
@@ -22,16 +22,19 @@ from tvm_tinyml.targets.target import Target
 from tvm_tinyml.tuning.agreement import disagreement
 from tvm_tinyml.tuning.cost_model import CostModel
 from tvm_tinyml.tuning.journal import Failure, History, Journal, Trial, restore
-from tvm_tinyml.tuning.key import key_of
+from tvm_tinyml.tuning.key import KERNELS_VERSION, key_of
 from tvm_tinyml.tuning.lock import exclusive
 from tvm_tinyml.tuning.log import TuningLog
-from tvm_tinyml.tuning.measure import FLASH, GOAL, NO_WAIT, Job, Measured, Outcome, Refused, Workers, part_of
-from tvm_tinyml.tuning.records import Record, digest_of
-from tvm_tinyml.tuning.space import Kernels
-from tvm_tinyml.tuning.task import BATCH, Searcher, Task, text_of
+from tvm_tinyml.tuning.measure import FLASH, NO_WAIT, Job, Measured, Outcome, Refused, Workers, part_of
+from tvm_tinyml.tuning.records import Record, digest_of, key_text
+from tvm_tinyml.tuning.space import GOAL, Kernels
+from tvm_tinyml.tuning.task import BATCH, Searcher, Task
 from tvm_tinyml.tuning.workload import workloads_of
 
 MEMORIES = (FLASH, NO_WAIT)
+
+MOST_OF_OTHERS = 4000
+"""Trials of other networks' operators that teach the cost model: with more it takes longer to learn than to measure."""
 
 BUDGET = 4
 """A choice that needs so many times the instructions of the default is stopped."""
@@ -176,8 +179,8 @@ def tune(
         history = journal.read()
         restore(log, _of_others(history, tasks))
         if chosen.prune:
-            own = {text_of(task.key) for task in tasks}
-            log.prune(lambda key: text_of(key) in own)
+            own = {key_text(task.key) for task in tasks}
+            log.prune(lambda key: key_text(key) in own)
         tuner = Tuner(tasks, core, chosen, workers, log, journal, history)
         try:
             with closing(tuner.run()) as run:
@@ -201,7 +204,7 @@ def tasks_for(model: Model, target: Target, memory: str) -> list[Task]:
         if choices.spaces:
             task = Task(workload, key_of(workload.call, kernels), layers, choices, memory)
             # Other weights that allow the same cost the same. What cannot be tuned has no record to share.
-            name = text_of(task.key) if task.tunable else workload.digest
+            name = key_text(task.key) if task.tunable else workload.digest
             known = tasks.get(name)
             tasks[name] = replace(known, layers=[*known.layers, *layers]) if known else task
     return list(tasks.values())
@@ -284,7 +287,28 @@ class Tuner:
                     self._learn(task, trial.choice, record)
                     self.progress.known += 1
             task.best.append(task.cycles)
+        self._learn_of_others()
         self._model.fit()
+
+    def _learn_of_others(self) -> None:
+        """Teach the cost model what the journal has of other networks' operators."""
+        own = {digest_of(task.key) for task in self.progress.tasks}
+        trials = [
+            (key, trial)
+            for digest, key in self._history.keys.items()
+            if digest not in own and key.get("kernels") == KERNELS_VERSION
+            for trial in self._history.of(key)
+            if _stamp_of(trial.outcome) == self._stamp and not _may_pass(trial.outcome)
+        ]
+        memory = self._options.memory
+        for key, trial in trials[-MOST_OF_OTHERS:]:
+            entry, outcome = self._log.find(key), trial.outcome
+            if entry and entry.default:
+                ratio = None
+                if isinstance(outcome, Record):
+                    ratio = outcome.cycles[memory] / entry.default.cycles[memory]
+                with suppress(LookupError, TypeError, ValueError):  # a key that no operator has teaches nothing
+                    self._model.add(key, trial.choice, ratio)
 
     def _trusted(self, task: Task) -> Sequence[Trial]:
         """Return the trials that were made with these kernels: where the default costs what it costs now."""
@@ -330,7 +354,7 @@ class Tuner:
                 self._is_stale(task)
         for task in self.progress.tasks:
             if task.name in self.progress.stale:
-                self._log.prune(lambda key, task=task: text_of(key) != text_of(task.key))  # type: ignore[misc]
+                self._log.prune(lambda key, task=task: key_text(key) != key_text(task.key))  # type: ignore[misc]
             task.best[-1:] = [task.cycles]
         self.save()
 
@@ -402,7 +426,7 @@ class Tuner:
 
     def _learn(self, task: Task, choice: Choice, record: Record | None) -> None:
         task.note(choice, record)
-        self._model.add(task.workload, choice, task.ratio(record))
+        self._model.add(task.key, choice, task.ratio(record))
 
     def _add(self, task: Task) -> None:
         """Add what is known of an operator to the log."""

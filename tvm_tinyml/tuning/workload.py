@@ -16,6 +16,7 @@ from tvm.ir import GenericConst, Op
 
 from tvm_tinyml.macs import macs_of
 from tvm_tinyml.model import Model, TensorSpec
+from tvm_tinyml.passes.choose_kernels import is_integer
 from tvm_tinyml.passes.integer_ops import Attributes, attributes_of, shape_of
 
 SEED = 6594
@@ -155,6 +156,6 @@ def workloads_of(graph: IRModule) -> Mapping[Workload, Sequence[str]]:
     for block in graph["main"].body.blocks:
         for binding in block.bindings:
             call = binding.value
-            if isinstance(call, relax.Call) and isinstance(call.op, Op) and call.op.name.startswith("tinyml."):
+            if is_integer(call):
                 found.setdefault(Workload.of(call), []).append(str(binding.var.name))
     return found
