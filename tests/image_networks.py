@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from benchmarks.int8_graph import Int8Graph, Network, Value
@@ -18,6 +20,22 @@ def image_network(seed: int) -> Network:
         x = _operator(graph, rng, x, before)
         before.append(x)
     return graph.finish("image", x)
+
+
+def depthwise_layer(
+    size: tuple[int, int],
+    channels: int,
+    kernel: tuple[int, int] = (3, 3),
+    *,
+    seed: int = 0,
+    batch: int = 1,
+    zero_point: int = -4,
+    **settings: Any,
+) -> Network:
+    """Build one depthwise convolution of an image of `size`."""
+    graph = Int8Graph(seed, samples=2)
+    x = graph.input((batch, *size, channels), (0.05, zero_point))
+    return graph.finish("layer", graph.depthwise(x, kernel, **settings))
 
 
 def _operator(graph: Int8Graph, rng: np.random.Generator, x: Value, before: list[Value]) -> Value:

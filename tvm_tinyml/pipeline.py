@@ -141,6 +141,7 @@ def lower_graph(
 def _lower(
     graph: IRModule, model: Model, target: Target, options: BuildOptions, choose: Choose, parts: Parts
 ) -> Program:
+    # PlaceChannels asks recipes what they can write: where none will be applied, none must answer.
     recipes = {} if "tinyml.ApplyRecipes" in options.disabled_passes else target.recipes(options.goal)
     steps = [
         # 1. kernels: integer operators become PrimFuncs, by a recipe of microkernels where one fits; some recipes pad

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 import tvm_tinyml as tinyml
 from benchmarks.int8_graph import Int8Graph, Network
 from tests.compile.toolchains import HostLibrary
+from tests.image_networks import depthwise_layer
 from tests.simulated import needs_simulator
 from tests.targets.microkernels.alone import Argument, on_core, on_host
 from tvm_tinyml.arithmetic import multiply_by_quantized_multiplier
@@ -475,21 +476,6 @@ def test_a_channel_that_is_dead_is_its_zero_point() -> None:
 # --- layers -----------------------------------------------------------------------------------------------------------
 
 
-def layer(
-    size: tuple[int, int],
-    channels: int,
-    kernel: tuple[int, int] = (3, 3),
-    *,
-    seed: int = 0,
-    batch: int = 1,
-    zero_point: int = -4,
-    **settings: Any,
-) -> Network:
-    graph = Int8Graph(seed, samples=2)
-    x = graph.input((batch, *size, channels), (0.05, zero_point))
-    return graph.finish("layer", graph.depthwise(x, kernel, **settings))
-
-
 def built(network: Network, target: str = "cortex-m4") -> tuple[list[str], set[str]]:
     """Schedules and kinds of microkernels that a layer is made of; its bytes are compared with the reference."""
     model = tinyml.load(network.data, name="layer")
@@ -508,7 +494,7 @@ def test_every_height_width_and_number_of_channels_is_covered(
         height = int(rng.integers(1, 10))
         activation = ("NONE", "RELU", "RELU6")[(i + width) % 3]
         padding = "VALID" if min(height, width) > 2 and i == 0 else "SAME"
-        network = layer(
+        network = depthwise_layer(
             (height, width),
             channels=2 + (3 * width + i) % 8,
             strides=(stride, stride),
@@ -530,12 +516,12 @@ def test_every_kernel_stride_and_dilation_is_covered(
     multiplier, channels = (1 + 2 * (case % 2), 3) if few_taps else (1 + case % 2, int(rng.integers(2, 10)))
     settings = {"strides": strides, "dilation": dilation, "multiplier": multiplier, "batch": 1 + case % 3}
     size = int(rng.integers(3, 14)), int(rng.integers(3, 14))
-    network = layer(size, channels, kernel, seed=case, activation="RELU", **settings)
+    network = depthwise_layer(size, channels, kernel, seed=case, activation="RELU", **settings)
     assert built(network)[0] == ["Depthwise"]
 
 
 def test_an_image_larger_than_the_scratch_is_computed_in_blocks() -> None:
-    network = layer((61, 96), 6, activation="RELU")
+    network = depthwise_layer((61, 96), 6, activation="RELU")
     library = tinyml.build(tinyml.load(network.data, name="layer"), "cortex-m4")
     assert library.metadata["ram_bytes"]["workspace"] < 10_000
     assert built(network)[1] >= {"strips", "slide"}
@@ -544,16 +530,16 @@ def test_an_image_larger_than_the_scratch_is_computed_in_blocks() -> None:
 @pytest.mark.parametrize("size", [(700, 1), (1, 700), (2, 301)])
 def test_a_long_thin_image_is_computed_along_its_length(size: tuple[int, int]) -> None:
     for stride in (1, 2):
-        assert built(layer(size, 5, strides=(stride, stride), activation="RELU"))[0] == ["Depthwise"]
+        assert built(depthwise_layer(size, 5, strides=(stride, stride), activation="RELU"))[0] == ["Depthwise"]
 
 
 @pytest.mark.parametrize(("stride", "expected"), [(1, {"strips", "slide"}), (2, {"quads", "slide"})])
 def test_kernels_of_three_by_three_slide_down_strips(stride: int, expected: set[str]) -> None:
-    assert built(layer((12, 12), 8, strides=(stride, stride), activation="RELU"))[1] >= expected
+    assert built(depthwise_layer((12, 12), 8, strides=(stride, stride), activation="RELU"))[1] >= expected
 
 
 def test_a_scale_above_one_is_left_to_the_schedules() -> None:
-    network = layer((6, 6), 4, effective_scale=2.5, output=(0.1, -128), activation="RELU")
+    network = depthwise_layer((6, 6), 4, effective_scale=2.5, output=(0.1, -128), activation="RELU")
     assert "Depthwise" not in built(network)[0]
 
 
@@ -573,7 +559,7 @@ def test_layers_that_differ_in_size_alone_share_their_code() -> None:
     "settings", [{"activation": "RELU"}, {"strides": (2, 2)}, {"dilation": (2, 2), "multiplier": 2}]
 )
 def test_layers_in_c_give_the_reference_bytes(settings: dict[str, Any], tmp_path: Path) -> None:
-    network = layer((9, 8), 7, batch=2, **settings)
+    network = depthwise_layer((9, 8), 7, batch=2, **settings)
     library = tinyml.build(tinyml.load(network.data, name="layer"), "cortex-m4")
     inputs = network.random_inputs(1)
     found = HostLibrary(library, tmp_path, misalign=1).run(inputs)[0]

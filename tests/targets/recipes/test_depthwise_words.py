@@ -11,6 +11,7 @@ import pytest
 import tvm_tinyml as tinyml
 from benchmarks.int8_graph import Int8Graph, Network
 from tests.compile.toolchains import HostLibrary
+from tests.image_networks import depthwise_layer
 from tests.simulated import needs_simulator
 from tvm_tinyml.benchmark import bench
 from tvm_tinyml.choice import Choice
@@ -23,21 +24,6 @@ pytestmark = needs_simulator
 
 CORES = ("cortex-m4", "cortex-m7", "cortex-m33", "cortex-m4+nofp", "cortex-m7+nofp")
 FEW_TAPS = ((1, 1), (1, 2), (3, 1), (2, 2), (1, 5), (2, 3), (7, 1), (2, 4))
-
-
-def layer(
-    size: tuple[int, int],
-    channels: int,
-    kernel: tuple[int, int],
-    *,
-    seed: int = 0,
-    batch: int = 1,
-    zero_point: int = -4,
-    **settings: Any,
-) -> Network:
-    graph = Int8Graph(seed, samples=2)
-    x = graph.input((batch, *size, channels), (0.05, zero_point))
-    return graph.finish("layer", graph.depthwise(x, kernel, **settings))
 
 
 def built(network: Network, target: str = "cortex-m4", **options: Any) -> Library:
@@ -62,7 +48,7 @@ def test_any_stride_dilation_and_number_of_channels_gives_the_reference_bytes(
         strides, dilation = (((1, 1), (1, 1)), ((2, 1), (1, 1)), ((1, 1), (2, 3)), ((3, 2), (1, 1)))[i % 4]
         least = [d * (k - 1) + 1 for d, k in zip(dilation, kernel, strict=True)]
         size = least[0] + int(rng.integers(0, 9)), least[1] + int(rng.integers(0, 9))
-        network = layer(
+        network = depthwise_layer(
             size,
             int(rng.integers(4, 41)) // multiplier + 1 + 3 * (multiplier == 1),
             kernel,
@@ -89,7 +75,7 @@ def test_weights_at_the_ends_of_their_range_are_exact(core: str, weight: int, ze
         weights = np.full((6 * multiplier, 2, 2, 1), weight, np.int8)
         weights[::2, 0] = -weights[::2, 1] - 1
         settings = {"weights": weights, "multiplier": multiplier, "zero_point": zero_point}
-        network = layer((5, 6), 6, (2, 2), padding="VALID", **settings)
+        network = depthwise_layer((5, 6), 6, (2, 2), padding="VALID", **settings)
         library = built(network, core)
         assert schedules(library) == ["DepthwiseWords"]
 
@@ -111,7 +97,7 @@ def test_weights_at_the_ends_of_their_range_are_exact(core: str, weight: int, ze
 def test_planes_keep_what_they_are_faster_for(
     kernel: tuple[int, int], channels: int, padding: str, multiplier: int, expected: list[str], dual: list[str]
 ) -> None:
-    network = layer((7, 8), channels, kernel, padding=padding, multiplier=multiplier, activation="RELU")
+    network = depthwise_layer((7, 8), channels, kernel, padding=padding, multiplier=multiplier, activation="RELU")
     assert schedules(built(network, "cortex-m4")) == expected
     assert schedules(built(network, "cortex-m7")) == dual
     assert "DepthwiseWords" not in schedules(built(network, "cortex-m4", goal="flash"))
@@ -120,7 +106,8 @@ def test_planes_keep_what_they_are_faster_for(
 def test_a_scale_above_one_is_left_to_the_schedules() -> None:
     """With a border and without."""
     for padding in ("SAME", "VALID"):
-        network = layer((6, 6), 4, (1, 3), effective_scale=2.5, output=(0.1, -128), activation="RELU", padding=padding)
+        settings = {"output": (0.1, -128), "activation": "RELU", "padding": padding}
+        network = depthwise_layer((6, 6), 4, (1, 3), effective_scale=2.5, **settings)
         assert not {"Depthwise", "DepthwiseWords"} & set(schedules(built(network)))
 
 
@@ -129,7 +116,7 @@ def test_an_outlier_is_computed_by_a_loop(padding: str) -> None:
     """With a border the planes take such a layer: their loop needs none."""
     scales = np.full(12, 0.004)
     scales[3] = 37.0
-    network = layer((6, 7), 12, (2, 2), effective_scale=scales, output=(0.5, 3), padding=padding)
+    network = depthwise_layer((6, 7), 12, (2, 2), effective_scale=scales, output=(0.5, 3), padding=padding)
     name = "Depthwise" if padding == "SAME" else "DepthwiseWords"
     assert schedules(built(network)) == [f"{name} + Outliers"]
 
@@ -147,7 +134,7 @@ def test_layers_of_as_many_taps_share_their_code(core: str) -> None:
 
 @pytest.mark.parametrize("settings", [{}, {"strides": (2, 2)}, {"dilation": (2, 1), "multiplier": 2}])
 def test_layers_in_c_give_the_reference_bytes(settings: dict[str, Any], tmp_path: Path) -> None:
-    network = layer((9, 8), 7, (2, 2), batch=2, activation="RELU", **settings)
+    network = depthwise_layer((9, 8), 7, (2, 2), batch=2, activation="RELU", **settings)
     library = tinyml.build(tinyml.load(network.data, name="layer"), "cortex-m4")
     ends = ([np.full_like(x, value) for x in network.random_inputs(0)] for value in (-128, 127))
     for inputs in (network.random_inputs(1), *ends):
@@ -166,10 +153,10 @@ def chosen(network: Network, choice: Choice) -> tuple[list[str], Choice]:
 
 
 def test_a_choice_decides_between_words_and_planes() -> None:
-    network = layer((7, 8), 6, (2, 2), activation="RELU")
+    network = depthwise_layer((7, 8), 6, (2, 2), activation="RELU")
     assert chosen(network, {"kernel": "Depthwise"})[0] == ["Depthwise"]
     assert chosen(network, {"kernel": "DepthwiseWords"})[0] == ["Pad", "DepthwiseWords"]
-    network = layer((7, 8), 6, (2, 3), activation="RELU")
+    network = depthwise_layer((7, 8), 6, (2, 3), activation="RELU")
     assert chosen(network, {"kernel": "DepthwiseWords"})[0] == ["Pad", "DepthwiseWords"]
 
 
@@ -178,15 +165,15 @@ def test_a_choice_decides_between_words_and_planes() -> None:
 def test_every_choice_of_knobs_is_exact_and_told(rows: int, shift: str) -> None:
     """A rest of rows behind the last whole block is a block of its own."""
     choice: Choice = {"kernel": "DepthwiseWords", "rows": rows, "shift": shift}
-    network = layer((12, 9), 6, (2, 2), padding="VALID", activation="RELU", batch=2)
+    network = depthwise_layer((12, 9), 6, (2, 2), padding="VALID", activation="RELU", batch=2)
     assert chosen(network, choice) == (["DepthwiseWords"], choice)
 
 
 def test_knobs_that_are_none_are_refused() -> None:
-    network = layer((12, 9), 6, (2, 2), padding="VALID", activation="RELU")
+    network = depthwise_layer((12, 9), 6, (2, 2), padding="VALID", activation="RELU")
     assert "DepthwiseWords" not in chosen(network, {"kernel": "DepthwiseWords", "rows": 7})[0]
     # The output has halves of negative numbers, which a common shift does not correct.
-    network = layer((12, 9), 6, (2, 2), padding="VALID", output=(0.5, 3))
+    network = depthwise_layer((12, 9), 6, (2, 2), padding="VALID", output=(0.5, 3))
     assert "DepthwiseWords" not in chosen(network, {"kernel": "DepthwiseWords", "shift": "common"})[0]
 
 
@@ -206,7 +193,7 @@ def test_the_output_may_lie_over_the_input(goal: str, padding: str, rng: np.rand
 
 
 def test_the_method_says_how_a_layer_is_computed() -> None:
-    library = built(layer((12, 9), 6, (2, 2), padding="VALID", activation="RELU"))
+    library = built(depthwise_layer((12, 9), 6, (2, 2), padding="VALID", activation="RELU"))
     method = library.metadata["layers"][-1]["method"]
     assert method["algorithm"].startswith("depthwise, 4 channels of 2 pixels at once, ")
     assert method["algorithm"].endswith(", one shift")
