@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import tvm
@@ -57,15 +58,15 @@ class Tensor:
 
 @dataclass(frozen=True)
 class Weight:
-    """Constant int8 filter, symmetric: its zero point is 0.
+    """Constant int8 filter, symmetric: its zero point is 0; in a float network a float32 one.
 
     Attributes
     ----------
-    values : int8, output channels first.
+    values : int8 or float32, output channels first.
     scale : float32, of shape () or [output channels].
     """
 
-    values: NDArray[np.int8]
+    values: NDArray[Any]
     scale: NDArray[np.float32]
 
 
@@ -123,13 +124,19 @@ class QdqBuilder:
     Parameters
     ----------
     reference : whose rounding the integers follow: ``tflite`` or ``onnx``.
+
+    Attributes
+    ----------
+    real : whether tensors are float32 and nothing is quantized: see `tvm_tinyml.frontend.real`.
     """
+
+    real = False
 
     def __init__(self, reference: str) -> None:
         self._reference = reference
         self._relax = relax.BlockBuilder()
         self._bindings: list[relax.VarBinding] = []
-        self._names: set[str] = set()
+        self._names = {"real"}  # of results that no tensor of the source is
         self._parameters: list[relax.Var] = []
         self._inputs: list[TensorSpec] = []
         self._results: list[relax.Expr] = []
@@ -162,9 +169,17 @@ class QdqBuilder:
         self._results.append(expr)
         self._outputs.append(TensorSpec(name, x.shape, dtype, *_interface(dtype, x.quantization)))
 
-    def constant(self, values: NDArray[np.int8], quantization: Quantization) -> Tensor:
+    def constant(self, values: NDArray[Any], quantization: Quantization) -> Tensor:
         """Return a constant operand."""
         return Tensor(relax.const(np.ascontiguousarray(values, np.int8)), quantization)
+
+    def nearest(self, number: float, to: Quantization) -> float:
+        """Return what stands for a number in a tensor."""
+        return int(np.clip(np.round(number / to.scale) + to.zero_point, -128, 127))
+
+    def limits(self, to: Quantization) -> tuple[float, float]:
+        """Return the least and the largest number that a tensor can express."""
+        return to.scale * (-128 - to.zero_point), to.scale * (127 - to.zero_point)
 
     def apply(
         self, function: Function, *xs: Tensor, to: Quantization, name: str, activation: Function | None = None
@@ -177,7 +192,7 @@ class QdqBuilder:
         self,
         x: Tensor,
         weight: Weight,
-        bias: NDArray[np.int32] | None,
+        bias: NDArray[Any] | None,
         *,
         strides: Sequence[int],
         padding: Sequence[int],
@@ -204,7 +219,7 @@ class QdqBuilder:
         self,
         x: Tensor,
         weight: Weight,
-        bias: NDArray[np.int32] | None,
+        bias: NDArray[Any] | None,
         *,
         strides: Sequence[int],
         padding: Sequence[int],
@@ -243,7 +258,7 @@ class QdqBuilder:
         self,
         x: Tensor,
         weight: Weight,
-        bias: NDArray[np.int32] | None,
+        bias: NDArray[Any] | None,
         *,
         to: Quantization,
         name: str,
@@ -330,7 +345,7 @@ class QdqBuilder:
         zero = relax.const(np.zeros(scale.shape, np.int8))
         return self._emit(relax.op.dequantize(relax.const(weight.values), relax.const(scale), zero, axis=0))
 
-    def _add_bias(self, product: relax.Expr, x: Tensor, weight: Weight, bias: NDArray[np.int32] | None) -> relax.Expr:
+    def _add_bias(self, product: relax.Expr, x: Tensor, weight: Weight, bias: NDArray[Any] | None) -> relax.Expr:
         product = self._emit(product)
         if bias is None:
             return product
