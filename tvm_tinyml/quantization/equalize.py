@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from tvm import IRModule
 
 from tvm_tinyml.passes.equalize_channels import EqualizeChannels, column_peaks, equalizable
-from tvm_tinyml.quantization.statistics import traces
+from tvm_tinyml.quantization.statistics import tensors_of
 
 
 def equalized(module: IRModule, inputs: Sequence[NDArray[Any]]) -> IRModule:
@@ -21,7 +21,7 @@ def equalized(module: IRModule, inputs: Sequence[NDArray[Any]]) -> IRModule:
     """
     pairs = equalizable(module["main"])
     peaks: dict[str, NDArray[Any]] = {}
-    for tensors in traces(module, inputs):
+    for tensors in tensors_of(module, inputs):
         for name in pairs:
             rows = np.abs(tensors[name]).reshape(-1, tensors[name].shape[-1]).max(axis=0)
             peaks[name] = np.maximum(peaks.get(name, rows), rows)

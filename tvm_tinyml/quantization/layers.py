@@ -14,8 +14,8 @@ from tvm_tinyml.passes.float_groups import Group, groups
 from tvm_tinyml.passes.insert_quantization import Activation, Weights
 from tvm_tinyml.quantization.ranges import rounding
 from tvm_tinyml.quantization.scheme import integer_bias, keeps_quantization
-from tvm_tinyml.quantization.statistics import batches
-from tvm_tinyml.reference.evaluate import recompute, trace
+from tvm_tinyml.quantization.statistics import Trace
+from tvm_tinyml.reference.evaluate import recompute
 
 Array = NDArray[Any]
 Round = Callable[["Layer"], Weights]
@@ -51,7 +51,7 @@ class Simulation:
 
     Parameters
     ----------
-    inputs : float32 [samples, *shape], one for each input.
+    real : for each batch of samples all that the float network computes.
     scales : of all tensors, by their names.
     choose : decides about a layer, which sees the errors of those before it.
 
@@ -62,43 +62,68 @@ class Simulation:
     """
 
     def __init__(
-        self, module: IRModule, inputs: Sequence[Array], scales: Mapping[str, Activation], choose: Round
+        self, module: IRModule, real: Sequence[Trace], scales: Mapping[str, Activation], choose: Round
     ) -> None:
-        self.real = [trace(module, arrays) for arrays in batches(module, inputs)]
-        self.weights: dict[str, Weights] = {}
         main = module["main"]
-        self.simulated: list[dict[relax.Expr, Any]] = [
-            {parameter: rounding(scales[str(parameter.name)])(known[parameter]) for parameter in main.params}
-            for known in self.real
-        ]
-        for group in groups(main):
-            constants: Mapping[relax.Expr, Array] = {}
+        self.real = real
+        self.simulated: list[dict[relax.Expr, Any]] = [{} for _ in self.real]
+        self.weights: dict[str, Weights] = {}
+        self._scales = dict(scales)
+        self._parameters, self._groups = list(main.params), list(groups(main))
+        self._constants: dict[str, Mapping[relax.Expr, Array]] = {}
+        for values, known in zip(self.simulated, self.real, strict=True):
+            values |= {p: rounding(scales[str(p.name)])(known[p]) for p in self._parameters}
+        for group in self._groups:
             if group.is_layer:
-                layer = self._layer(group, scales)
+                layer = self._layer(group)
                 self.weights[group.name] = choose(layer)
-                constants = real_constants(group, self.weights[group.name], layer.input_scale)
-            last = group.bindings[-1].var
+                self._constants[group.name] = real_constants(group, self.weights[group.name], layer.input_scale)
             for values in self.simulated:
-                read = {var: values[var] for var in group.reads}
-                values |= recompute(group.bindings, {}, {**constants, **read})
-                if not keeps_quantization(group):
-                    values[last] = rounding(scales[group.name])(values[last])
+                values |= self._computed(group, values, self._scales)
 
-    def noise(self, tensors: Sequence[relax.Expr]) -> tuple[float, float]:
-        """Return the mean squares of some tensors' numbers and of their errors."""
-        pairs = [
-            (real[tensor].ravel().astype(np.float64), simulated[tensor].ravel())
-            for real, simulated in zip(self.real, self.simulated, strict=True)
-            for tensor in tensors
-        ]
-        wanted, made = (np.concatenate(column) for column in zip(*pairs, strict=True))
-        return float(np.square(wanted).mean()), float(np.square(wanted - made).mean())
+    def noise(
+        self, tensors: Sequence[relax.Expr], changed: Mapping[str, Activation] | None = None
+    ) -> tuple[float, float]:
+        """Return the mean squares of some tensors' numbers and of their errors.
 
-    def _layer(self, group: Group, scales: Mapping[str, Activation]) -> Layer:
+        Parameters
+        ----------
+        changed : other scales, by the names of tensors, that are tried.
+        """
+        wanted, made = [], []
+        for real, simulated in zip(self.real, self.simulated, strict=True):
+            values = self._changed(real, simulated, changed) if changed else simulated
+            wanted += [real[tensor].ravel().astype(np.float64) for tensor in tensors]
+            made += [values[tensor].ravel() for tensor in tensors]
+        expected = np.concatenate(wanted)
+        return float(np.square(expected).mean()), float(np.square(expected - np.concatenate(made)).mean())
+
+    def _changed(
+        self, real: Trace, simulated: Trace, changed: Mapping[str, Activation]
+    ) -> Trace:
+        """Return what is simulated for a batch with some other scales."""
+        other: dict[relax.Expr, Any] = {
+            p: rounding(changed[str(p.name)])(real[p]) for p in self._parameters if str(p.name) in changed
+        }
+        for group in self._groups:
+            if group.name in changed or not other.keys().isdisjoint(group.reads):
+                other |= self._computed(group, {**simulated, **other}, {**self._scales, **changed})
+        return {**simulated, **other}
+
+    def _computed(
+        self, group: Group, values: Trace, scales: Mapping[str, Activation]
+    ) -> dict[relax.Expr, Any]:
+        """Return what a group makes of integers."""
+        given = {**self._constants.get(group.name, {}), **{var: values[var] for var in group.reads}}
+        made = recompute(group.bindings, {}, given)
+        last = group.bindings[-1].var
+        return {last: made[last] if keeps_quantization(group) else rounding(scales[group.name])(made[last])}
+
+    def _layer(self, group: Group) -> Layer:
         (source,) = group.reads
         return Layer(
             group,
-            scales[str(source.name)].scale,
+            self._scales[str(source.name)].scale,
             [values[source] for values in self.simulated],
             [known[group.product[-1].var] for known in self.real],
         )

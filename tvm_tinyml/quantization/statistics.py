@@ -13,6 +13,9 @@ from tvm import IRModule, relax
 from tvm_tinyml.errors import QuantizationError
 from tvm_tinyml.reference.evaluate import takes_samples, trace
 
+Trace = Mapping[relax.Expr, Any]
+"""What a network computes, by its variables."""
+
 BINS = 2048
 """Of a histogram."""
 
@@ -65,7 +68,12 @@ def batches(module: IRModule, inputs: Sequence[NDArray[Any]]) -> Iterator[list[N
         yield [array.reshape(-1, *array.shape[2:]) if together > 1 else array[0] for array in part]
 
 
-def traces(module: IRModule, inputs: Sequence[NDArray[Any]]) -> Iterator[Mapping[str, NDArray[Any]]]:
+def traces(module: IRModule, inputs: Sequence[NDArray[Any]]) -> list[Trace]:
+    """Return all that a float network computes, for some samples at a time."""
+    return [trace(module, arrays) for arrays in batches(module, inputs)]
+
+
+def tensors_of(module: IRModule, inputs: Sequence[NDArray[Any]]) -> Iterator[Mapping[str, NDArray[Any]]]:
     """Yield the tensors of a float network by their names, for some samples at a time."""
     for arrays in batches(module, inputs):
         values = trace(module, arrays)
@@ -86,7 +94,7 @@ def observe(module: IRModule, inputs: Sequence[NDArray[Any]]) -> dict[str, Stati
     lows: dict[str, list[float]] = {}
     highs: dict[str, list[float]] = {}
     samples = takes_samples(module)
-    for tensors in traces(module, inputs):
+    for tensors in tensors_of(module, inputs):
         for name, array in tensors.items():
             rows = array.reshape(len(array) if samples else 1, -1)
             if not np.isfinite(rows).all():
@@ -98,7 +106,7 @@ def observe(module: IRModule, inputs: Sequence[NDArray[Any]]) -> dict[str, Stati
             highs.setdefault(name, []).extend(rows.max(axis=1))
     bounds = {name: (float(min(lows[name])), float(max(highs[name]))) for name in lows}
     counts = {name: np.zeros(BINS) for name in lows}
-    for tensors in traces(module, inputs):
+    for tensors in tensors_of(module, inputs):
         for name, array in tensors.items():
             counts[name] += _histogram(array, bounds[name])
     return {

@@ -17,13 +17,23 @@ from tvm_tinyml.passes.insert_quantization import Activation, InsertQuantization
 from tvm_tinyml.quantization.equalize import equalized
 from tvm_tinyml.quantization.layers import Layer, Round, Simulation, corrected
 from tvm_tinyml.quantization.observers import OBSERVERS
-from tvm_tinyml.quantization.ranges import MEASURED, ranges_of
+from tvm_tinyml.quantization.ranges import Ranges, candidates, ranges_of
 from tvm_tinyml.quantization.samples import Calibration, samples_of
-from tvm_tinyml.quantization.scheme import activations, rounded, shared_tensors
+from tvm_tinyml.quantization.scheme import Shared, activation, activations, rounded, shared_tensors
 from tvm_tinyml.quantization.sensitivity import before_softmax
-from tvm_tinyml.quantization.statistics import observe
+from tvm_tinyml.quantization.statistics import Trace, observe, traces
+
+Array = NDArray[Any]
 
 RECIPES = ("int8",)
+
+MEASURED = "measured"
+"""Instead of an observer's name: each tensor gets the range of the one with which the outputs have the least error."""
+
+LEVELS = {"int8": 2**8, "int16": 2**16}
+
+TRIED = 32
+"""Samples on which ranges are compared."""
 
 
 def quantize(
@@ -60,29 +70,66 @@ def quantize(
             raise QuantizationError(f"There is no {what} {given!r}.{nearest(given, known)} Known: {', '.join(known)}.")
     inputs = samples_of(calibration, model)
     choose: Round = corrected(nearest_integers) if bias_correction else nearest_integers
-    modules = []
-    if equalization is not True:
-        modules.append(model.module)
+    modules = [] if equalization is True else [model.module]
     if equalization is not False:
         modules.append(equalized(model.module, inputs))
-    attempts = [_Attempt(module, inputs, observer, choose) for module in modules]
-    return min(attempts, key=lambda attempt: attempt.noise).model(model)
+    best = min((_best(module, inputs, observer, choose) for module in modules), key=lambda attempt: attempt.noise)
+    return best.on(inputs).model(model)
 
 
-class _Attempt:
-    """A float network with integers for everything."""
+def _best(module: IRModule, inputs: Sequence[Array], observer: str, choose: Round) -> Attempt:
+    """Return a network quantized with the ranges of an observer, or with the best of all, as some samples show it."""
+    some = [array[:TRIED] for array in inputs]
+    tensors, statistics, real = shared_tensors(module), observe(module, inputs), traces(module, some)
+    names = list(OBSERVERS) if observer == MEASURED else [observer]
+    found = [ranges_of(statistics, tensors, OBSERVERS[name], LEVELS["int8"]) for name in names]
+    attempts = [Attempt(module, real, tensors, ranges, choose) for ranges in found]
+    best = min(attempts, key=lambda attempt: attempt.noise)
+    return min((best, best.improved(found)), key=lambda attempt: attempt.noise) if observer == MEASURED else best
 
-    def __init__(self, module: IRModule, inputs: Sequence[NDArray[Any]], observer: str, choose: Round) -> None:
-        self._module = module
-        tensors = shared_tensors(module)
-        ranges = ranges_of(module, inputs, observe(module, inputs), tensors, observer, "int8")
+
+class Attempt:
+    """A float network with integers for everything.
+
+    Parameters
+    ----------
+    real : for each batch of samples all that the float network computes.
+    ranges : of all tensors that have none by themselves.
+    choose : decides about the integers of a layer.
+
+    Attributes
+    ----------
+    noise : mean square of the outputs' errors on the samples.
+    """
+
+    def __init__(
+        self, module: IRModule, real: Sequence[Trace], tensors: Sequence[Shared], ranges: Ranges, choose: Round
+    ) -> None:
+        self._module, self._tensors, self._ranges, self._choose = module, tensors, ranges, choose
         self._scales = activations(tensors, ranges, "int8")
-        self._simulation = Simulation(module, inputs, self._scales, choose)
+        self._outputs = before_softmax(module)
+        self._simulation = Simulation(module, real, self._scales, choose)
+        self.noise = self._simulation.noise(self._outputs)[1]
 
-    @property
-    def noise(self) -> float:
-        """Mean square of the outputs' errors."""
-        return self._simulation.noise(before_softmax(self._module))[1]
+    def on(self, inputs: Sequence[Array]) -> Attempt:
+        """Return the same attempt with other samples."""
+        return self._with(traces(self._module, inputs), self._ranges)
+
+    def improved(self, found: Sequence[Ranges]) -> Attempt:
+        """Return another attempt: each tensor in turn gets the range with which the outputs have the least error."""
+        ranges, least = dict(self._ranges), self.noise
+        changed: dict[str, Activation] = {}
+        for names, now in self._ranges.items():
+            for bounds in candidates(found, names):
+                if bounds != now:
+                    trial = {**changed, **dict.fromkeys(names, activation(bounds, "int8"))}
+                    noise = self._simulation.noise(self._outputs, trial)[1]
+                    if noise < least:
+                        least, changed, ranges[names] = noise, trial, bounds
+        return self._with(self._simulation.real, ranges)
+
+    def _with(self, real: Sequence[Trace], ranges: Ranges) -> Attempt:
+        return Attempt(self._module, real, self._tensors, ranges, self._choose)
 
     def model(self, source: Model) -> Model:
         """Return the quantized network."""
