@@ -10,6 +10,7 @@ from tvm_tinyml.passes.fuse_lookups import FuseLookups
 from tvm_tinyml.passes.lower_to_kernels import LowerToKernels
 from tvm_tinyml.passes.moves_to_views import MovesToViews
 from tvm_tinyml.passes.order_operators import OrderOperators
+from tvm_tinyml.passes.pack_weights import PackWeights, SplitNarrowLayers
 from tvm_tinyml.passes.place_channels import PlaceChannels
 from tvm_tinyml.passes.remove_dead_channels import RemoveDeadChannels
 from tvm_tinyml.passes.resize_to_gather import ResizeToGather
@@ -30,11 +31,13 @@ __all__ = [
     "LowerToKernels",
     "MovesToViews",
     "OrderOperators",
+    "PackWeights",
     "PlaceChannels",
     "RemoveDeadChannels",
     "ResizeToGather",
     "SimplifyReshapes",
     "SimplifyTransposes",
+    "SplitNarrowLayers",
     "SplitPadding",
     "TabulateFunctions",
     "TransposedToConvolutions",

@@ -15,7 +15,11 @@ from tvm_tinyml.passes.callable_pass import CallablePass
 from tvm_tinyml.passes.choose_kernels import choice_of
 from tvm_tinyml.passes.integer_ops import Attributes, attributes_of
 from tvm_tinyml.passes.kernels.kernel import Kernel, Recipe, call_kernel
+from tvm_tinyml.passes.pack_weights import is_narrow_layer, stored_bytes
 from tvm_tinyml.passes.steps import Steps
+
+MORE = 1.5
+"""Times the bytes of a layer with weights of four bits that a recipe may store."""
 
 Recipes = Mapping[str, Sequence[Recipe]]
 """Name of an operator -> recipes for it, in order of preference."""
@@ -63,16 +67,19 @@ class _Rewriter(PyExprMutator):  # type: ignore[misc]
 def first_kernel(recipes: Recipes, call: relax.Call, asked: Attributes) -> tuple[Kernel, Recipe] | None:
     """Return the kernel of the first recipe that takes a call, and follows the choice that it carries; or None.
 
+    Weights of four bits are for small flash: no recipe takes them that would store something larger.
+
     Parameters
     ----------
     asked : attributes beside the call's own: see `Recipe.lower`.
     """
     choice = choice_of(call) or {}
+    narrow = "tinyml.unpack" in recipes and is_narrow_layer(call)
     for recipe in recipes.get(call.op.name, ()) if isinstance(call.op, Op) else ():
         if choice.get(KERNEL, recipe.name) != recipe.name:
             continue
         kernel = recipe.lower(call.args, {**attributes_of(call), **asked}, knobs_of(choice))
-        if kernel is not None:
+        if kernel is not None and not (narrow and stored_bytes(kernel.arguments) > MORE * stored_bytes(call.args)):
             return kernel, recipe
         if recipe.leaves_padding(call.args, attributes_of(call)):
             return None

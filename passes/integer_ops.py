@@ -38,6 +38,7 @@ class IntegerOp:
     infer_shape : shape of the result from the arguments' shapes and the attributes.
     many : the last argument may be given more than once.
     dtype_of : index of the argument whose dtype the result has.
+    dtype : of the result from the attributes, where no argument says it.
     """
 
     def __init__(
@@ -48,6 +49,7 @@ class IntegerOp:
         infer_shape: InferShape,
         dtype_of: int = 0,
         many: bool = False,
+        dtype: Callable[[Attributes], str] | None = None,
     ) -> None:
         self.name = name
         self.arguments = tuple(arguments)
@@ -55,6 +57,7 @@ class IntegerOp:
         self._infer_shape = infer_shape
         self._dtype_of = dtype_of
         self._many = many
+        self._dtype = dtype
         full_name = f"tinyml.{name}"
         if full_name not in Op.list_op_names():
             _ffi_api.RegisterOp(full_name, f"tinyml integer operator {name}")
@@ -73,7 +76,9 @@ class IntegerOp:
 
     def _infer_type(self, call: relax.Call, _context: relax.BlockBuilder) -> relax.TensorType:
         shapes = [shape_of(argument) for argument in call.args]
-        return relax.TensorType(self._infer_shape(shapes, attributes_of(call)), str(call.args[self._dtype_of].ty.dtype))
+        attributes = attributes_of(call)
+        dtype = self._dtype(attributes) if self._dtype else str(call.args[self._dtype_of].ty.dtype)
+        return relax.TensorType(self._infer_shape(shapes, attributes), dtype)
 
 
 def shape_of(expr: relax.Expr) -> list[int]:
@@ -248,6 +253,18 @@ gather2d = IntegerOp(
     lambda shapes, _: [shapes[0][0], shapes[1][0], shapes[2][0], shapes[0][3]],
 )
 """Pixel (rows[y], columns[v]) of an image for each (y, v): nearest resizing; `rows`, `columns` are int32."""
+
+unpack = IntegerOp(
+    "unpack",
+    ("x",),
+    ("shape", "bits"),
+    lambda _, attributes: attributes["shape"],
+    dtype=lambda attributes: f"int{attributes['bits']}",
+)
+"""int32 words -> int8 or int32, by `bits`. The words are runs; each begins with one: in its lower half how many times
+16 numbers of four bits follow, in its upper half how many words after them are only copied; a word of 0 ends all. 16
+numbers are two words: byte b of word w has number 8 w + b in its lower half and 8 w + 4 + b in its upper half, each
+plus 8; they become bytes."""
 
 view = IntegerOp("view", ("x",), ("begin", "shape"), lambda _, attributes: attributes["shape"])
 """The elements of a tensor from `begin` on, as they lie in memory, in another shape: no work at all."""

@@ -28,9 +28,11 @@ OPTIONAL_PASSES = (
     "tinyml.FuseLookups",
     "tinyml.FoldPads",
     "tinyml.RemoveDeadChannels",
+    "tinyml.SplitNarrowLayers",
     "tinyml.OrderOperators",
     "tinyml.ChooseKernels",
     "tinyml.ApplyRecipes",
+    "tinyml.PackWeights",
     "tinyml.ApplySchedules",
 )
 """Passes that a build can do without; the others are needed for a program to come out at all."""

@@ -143,15 +143,19 @@ def _lower(
 ) -> Program:
     # PlaceChannels asks recipes what they can write: where none will be applied, none must answer.
     recipes = {} if "tinyml.ApplyRecipes" in options.disabled_passes else target.recipes(options.goal)
+    unpacks = "tinyml.unpack" in recipes
     steps = [
         # 1. kernels: integer operators become PrimFuncs, by a recipe of microkernels where one fits; some recipes pad
         # by themselves, some read or write channels of a wider tensor. What only moves data is lowered by TVM
+        *([passes.SplitNarrowLayers()] if unpacks else []),
         passes.ChooseKernels(choose),
         passes.PlaceChannels(recipes, parts),
         passes.ApplyRecipes(recipes),
         passes.SplitPadding(),
         passes.ApplyRecipes(recipes),
         passes.LowerToKernels(target.traits),
+        # weights of four bits, in the order in which the kernels want them
+        *([passes.PackWeights(), passes.ApplyRecipes(recipes)] if unpacks else []),
         relax.transform.LegalizeOps(skip_ops=["relax.reshape"]),
         relax.transform.DeadCodeElimination(["main"]),
         # 2. schedules: the first rule that fits

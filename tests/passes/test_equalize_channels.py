@@ -76,5 +76,4 @@ def test_channels_that_are_unlike_become_alike() -> None:
 def test_what_is_limited_or_read_twice_is_left_alone() -> None:
     assert not equalizable(chain("RELU6").model.module["main"])
     names = set(equalizable(NETWORKS["branches"]().model.module["main"]))
-    module = NETWORKS["branches"]().model.module
     assert not names & {"conv_2d_1", "mul_1", "add_1"}, "read by a concat, a product, a sum"

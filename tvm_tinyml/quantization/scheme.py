@@ -111,11 +111,16 @@ def rounded(values: NDArray[np.float32], bias: NDArray[np.float32], input_scale:
     bits : of a weight.
     """
     rows = values.reshape(len(values), -1).astype(np.float64)
-    # The bias is an int32 number in units of input scale * weight scale: weights near 0 must not make these too small.
-    scale = np.maximum(np.abs(rows).max(axis=1) / LARGEST[bits], np.abs(bias) / (input_scale * 2.0**30))
+    scale = np.maximum(np.abs(rows).max(axis=1) / LARGEST[bits], least_scales(bias, input_scale))
     scale = np.where(scale > 0, scale, 1.0).astype(np.float32)
     integers = np.round(rows / scale[:, None].astype(np.float64)).clip(-LARGEST[bits], LARGEST[bits])
     return Weights(integers.astype(np.int8).reshape(values.shape), scale, integer_bias(bias, input_scale, scale))
+
+
+def least_scales(bias: NDArray[Any], input_scale: float) -> NDArray[np.float64]:
+    """Return for each channel the least scale of its weights with which its bias, in such units, fits an int32."""
+    least: NDArray[np.float64] = np.abs(bias).astype(np.float64) / (input_scale * 2.0**30)
+    return least
 
 
 def integer_bias(bias: NDArray[Any], input_scale: float, scale: NDArray[np.float32]) -> NDArray[np.int32]:

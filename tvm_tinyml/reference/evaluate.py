@@ -261,6 +261,19 @@ def _split(args: Sequence[Array], call: relax.Call) -> list[Array]:
     return np.split(args[0], sections, axis=axis)
 
 
+def _unpack(args: Sequence[Array], call: relax.Call) -> Array:
+    a: Mapping[str, Any] = attributes_of(call)
+    words, made, i = args[0].astype("<i4"), list[Array](), 0
+    while words[i] != 0:
+        groups, copied = int(words[i]) & 0xFFFF, int(words[i]) >> 16 & 0xFFFF
+        packed = words[i + 1 : i + 1 + 2 * groups].view(np.uint8).reshape(-1, 1, 4)
+        halves = np.concatenate([packed & 15, packed >> 4], axis=1).astype(np.int16) - 8
+        i += 1 + 2 * groups
+        made += [halves.astype(np.int8).ravel(), words[i : i + copied].view(np.int8)]
+        i += copied
+    return np.concatenate(made).view(f"int{a['bits']}").reshape(a["shape"])
+
+
 def _view(args: Sequence[Array], call: relax.Call) -> Array:
     a: Mapping[str, Any] = attributes_of(call)
     return args[0].ravel()[a["begin"] :][: math.prod(a["shape"])].reshape(a["shape"])
@@ -313,6 +326,7 @@ _OPERATORS: dict[str, Evaluate] = {
     "tinyml.softmax": lambda args, call: operators.softmax(*args, **attributes_of(call)),
     "tinyml.pad2d": _pad2d,
     "tinyml.gather2d": lambda args, _: args[0][:, args[1][:, None], args[2][None, :]],
+    "tinyml.unpack": _unpack,
     "tinyml.view": _view,
     "tinyml.join": _join,
     "tinyml.channels": _channels,

@@ -14,6 +14,7 @@ from tvm_tinyml.targets.cortex_m.recipes.elementwise import Sum
 from tvm_tinyml.targets.cortex_m.recipes.outliers import WithOutliers
 from tvm_tinyml.targets.cortex_m.recipes.pad import Pad
 from tvm_tinyml.targets.cortex_m.recipes.pool import AveragePool, LargestPool, Mean
+from tvm_tinyml.targets.cortex_m.recipes.unpack import Unpack
 from tvm_tinyml.targets.cortex_m.recipes.winograd import Winograd
 
 
@@ -68,7 +69,7 @@ def _dsp(
 
     A build for small flash has few: the schedules make less code.
     """
-    moves = {"tinyml.pad2d": (Pad(),)}
+    moves = {"tinyml.pad2d": (Pad(),), "tinyml.unpack": (Unpack(dsp=True),)}
     if goal == "flash":
         return moves
     scratch = SCRATCH_BYTES[goal]

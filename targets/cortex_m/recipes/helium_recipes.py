@@ -13,6 +13,7 @@ from tvm_tinyml.targets.cortex_m.recipes.helium_depthwise import HeliumDepthwise
 from tvm_tinyml.targets.cortex_m.recipes.outliers import WithOutliers
 from tvm_tinyml.targets.cortex_m.recipes.pad import Pad
 from tvm_tinyml.targets.cortex_m.recipes.pool import AveragePool, LargestPool, Mean
+from tvm_tinyml.targets.cortex_m.recipes.unpack import Unpack
 
 
 def helium_recipes(goal: str) -> Recipes:
@@ -20,7 +21,7 @@ def helium_recipes(goal: str) -> Recipes:
 
     What has no recipe with Helium yet has that of the DSP extension, which every core with Helium comes with.
     """
-    moves = {"tinyml.pad2d": (Pad(),)}
+    moves = {"tinyml.pad2d": (Pad(),), "tinyml.unpack": (Unpack(dsp=True),)}
     if goal == "flash":
         return moves
     return {

@@ -15,6 +15,7 @@ from tvm_tinyml.targets.cortex_m.recipes.scalar_dense import ScalarDense
 from tvm_tinyml.targets.cortex_m.recipes.scalar_depthwise import LongDepthwise, ScalarDepthwise, ShortDepthwise
 from tvm_tinyml.targets.cortex_m.recipes.scalar_product import LongProduct, ScalarProduct, ShortProduct
 from tvm_tinyml.targets.cortex_m.recipes.scalar_sum import ScalarSum
+from tvm_tinyml.targets.cortex_m.recipes.unpack import Unpack
 
 INT8 = np.iinfo(np.int8)
 
@@ -22,7 +23,7 @@ INT8 = np.iinfo(np.int8)
 def mainline_recipes(goal: str) -> Recipes:
     """Return the recipes of a build's goal, for cores with SMULL: see `_scalar`."""
     recipes = _scalar(goal, LongProduct(), LongDepthwise, exact_channels, _without_least_weight)
-    return {**recipes, "tinyml.pad2d": (Pad(),)}
+    return {**recipes, "tinyml.pad2d": (Pad(),), "tinyml.unpack": (Unpack(dsp=False),)}
 
 
 def baseline_recipes(goal: str) -> Recipes:

@@ -1,0 +1,44 @@
+"""Weights of four bits, made bytes before the layer that reads them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from tvm import relax
+from tvm.script.ir_builder import IRBuilder
+from tvm.script.ir_builder import tirx as T
+
+from tvm_tinyml.choice import NONE, Knobs
+from tvm_tinyml.passes.integer_ops import Attributes, shape_of
+from tvm_tinyml.passes.kernels.kernel import Kernel, Method, Recipe
+from tvm_tinyml.targets.cortex_m.microkernels.microkernel import texts
+from tvm_tinyml.targets.cortex_m.microkernels.unpack import unpack
+
+
+class Unpack(Recipe):
+    """``tinyml.unpack``: one function for all layers.
+
+    Parameters
+    ----------
+    dsp : with the DSP extension.
+    """
+
+    def __init__(self, *, dsp: bool) -> None:
+        self._dsp = dsp
+
+    def lower(self, arguments: Sequence[relax.Expr], attributes: Attributes, knobs: Knobs = NONE) -> Kernel | None:
+        """Return the kernel; it has no knobs."""
+        if knobs:
+            return None
+        (words,), count, kernel = shape_of(arguments[0]), math.prod(attributes["shape"]), unpack(dsp=self._dsp)
+        with IRBuilder() as builder, T.prim_func(s_tir=True):
+            T.func_name("main")
+            packed = T.arg("packed", T.Buffer((words,), "int32"))
+            weights = T.arg("output", T.Buffer((count,), f"int{attributes['bits']}"))
+            with T.sblock("root"):
+                T.reads()
+                T.writes()
+                T.evaluate(T.call_extern("int32", kernel.name, weights.access_ptr("w"), packed.access_ptr("r")))
+        func = builder.get().with_attr({**texts([kernel]), "tinyml.schedule": Unpack.__name__})
+        return Kernel("unpack", func, [arguments[0]], method=Method("four bits become eight"))

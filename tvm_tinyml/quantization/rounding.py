@@ -1,0 +1,135 @@
+"""Rounding of weights that looks at what a layer makes of the samples, not at the weights alone."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from tvm import relax
+
+from tvm_tinyml.passes.float_groups import Group
+from tvm_tinyml.passes.insert_quantization import Weights
+from tvm_tinyml.quantization.layers import Layer, Round
+from tvm_tinyml.quantization.scheme import LARGEST, integer_bias, least_scales
+from tvm_tinyml.reference.windows import windows
+
+Array = NDArray[Any]
+
+MOST_ROWS = 20_000
+"""Positions of a layer that are looked at, over all samples."""
+
+DAMPING = 0.01
+"""Of the mean of the diagonal, that is added to it: what the samples do not say is left as it is."""
+
+SWEEPS = 3
+"""Over all inputs of a layer, after the first."""
+
+SHARES = np.linspace(0.4, 1.0, 25)
+"""Of the largest weight of a channel, that its largest integer stands for."""
+
+
+def learned(bits: int) -> Round:
+    """Return what rounds a layer's weights one input after the other, each making up for the errors before it.
+
+    The scale of each channel is that with the least error at the layer's output before anything is made up for. In the
+    end each weight is the best one beside all others.
+    Source: Frantar et al., GPTQ, ICLR 2023, section 3; for layers with groups each group by itself.
+
+    Parameters
+    ----------
+    bits : of a weight.
+    """
+
+    def choose(layer: Layer) -> Weights:
+        values, bias = layer.group.weight.value.numpy(), layer.group.bias.value.numpy()
+        rows = values.reshape(len(values), -1).astype(np.float64)
+        least = least_scales(bias, layer.input_scale)
+        integers, scale = np.empty(rows.shape, np.int8), np.empty(len(rows), np.float32)
+        patches = _patches(layer)
+        per_group = len(rows) // len(patches)
+        for number, seen in enumerate(patches):
+            part = slice(number * per_group, (number + 1) * per_group)
+            curvature = seen.T @ seen / len(seen)
+            scale[part] = _scales(rows[part], curvature, bits, least[part])
+            integers[part] = _rounded(rows[part], scale[part].astype(np.float64), curvature, bits)
+        return Weights(integers.reshape(values.shape), scale, integer_bias(bias, layer.input_scale, scale))
+
+    return choose
+
+
+def _patches(layer: Layer) -> list[Array]:
+    """Return for each group of channels what a filter meets, float64 [positions, inputs]."""
+    group = layer.group
+    if group.kind == "relax.matmul":
+        return [_some(np.concatenate([array.reshape(-1, array.shape[-1]) for array in layer.inputs]))]
+    call = next(b.value for b in group.product if str(b.value.op.name) == group.kind)
+    count = int(call.attrs.groups)
+    if group.kind == "relax.nn.conv2d_transpose":
+        return [np.eye(group.weight.value.numpy()[0].size)] * (1 if count == 1 else count)
+    found = [_windows(array, call, group) for array in layer.inputs]
+    every = np.concatenate(found)
+    return [_some(every[:, :, i].reshape(len(every), -1)) for i in range(count)]
+
+
+def _windows(array: Array, call: relax.Call, group: Group) -> Array:
+    """Return [positions, taps, groups, channels of a group]."""
+    a = call.attrs
+    top, left, bottom, right = (int(pad) for pad in a.padding)
+    padded = np.pad(array, ((0, 0), (top, bottom), (left, right), (0, 0)))
+    _, height, width, depth = group.weight.value.numpy().shape
+    (down, across), (dilation_h, dilation_w) = map(_pair, (a.strides, a.dilation))
+    taps = list(windows(padded, (height, width), (down, across), (dilation_h, dilation_w), group.name))
+    stacked = np.stack(taps, axis=3)
+    result: Array = stacked.reshape(-1, len(taps), int(a.groups), depth)
+    return result
+
+
+def _pair(value: Any) -> tuple[int, int]:
+    first, second = value
+    return int(first), int(second)
+
+
+def _some(rows: Array) -> Array:
+    step = max(1, len(rows) // MOST_ROWS)
+    return rows[::step].astype(np.float64)
+
+
+def _scales(rows: Array, curvature: Array, bits: int, least: Array) -> Array:
+    """Return the scale of each channel whose nearest integers have the least error at the output."""
+    largest = np.abs(rows).max(axis=1)
+    best, error = np.zeros(len(rows)), np.full(len(rows), np.inf)
+    for share in SHARES:
+        scale = np.maximum(share * largest / LARGEST[bits], least)
+        scale = np.where(scale > 0, scale, 1.0).astype(np.float32).astype(np.float64)
+        difference = rows - _nearest(rows, scale[:, None], bits) * scale[:, None]
+        errors = np.einsum("ok,kl,ol->o", difference, curvature, difference, optimize=True)
+        better = errors < error
+        best, error = np.where(better, scale, best), np.where(better, errors, error)
+    return best.astype(np.float32)
+
+
+def _rounded(rows: Array, scale: Array, curvature: Array, bits: int) -> Array:
+    """Return the integers: an input's error goes, by what the samples say, into the inputs not yet rounded."""
+    count = rows.shape[1]
+    damped = curvature + np.eye(count) * (DAMPING * np.trace(curvature) / count or 1.0)
+    spread = np.linalg.cholesky(np.linalg.inv(damped)).T
+    left, integers = rows.copy(), np.empty(rows.shape, np.int8)
+    for i in range(count):
+        integers[:, i] = _nearest(left[:, i], scale, bits)
+        error = (left[:, i] - integers[:, i] * scale) / spread[i, i]
+        left[:, i + 1 :] -= np.outer(error, spread[i, i + 1 :])
+    # Then one after the other to what is best beside all others, as long as the error at the output falls.
+    pull = (rows - integers * scale[:, None]) @ damped
+    for _ in range(SWEEPS):
+        for i in range(count):
+            better = _nearest(integers[:, i] * scale + pull[:, i] / damped[i, i], scale, bits).astype(np.int8)
+            step = (better.astype(np.float64) - integers[:, i]) * scale
+            pull -= np.outer(step, damped[i])
+            integers[:, i] = better
+    return integers
+
+
+def _nearest(values: Array, scale: Array, bits: int) -> Array:
+    result: Array = np.round(values / scale).clip(-LARGEST[bits], LARGEST[bits])
+    return result
