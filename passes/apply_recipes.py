@@ -69,7 +69,7 @@ def first_kernel(recipes: Recipes, call: relax.Call, asked: Attributes) -> tuple
     """
     choice = choice_of(call) or {}
     for recipe in recipes.get(call.op.name, ()) if isinstance(call.op, Op) else ():
-        if choice.get(KERNEL, recipe.name) != recipe.name:
+        if choice.get(KERNEL, recipe.name) != recipe.name or str(call.args[0].ty.dtype) != recipe.dtype:
             continue
         kernel = recipe.lower(call.args, {**attributes_of(call), **asked}, knobs_of(choice))
         if kernel is not None:

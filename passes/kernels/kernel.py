@@ -7,6 +7,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -112,7 +113,14 @@ class Kernel:
 
 
 class Recipe(ABC):
-    """Makes kernels of the operators that meet its conditions."""
+    """Makes kernels of the operators that meet its conditions.
+
+    Attributes
+    ----------
+    dtype : of the activations that it takes.
+    """
+
+    dtype: ClassVar[str] = "int8"
 
     @property
     def name(self) -> str:

@@ -43,7 +43,7 @@ class DepthwiseChannels(ScheduleRule):
         schedule.reorder(row, column, lane)
         init = schedule.decompose_reduction(leaf["depthwise"], row)
         schedule.unroll(schedule.get_loops(init)[-1])
-        schedule.tensorize(lane, MAC4)
+        schedule.tensorize(lane, MAC4[str(func.params[0].dtype)])
         few = extent(schedule, row) * extent(schedule, column) <= self._unroll_taps
         taps = int(knobs.get("taps", few))
         if taps:

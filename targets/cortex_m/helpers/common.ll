@@ -50,3 +50,39 @@ define i32 @tinyml_copy(ptr %to, ptr %from, i32 %bytes) alwaysinline nounwind {
   call void @llvm.memcpy.p0.p0.i32(ptr align 1 %to, ptr align 1 %from, i32 %bytes, i1 false)
   ret i32 0
 }
+
+; round(x * multiplier / 2^(32 + bits)), halves up, of a sum of 48 bits; bits in -8..30, the lower half of the multiplier
+; is 0
+define i32 @tinyml_requantize_reduced_long(i64 %x, i32 %multiplier, i32 %bits) alwaysinline nounwind memory(none) {
+  %m = ashr i32 %multiplier, 16
+  %wide_m = sext i32 %m to i64
+  %product = mul nsw i64 %x, %wide_m
+  %right = add i32 %bits, 16
+  %less = sub i32 %right, 1
+  %wide_less = zext i32 %less to i64
+  %half = shl i64 1, %wide_less
+  %sum = add i64 %product, %half
+  %wide_right = zext i32 %right to i64
+  %shifted = ashr i64 %sum, %wide_right
+  %result = trunc i64 %shifted to i32
+  ret i32 %result
+}
+
+; a function of an int16 number by 513 points: the upper 9 bits choose, the lower 7 interpolate
+define i32 @tinyml_interpolate(i32 %x, ptr %points) alwaysinline nounwind memory(argmem: read) {
+  %step = ashr i32 %x, 7
+  %index = add i32 %step, 256
+  %at = getelementptr i16, ptr %points, i32 %index
+  %next = getelementptr i16, ptr %at, i32 1
+  %narrow_base = load i16, ptr %at, align 2
+  %narrow_end = load i16, ptr %next, align 2
+  %base = sext i16 %narrow_base to i32
+  %end = sext i16 %narrow_end to i32
+  %slope = sub i32 %end, %base
+  %offset = and i32 %x, 127
+  %product = mul nsw i32 %slope, %offset
+  %rounded = add i32 %product, 64
+  %delta = ashr i32 %rounded, 7
+  %result = add i32 %base, %delta
+  ret i32 %result
+}

@@ -28,3 +28,26 @@ define i32 @tinyml_multiply_q31(i32 %a, i32 %b) alwaysinline nounwind memory(non
   %result = or i32 %doubled, %last
   ret i32 %result
 }
+
+; a * b, which fits 32 bits, in 64
+define i64 @tinyml_product_s64(i32 %a, i32 %b) alwaysinline nounwind memory(none) {
+  %product = mul nsw i32 %a, %b
+  %result = sext i32 %product to i64
+  ret i64 %result
+}
+
+; round(x * multiplier / 2^(32 + bits)), halves up, for bits >= 1; the lower half of the multiplier is 0
+define i32 @tinyml_requantize_reduced(i32 %x, i32 %multiplier, i32 %bits) alwaysinline nounwind memory(none) {
+  %m = lshr i32 %multiplier, 16
+  %upper = ashr i32 %x, 16
+  %lower = and i32 %x, 65535
+  %upper_product = mul nsw i32 %upper, %m
+  %lower_product = mul i32 %lower, %m
+  %carried = lshr i32 %lower_product, 16
+  %high = add i32 %upper_product, %carried
+  %less = sub i32 %bits, 1
+  %half = shl i32 1, %less
+  %sum = add i32 %high, %half
+  %result = ashr i32 %sum, %bits
+  ret i32 %result
+}

@@ -1,0 +1,99 @@
+"""From the sums of a layer with weights to its results: bias, requantization and clamp of each output channel."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from tvm import relax, tirx
+from tvm.ir import Expr
+
+from tvm_tinyml.arithmetic import reduced_multiplier
+from tvm_tinyml.passes.integer_ops import Attributes
+from tvm_tinyml.passes.kernels.kernel import constant, placeholder
+from tvm_tinyml.passes.kernels.requantize import clamp, requantize_helper
+from tvm_tinyml.passes.kernels.sums import largest_sum
+
+
+@dataclass(frozen=True)
+class _Scaling:
+    """How sums are scaled, and what of it is stored.
+
+    Attributes
+    ----------
+    accumulator : type of the sums: int32 where it holds all that inputs can make, or where wrapping is meant.
+    helper, takes : what scales, and the type that it does so with.
+    """
+
+    accumulator: str
+    helper: str
+    takes: str
+    bias: NDArray[np.generic]
+    multiplier: NDArray[np.generic]
+    shift: NDArray[np.generic]
+
+    @classmethod
+    def of(cls, dtype: str, weight: NDArray[np.generic], *values: NDArray[np.generic]) -> _Scaling:
+        """Choose for inputs of a type, weights [O, ...], biases, multipliers and shifts [O]."""
+        bias, multiplier, shift = values
+        largest = largest_sum(weight, bias, dtype)
+        if bias.dtype == np.int32:
+            # Sums of int16 may pass 32 bits, which they wrap to in the end.
+            accumulator = "int32" if dtype == "int8" or largest < 2**31 else "int64"
+            return cls(accumulator, requantize_helper(shift, largest), "int32", bias, multiplier, shift)
+        accumulator = "int32" if largest < 2**31 else "int64"
+        # The product's upper word is what 16 bits of the shift to the right leave.
+        upper, right = reduced_multiplier(multiplier) << 16, -1 - shift.astype(np.int32)
+        if accumulator == "int32" and right.min() >= 1:
+            return cls(accumulator, "tinyml_requantize_reduced", "int32", bias.astype(np.int32), upper, right)
+        return cls(
+            accumulator, "tinyml_requantize_reduced_long", "int64", bias.astype(accumulator), upper, right
+        )
+
+
+class Epilogue:
+    """Bias, requantization and clamp of one output channel.
+
+    What all channels share is stored once, and not part of the code, so that layers share that, too.
+
+    Parameters
+    ----------
+    dtype : of inputs and results.
+    arguments : weights, biases, multipliers and shifts.
+
+    Attributes
+    ----------
+    accumulator : type of the sums.
+    arguments, parameters : constants that the kernel reads, and how it sees them.
+    """
+
+    def __init__(self, dtype: str, arguments: Sequence[relax.Expr], attributes: Attributes) -> None:
+        self._dtype, self._attributes = dtype, attributes
+        self._scaling = _Scaling.of(dtype, *(constant(argument) for argument in arguments))
+        self.accumulator = self._scaling.accumulator
+        values = {
+            "bias": self._scaling.bias,
+            "multiplier": self._scaling.multiplier,
+            "shift": self._scaling.shift.astype(np.int8),
+        }
+        stored = {name: v[:1] if (v == v[0]).all() else v for name, v in values.items()}
+        self.arguments = [relax.const(v, str(v.dtype)) for v in stored.values()]
+        self.parameters = [placeholder(name, argument) for name, argument in zip(stored, self.arguments, strict=True)]
+
+    def product(self, x: Expr, weight: Expr) -> Expr:
+        """Return the product of two elements in the type of the sums."""
+        x, weight = x.astype("int32"), weight.astype("int32")
+        if self.accumulator == "int32":
+            return x * weight
+        return tirx.call_pure_extern("int64", "tinyml_product_s64", x, weight)
+
+    def __call__(self, accumulator: Expr, channel: tirx.Var) -> Expr:
+        """Return the result of a channel from its sum."""
+        shared = [int(parameter.shape[0]) == 1 for parameter in self.parameters]
+        values = [p[0 if once else channel] for p, once in zip(self.parameters, shared, strict=True)]
+        bias, multiplier, shift = values[0].astype(self.accumulator), *(v.astype("int32") for v in values[1:])
+        total = (accumulator + bias).astype(self._scaling.takes)
+        scaled = tirx.call_pure_extern("int32", self._scaling.helper, total, multiplier, shift)
+        return clamp(scaled, self._attributes, self._dtype)
