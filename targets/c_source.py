@@ -103,6 +103,12 @@ def _run(program: Program) -> str:
         f"return {upper}_ERROR_ALIGNMENT;"
         for pool in program.pools
     ]
+    lines += [
+        f"  if (((uintptr_t){buffer.place.value}_{buffer.index} & {buffer.alignment_bytes - 1}u) != 0u) "
+        f"return {upper}_ERROR_ALIGNMENT;"
+        for buffer in (*outside_inputs, *outside_outputs)
+        if buffer.alignment_bytes > 1
+    ]
     lines += [f"  {_call(program, step)}" for step in program.steps]
     return "\n".join([*lines, "  return 0;", "}", ""])
 

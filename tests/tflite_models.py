@@ -12,10 +12,10 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from benchmarks.int8_graph import Int8Graph, Network, Quantization, Value
+from benchmarks.int8_graph import Int8Graph, Network, Quantization, Step, Value
 from benchmarks.tflite_builder import TFLiteBuilder
 
-__all__ = ["INT16_MODELS", "MODELS", "Int8Graph", "Network", "TFLiteBuilder"]
+__all__ = ["INT16_MODELS", "MODELS", "Int8Graph", "Int16Graph", "Network", "TFLiteBuilder"]
 
 T = TypeVar("T")
 ACTIVATIONS = ("NONE", "RELU", "RELU6", "RELU_N1_TO_1")
@@ -445,6 +445,21 @@ MODELS: dict[str, Callable[[int], Network]] = {
     "resize_nearest": resize_nearest,
 }
 """Every generator of this file by its operator's name."""
+
+
+class Int16Graph(Int8Graph):
+    """A 16x8 graph with an input of every int16 number, of a scale of its own.
+
+    Attributes
+    ----------
+    all_values : the input.
+    """
+
+    def __init__(self, scale: float) -> None:
+        super().__init__(0, samples=1, dtype="int16")
+        numbers = np.arange(-(2**15), 2**15).astype(np.int16).reshape(64, 1024)
+        self.all_values = self._value("input", numbers.shape, "int16", (scale, 0), (numbers,), numbers)
+        self._steps.append(Step((), (self.all_values.index,), lambda: [numbers]))
 
 
 def _of_int16(generator: Callable[[int], Network]) -> Callable[[int], Network]:

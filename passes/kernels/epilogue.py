@@ -18,13 +18,14 @@ from tvm_tinyml.passes.kernels.sums import largest_sum
 
 
 @dataclass(frozen=True)
-class _Scaling:
+class Scaling:
     """How sums are scaled, and what of it is stored.
 
     Attributes
     ----------
     accumulator : type of the sums: int32 where it holds all that inputs can make, or where wrapping is meant.
     helper, takes : what scales, and the type that it does so with.
+    left : bits that sums are shifted before, so that every channel's shift is one that the helper takes.
     """
 
     accumulator: str
@@ -33,9 +34,10 @@ class _Scaling:
     bias: NDArray[np.generic]
     multiplier: NDArray[np.generic]
     shift: NDArray[np.generic]
+    left: int = 0
 
     @classmethod
-    def of(cls, dtype: str, weight: NDArray[np.generic], *values: NDArray[np.generic]) -> _Scaling:
+    def of(cls, dtype: str, weight: NDArray[np.generic], *values: NDArray[np.generic]) -> Scaling:
         """Choose for inputs of a type, weights [O, ...], biases, multipliers and shifts [O]."""
         bias, multiplier, shift = values
         largest = largest_sum(weight, bias, dtype)
@@ -46,11 +48,11 @@ class _Scaling:
         accumulator = "int32" if largest < 2**31 else "int64"
         # The product's upper word is what 16 bits of the shift to the right leave.
         upper, right = reduced_multiplier(multiplier) << 16, -1 - shift.astype(np.int32)
-        if accumulator == "int32" and right.min() >= 1:
-            return cls(accumulator, "tinyml_requantize_reduced", "int32", bias.astype(np.int32), upper, right)
-        return cls(
-            accumulator, "tinyml_requantize_reduced_long", "int64", bias.astype(accumulator), upper, right
-        )
+        left = max(0, 1 - int(right.min()))
+        if largest << left < 2**31:
+            short = bias.astype(np.int32)
+            return cls("int32", "tinyml_requantize_reduced", "int32", short, upper, right + left, left)
+        return cls(accumulator, "tinyml_requantize_reduced_long", "int64", bias.astype(accumulator), upper, right)
 
 
 class Epilogue:
@@ -71,7 +73,7 @@ class Epilogue:
 
     def __init__(self, dtype: str, arguments: Sequence[relax.Expr], attributes: Attributes) -> None:
         self._dtype, self._attributes = dtype, attributes
-        self._scaling = _Scaling.of(dtype, *(constant(argument) for argument in arguments))
+        self._scaling = Scaling.of(dtype, *(constant(argument) for argument in arguments))
         self.accumulator = self._scaling.accumulator
         values = {
             "bias": self._scaling.bias,
@@ -95,5 +97,7 @@ class Epilogue:
         values = [p[0 if once else channel] for p, once in zip(self.parameters, shared, strict=True)]
         bias, multiplier, shift = values[0].astype(self.accumulator), *(v.astype("int32") for v in values[1:])
         total = (accumulator + bias).astype(self._scaling.takes)
+        if self._scaling.left:
+            total = total * (1 << self._scaling.left)
         scaled = tirx.call_pure_extern("int32", self._scaling.helper, total, multiplier, shift)
         return clamp(scaled, self._attributes, self._dtype)

@@ -7,7 +7,6 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -113,14 +112,12 @@ class Kernel:
 
 
 class Recipe(ABC):
-    """Makes kernels of the operators that meet its conditions.
+    """Makes kernels of the operators that meet its conditions."""
 
-    Attributes
-    ----------
-    dtype : of the activations that it takes.
-    """
-
-    dtype: ClassVar[str] = "int8"
+    @property
+    def dtype(self) -> str:
+        """Type of the activations that it takes."""
+        return "int8"
 
     @property
     def name(self) -> str:
