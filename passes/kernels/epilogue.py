@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,6 +16,12 @@ from tvm_tinyml.passes.kernels.kernel import constant, placeholder
 from tvm_tinyml.passes.kernels.requantize import clamp, requantize_helper
 from tvm_tinyml.passes.kernels.sums import largest_sum
 
+SHORT = "tinyml_requantize_reduced"
+"""The helper of 64-bit sums that are known to fit 32 bits: one SMMULR."""
+
+LONG = "tinyml_requantize_reduced_long"
+"""The helper of all other 64-bit sums."""
+
 
 @dataclass(frozen=True)
 class Scaling:
@@ -26,33 +32,40 @@ class Scaling:
     accumulator : type of the sums: int32 where it holds all that inputs can make, or where wrapping is meant.
     helper, takes : what scales, and the type that it does so with.
     left : bits that sums are shifted before, so that every channel's shift is one that the helper takes.
+    bias : [O].
+    factors : arguments of the helper behind the sum, by name, [O] each.
     """
 
     accumulator: str
     helper: str
     takes: str
+    left: int
     bias: NDArray[np.generic]
-    multiplier: NDArray[np.generic]
-    shift: NDArray[np.generic]
-    left: int = 0
+    factors: Mapping[str, NDArray[np.generic]]
 
     @classmethod
     def of(cls, dtype: str, weight: NDArray[np.generic], *values: NDArray[np.generic]) -> Scaling:
         """Choose for inputs of a type, weights [O, ...], biases, multipliers and shifts [O]."""
         bias, multiplier, shift = values
         largest = largest_sum(weight, bias, dtype)
+        # Sums of int16 may pass 32 bits; those with a narrow bias wrap to them in the end.
+        accumulator = "int32" if dtype == "int8" or largest < 2**31 else "int64"
         if bias.dtype == np.int32:
-            # Sums of int16 may pass 32 bits, which they wrap to in the end.
-            accumulator = "int32" if dtype == "int8" or largest < 2**31 else "int64"
-            return cls(accumulator, requantize_helper(shift, largest), "int32", bias, multiplier, shift)
-        accumulator = "int32" if largest < 2**31 else "int64"
-        # The product's upper word is what 16 bits of the shift to the right leave.
+            factors = {"multiplier": multiplier, "shift": shift.astype(np.int8)}
+            return cls(accumulator, requantize_helper(shift, largest), "int32", 0, bias, factors)
+        # The upper word of a product with a multiplier of 15 bits in the upper half of a word is 16 bits to the right
+        # already. What a channel lacks to that is taken off its multiplier, whose lower half is 0; what it has too
+        # much the sum is shifted left.
         upper, right = reduced_multiplier(multiplier) << 16, -1 - shift.astype(np.int32)
-        left = max(0, 1 - int(right.min()))
-        if largest << left < 2**31:
-            short = bias.astype(np.int32)
-            return cls("int32", "tinyml_requantize_reduced", "int32", short, upper, right + left, left)
-        return cls(accumulator, "tinyml_requantize_reduced_long", "int64", bias.astype(accumulator), upper, right)
+        left = max(0, -int(right.min()))
+        if largest << left < 2**31 and int(right.max()) + left <= MOST_RIGHT:
+            return cls("int32", SHORT, "int32", left, bias.astype(np.int32), {"multiplier": upper >> (right + left)})
+        factors = {"multiplier": upper, "shift": right.astype(np.int8)}
+        return cls(accumulator, LONG, "int64", 0, bias.astype(accumulator), factors)
+
+
+MOST_RIGHT = 15
+"""Bits of a multiplier's lower half that are used; the last one stays 0."""
 
 
 class Epilogue:
@@ -75,11 +88,7 @@ class Epilogue:
         self._dtype, self._attributes = dtype, attributes
         self._scaling = Scaling.of(dtype, *(constant(argument) for argument in arguments))
         self.accumulator = self._scaling.accumulator
-        values = {
-            "bias": self._scaling.bias,
-            "multiplier": self._scaling.multiplier,
-            "shift": self._scaling.shift.astype(np.int8),
-        }
+        values = {"bias": self._scaling.bias, **self._scaling.factors}
         stored = {name: v[:1] if (v == v[0]).all() else v for name, v in values.items()}
         self.arguments = [relax.const(v, str(v.dtype)) for v in stored.values()]
         self.parameters = [placeholder(name, argument) for name, argument in zip(stored, self.arguments, strict=True)]
@@ -95,9 +104,9 @@ class Epilogue:
         """Return the result of a channel from its sum."""
         shared = [int(parameter.shape[0]) == 1 for parameter in self.parameters]
         values = [p[0 if once else channel] for p, once in zip(self.parameters, shared, strict=True)]
-        bias, multiplier, shift = values[0].astype(self.accumulator), *(v.astype("int32") for v in values[1:])
-        total = (accumulator + bias).astype(self._scaling.takes)
+        total = (accumulator + values[0].astype(self.accumulator)).astype(self._scaling.takes)
         if self._scaling.left:
             total = total * (1 << self._scaling.left)
-        scaled = tirx.call_pure_extern("int32", self._scaling.helper, total, multiplier, shift)
+        factors = (value.astype("int32") for value in values[1:])
+        scaled = tirx.call_pure_extern("int32", self._scaling.helper, total, *factors)
         return clamp(scaled, self._attributes, self._dtype)

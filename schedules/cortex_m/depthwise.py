@@ -11,6 +11,9 @@ from tvm_tinyml.schedules.rule import Scheduled, ScheduleRule, blocks, extent
 
 CHANNELS = 4
 
+PIXELS = {"int8": 1, "int16": 2}
+"""Of a row at once, by the type of activations: those of int16 take as many loads as products, weights fewer."""
+
 MOST_TAPS = 49
 """Of a window, if it is written out."""
 
@@ -34,16 +37,22 @@ class DepthwiseChannels(ScheduleRule):
             return None
         schedule = Schedule(func)
         leaf = blocks(schedule)
-        *pixel, channel = schedule.get_loops(leaf["output"])
+        *outer, pixel, channel = schedule.get_loops(leaf["output"])
+        dtype = str(func.params[0].dtype)
+        at_once = PIXELS[dtype] if extent(schedule, pixel) % PIXELS[dtype] == 0 else 1
+        pixel_tile, pixel = schedule.split(pixel, [None, at_once])
         channel_tile, lane = schedule.split(channel, [None, CHANNELS])
-        schedule.reorder(channel_tile, *pixel, lane)
-        schedule.unroll(lane)
-        schedule.compute_at(leaf["depthwise"], pixel[-1], preserve_unit_loops=True)
-        *_, lane, row, column = schedule.get_loops(leaf["depthwise"])
-        schedule.reorder(row, column, lane)
+        schedule.reorder(channel_tile, *outer, pixel_tile, pixel, lane)
+        for loop in (pixel, lane):
+            schedule.unroll(loop)
+        schedule.compute_at(leaf["depthwise"], pixel_tile, preserve_unit_loops=True)
+        *_, pixel, lane, row, column = schedule.get_loops(leaf["depthwise"])
+        schedule.reorder(row, column, pixel, lane)
         init = schedule.decompose_reduction(leaf["depthwise"], row)
-        schedule.unroll(schedule.get_loops(init)[-1])
-        schedule.tensorize(lane, MAC4[str(func.params[0].dtype)])
+        for loop in schedule.get_loops(init)[-2:]:
+            schedule.unroll(loop)
+        schedule.tensorize(lane, MAC4[dtype])
+        schedule.unroll(pixel)
         few = extent(schedule, row) * extent(schedule, column) <= self._unroll_taps
         taps = int(knobs.get("taps", few))
         if taps:

@@ -25,7 +25,7 @@ from tvm_tinyml.targets.llvm_object import compile_ir, helper_ir
 HELPERS_H = str(resources.files("tvm_tinyml.targets.cortex_m.helpers").joinpath("helpers.h"))
 ARITY = {
     "multiply_q31": 2, "rounding_right_shift": 2, "requantize": 3, "requantize_right": 3, "saturate_s8": 1,
-    "leading_zeros": 1, "saturate_s16": 1, "requantize_reduced": 3, "scale_long": 4,
+    "leading_zeros": 1, "saturate_s16": 1, "requantize_reduced": 2, "scale_long": 4,
 }  # fmt: skip
 LOW, HIGH = -(2**31), 2**31 - 1
 EXTREMES = [LOW, LOW + 1, -(2**30) - 1, -(2**30), -(2**30) + 1, -65537, -65536, -129, -128, -3, -2, -1]
@@ -279,23 +279,22 @@ def test_saturation_is_to_int16(helpers: Helpers, rng: np.random.Generator) -> N
     check(helpers, "saturate_s16", lambda x: min(max(x, -32768), 32767), cases)
 
 
-def reduced(x: int, multiplier: int, bits: int) -> int:
-    scaled = (x * (multiplier >> 16) + 2 ** (bits + 15)) >> (bits + 16)
-    return (scaled + 2**31) % 2**32 - 2**31
-
-
 REDUCED = [0, 1 << 16, 3 << 16, 2**30, 2**30 + 2**16, 0x7FFE << 16, 0x7FFF << 16]
 
 
 def test_reduced_multipliers_round_once_and_halves_up(helpers: Helpers, rng: np.random.Generator) -> None:
-    multipliers, bits = (rng.integers(2**14, 2**15, 6000) << 16).tolist(), rng.integers(1, 31, 6000).tolist()
-    cases = [*product(EXTREMES, REDUCED, range(1, 31)), *zip(spread(rng, 6000), multipliers, bits, strict=True)]
-    check(helpers, "requantize_reduced", reduced, [case for case in cases if LOW <= case[0] <= HIGH])
+    multipliers = [2 * int(m) for m in rng.integers(2**14, 2**15, 6000) << rng.integers(0, 15, 6000)]
+    cases = [*product(EXTREMES, [m >> k for m in REDUCED for k in range(16)])]
+    cases += zip(spread(rng, 6000), multipliers, strict=True)
+    check(
+        helpers, "requantize_reduced", lambda x, m: (x * m + 2**31) >> 32, [c for c in cases if LOW <= c[0] <= HIGH]
+    )
 
 
 def test_sums_of_48_bits_are_scaled_exactly(helpers: Helpers, rng: np.random.Generator) -> None:
     def exact(a: int, b: int, multiplier: int, bits: int) -> int:
-        return reduced(a * b * 65536 + a, multiplier, bits)
+        scaled = ((a * b * 65536 + a) * (multiplier >> 16) + 2 ** (bits + 15)) >> (bits + 16)
+        return (scaled + 2**31) % 2**32 - 2**31
 
     ends = (-(2**15), -(2**15) + 1, -1, 0, 1, 2**15 - 1)
     cases = [*product(ends, (-(2**15), -3, 0, 1, 2**15 - 1), REDUCED, range(-8, 31))]

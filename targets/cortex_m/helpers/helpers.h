@@ -31,12 +31,13 @@ static inline int32_t tinyml_requantize_right(int32_t x, int32_t multiplier, int
   return (high + (1 << (-shift - 1)) + (high >> 31)) >> -shift;
 }
 
-/* round(x * multiplier / 2^(32 + bits)), halves up, for bits >= 1; the lower half of the multiplier is 0 */
-static inline int32_t tinyml_requantize_reduced(int32_t x, int32_t multiplier, int32_t bits) {
-  return ((int32_t)(((int64_t)x * multiplier) >> 32) + (1 << (bits - 1))) >> bits;
+/* round(x * multiplier / 2^32), halves up, of an even multiplier */
+static inline int32_t tinyml_requantize_reduced(int32_t x, int32_t multiplier) {
+  return (int32_t)(((int64_t)x * multiplier + ((int64_t)1 << 31)) >> 32);
 }
 
-/* the same of a sum of 48 bits; bits in -8..30 */
+/* round(x * multiplier / 2^(32 + bits)), halves up, of a sum of 48 bits; bits in -8..30, the lower half of the multiplier
+   is 0 */
 static inline int32_t tinyml_requantize_reduced_long(int64_t x, int32_t multiplier, int32_t bits) {
   return (int32_t)((x * (multiplier >> 16) + ((int64_t)1 << (bits + 15))) >> (bits + 16));
 }

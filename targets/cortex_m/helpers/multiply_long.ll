@@ -17,16 +17,13 @@ define i64 @tinyml_product_s64(i32 %a, i32 %b) alwaysinline nounwind memory(none
   ret i64 %product
 }
 
-; round(x * multiplier / 2^(32 + bits)), halves up, for bits >= 1: SMMLA and a shift
-define i32 @tinyml_requantize_reduced(i32 %x, i32 %multiplier, i32 %bits) alwaysinline nounwind memory(none) {
+; round(x * multiplier / 2^32), halves up: SMMULR where there is one
+define i32 @tinyml_requantize_reduced(i32 %x, i32 %multiplier) alwaysinline nounwind memory(none) {
   %wide_x = sext i32 %x to i64
   %wide_m = sext i32 %multiplier to i64
   %product = mul nsw i64 %wide_x, %wide_m
-  %shifted = ashr i64 %product, 32
-  %high = trunc i64 %shifted to i32
-  %less = sub i32 %bits, 1
-  %half = shl i32 1, %less
-  %sum = add i32 %high, %half
-  %result = ashr i32 %sum, %bits
+  %rounded = add i64 %product, 2147483648
+  %shifted = lshr i64 %rounded, 32
+  %result = trunc i64 %shifted to i32
   ret i32 %result
 }

@@ -36,18 +36,9 @@ define i64 @tinyml_product_s64(i32 %a, i32 %b) alwaysinline nounwind memory(none
   ret i64 %result
 }
 
-; round(x * multiplier / 2^(32 + bits)), halves up, for bits >= 1; the lower half of the multiplier is 0
-define i32 @tinyml_requantize_reduced(i32 %x, i32 %multiplier, i32 %bits) alwaysinline nounwind memory(none) {
-  %m = lshr i32 %multiplier, 16
-  %upper = ashr i32 %x, 16
-  %lower = and i32 %x, 65535
-  %upper_product = mul nsw i32 %upper, %m
-  %lower_product = mul i32 %lower, %m
-  %carried = lshr i32 %lower_product, 16
-  %high = add i32 %upper_product, %carried
-  %less = sub i32 %bits, 1
-  %half = shl i32 1, %less
-  %sum = add i32 %high, %half
-  %result = ashr i32 %sum, %bits
+; round(x * multiplier / 2^32), halves up, of an even multiplier
+define i32 @tinyml_requantize_reduced(i32 %x, i32 %multiplier) alwaysinline nounwind memory(none) {
+  %half = ashr i32 %multiplier, 1
+  %result = call i32 @tinyml_multiply_q31(i32 %x, i32 %half)
   ret i32 %result
 }

@@ -4,8 +4,8 @@ Activations are pairs in their words as they lie in memory. Weights stay bytes i
 channel in the order 0, 2, 1, 3, of which two SXTB16 make the same pairs. Two pixels times two channels take 6 loads, 4
 SXTB16 and 8 SMLAD for 16 products.
 
-Sums have 32 bits, as the recipe proves that they may. SMMLA multiplies them by the reduced multiplier, which stands in
-the upper half of a word, and adds half a unit; a shift and SSAT, or USAT behind a ReLU, are the rest of the epilogue.
+Sums have 32 bits, as the recipe proves that they may. The epilogue is one SMMULR, by a multiplier that has the
+channel's shift in it, and SSAT, or USAT behind a ReLU.
 """
 
 from __future__ import annotations
@@ -96,20 +96,19 @@ def product(tile: Tile, shape: Shape) -> Microkernel:
     )
 
 
-def pack(weight: Ints, bias: Ints, multiplier: Ints, shift: Ints, channels: int) -> NDArray[np.int32]:
-    """Return the constants, [words]: for each tile of channels biases, weights step by step, and scales.
+def pack(weight: Ints, bias: Ints, multiplier: Ints, channels: int) -> NDArray[np.int32]:
+    """Return the constants, [words]: for each tile of channels biases, weights step by step, and multipliers.
 
     Parameters
     ----------
     weight : [O, K], O a multiple of ``channels`` and K of `STEP`.
-    multiplier : [O], reduced, in the upper half of a word.
-    shift : [O], to the right from the product's upper word, 1 or more.
+    multiplier : [O], of 2**-32 each.
     """
     tiles = len(weight) // channels
     fours = weight.reshape(tiles, channels, -1, STEP)[..., [0, 2, 1, 3]].transpose(0, 2, 1, 3)
     words = np.ascontiguousarray(fours.astype(np.int8)).view(np.int32).reshape(tiles, -1)
-    scales = np.stack([multiplier, 1 << (shift - 1), shift], axis=1).reshape(tiles, -1)
-    return np.concatenate([bias.reshape(tiles, -1), words, scales], axis=1).astype(np.int32).ravel()
+    parts = [bias.reshape(tiles, -1), words, multiplier.reshape(tiles, -1)]
+    return np.concatenate(parts, axis=1).astype(np.int32).ravel()
 
 
 def _assembly(tile: Tile, shape: Shape) -> list[str]:
@@ -118,7 +117,7 @@ def _assembly(tile: Tile, shape: Shape) -> list[str]:
     turns, rest = divmod(shape.steps, UNROLL)
     if turns == 1:
         turns, rest = 0, shape.steps
-    scales = 4 * channels * rest
+    multipliers = 4 * channels * rest  # bytes from where the pointer to the weights is then
     lines = ["push {r4-r11, lr}", "ldr r4, [sp, #36]", f"sub sp, #{_FRAME_BYTES}"]
     lines += [f"str r2, {_X}", f"str r3, {_X_END}", f"str r4, {_Y_GROUP}", f"str r1, {_CONSTANTS_END}"]
     lines += [".p2align 2", "1:", f"str r0, {_GROUP}", f"ldr r1, {_X}", f"ldr r2, {_Y_GROUP}", f"str r2, {_Y}"]
@@ -128,11 +127,11 @@ def _assembly(tile: Tile, shape: Shape) -> list[str]:
         lines += add(_END, "r0", 4 * channels * UNROLL * turns, _END)
         lines += [".p2align 2", "3:", *_steps(tile, shape, UNROLL)]
         lines += [f"adds r0, #{4 * channels * UNROLL}", f"adds r1, #{2 * STEP * UNROLL}", f"cmp r0, {_END}", "bne 3b"]
-    lines += [*_steps(tile, shape, rest), f"ldr r7, {_Y}", *_results(tile, shape, sums, scales)]
+    lines += [*_steps(tile, shape, rest), f"ldr r7, {_Y}", *_results(tile, shape, sums, multipliers)]
     lines += [f"addw r7, r7, #{2 * shape.step * tile.pixels}", f"str r7, {_Y}"]
     lines += [f"addw r1, r1, #{2 * STEP * rest + (tile.pixels - 1) * shape.row_bytes}"]
     lines += [f"ldr r2, {_X_END}", "cmp r1, r2", "bne 2b"]
-    lines += [f"addw r0, r0, #{scales + 12 * channels}"]
+    lines += [f"addw r0, r0, #{multipliers + 4 * channels}"]
     lines += [f"ldr r2, {_Y_GROUP}", f"adds r2, #{2 * channels}", f"str r2, {_Y_GROUP}"]
     return [*lines, f"ldr r2, {_CONSTANTS_END}", "cmp r0, r2", "bne 1b", f"add sp, #{_FRAME_BYTES}", "pop {r4-r11, pc}"]
 
@@ -153,16 +152,15 @@ def _steps(tile: Tile, shape: Shape, steps: int) -> list[str]:
     return lines
 
 
-def _results(tile: Tile, shape: Shape, sums: Sequence[str], scales: int) -> list[str]:
-    """Scale, clamp and store sums; the scales are so many bytes from the pointer to the weights."""
-    lines: list[str] = []
-    for channel in range(tile.channels):
-        lines += [f"ldr r{8 + i}, [r0, #{scales + 12 * channel + 4 * i}]" for i in range(3)]
-        for pixel in range(tile.pixels):
-            total = sums[tile.channels * pixel + channel]
-            lines += [f"lsl {total}, {total}, #{shape.left}"] if shape.left else []
-            lines += [f"smmla {total}, {total}, r8, r9", f"asr {total}, {total}, r10", *_bound(total, shape)]
-            lines += [f"strh {total}, [r7, #{2 * (shape.step * pixel + channel)}]"]
+def _results(tile: Tile, shape: Shape, sums: Sequence[str], multipliers: int) -> list[str]:
+    """Scale, clamp and store sums."""
+    registers = _WEIGHTS[: tile.channels]
+    lines = [f"ldr {m}, [r0, #{multipliers + 4 * channel}]" for channel, m in enumerate(registers)]
+    for pixel, channel in itertools.product(range(tile.pixels), range(tile.channels)):
+        total = sums[tile.channels * pixel + channel]
+        lines += [f"lsl {total}, {total}, #{shape.left}"] if shape.left else []
+        lines += [f"smmulr {total}, {total}, {registers[channel]}", *_bound(total, shape)]
+        lines += [f"strh {total}, [r7, #{2 * (shape.step * pixel + channel)}]"]
     return lines
 
 
@@ -178,16 +176,15 @@ def _bound(register: str, shape: Shape) -> list[str]:
 
 def _portable(tile: Tile, shape: Shape) -> str:
     channels, steps = tile.channels, shape.steps
-    return f"""  for (; constants != constants_end; constants += {channels * (steps + 4)}, y += {channels}) {{
-    const int32_t *const weights = constants + {channels}, *const scales = weights + {channels * steps};
+    return f"""  for (; constants != constants_end; constants += {channels * (steps + 2)}, y += {channels}) {{
+    const int32_t *const weights = constants + {channels}, *const multipliers = weights + {channels * steps};
     int16_t *to = y;
     for (const int16_t *row = x; row != x_end; row += {STEP * steps}, to += {shape.step}) {{
       for (int32_t c = 0; c < {channels}; ++c) {{
-        const int32_t *const scale = scales + 3 * c;
         int32_t sum = constants[c];
         for (int32_t k = 0; k < {STEP * steps}; ++k)
           sum += ((const int8_t *)(weights + k / 4 * {channels} + c))[k % 2 * 2 + k / 2 % 2] * row[k];
-        sum = tinyml_requantize_reduced(sum * {1 << shape.left}, scale[0], scale[2]);
+        sum = tinyml_requantize_reduced(sum * {1 << shape.left}, multipliers[c]);
         to[c] = (int16_t)tinyml_bound(sum, {shape.low}, {shape.high});
       }}
     }}

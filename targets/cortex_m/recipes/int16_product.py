@@ -14,7 +14,7 @@ from tvm.script.ir_builder import tirx as T
 
 from tvm_tinyml.choice import NONE, Knobs
 from tvm_tinyml.passes.integer_ops import Attributes
-from tvm_tinyml.passes.kernels.epilogue import Scaling
+from tvm_tinyml.passes.kernels.epilogue import SHORT, Scaling
 from tvm_tinyml.passes.kernels.kernel import Kernel, Method, Recipe, constant
 from tvm_tinyml.targets.cortex_m.microkernels import gemm_int16
 from tvm_tinyml.targets.cortex_m.microkernels.gemm_int16 import STEP, Shape, Tile
@@ -55,7 +55,7 @@ class Int16Product(Recipe):
         shape = Shape(
             -(-products // STEP), len(weight), scaling.left, attributes["clamp_min"], attributes["clamp_max"]
         )
-        if scaling.helper != "tinyml_requantize_reduced" or not shape.fits:
+        if scaling.helper != SHORT or not shape.fits:
             return None
         if source.in_order(window) and products % STEP == 0:
             rows = 0
@@ -84,7 +84,7 @@ def _calls(weight: NDArray[np.generic], scaling: Scaling, shape: Shape, pixels: 
     calls = []
     for start, stop, channels in ((0, whole, size), (whole, len(weight), len(weight) - whole)):
         if start < stop:
-            values = (v[start:stop] for v in (padded, scaling.bias, scaling.multiplier, scaling.shift))
+            values = (v[start:stop] for v in (padded, scaling.bias, scaling.factors["multiplier"]))
             packed = gemm_int16.pack(*(v.astype(np.int64) for v in values), channels)
             calls.append(_Call(Tile(pixels, channels), start, packed))
     return calls
