@@ -111,7 +111,7 @@ def _build(
             T.writes()
 
             def multiply(buffer: tirx.Buffer, begin: tirx.Expr | int, first: tirx.Expr | int, count: int) -> None:
-                ends = (buffer.access_ptr("r", offset=begin + n * length) for n in (0, count))
+                ends = [buffer.access_ptr("r", offset=begin + n * length) for n in (0, count)]
                 for call, kernel, offset in zip(calls, kernels, offsets, strict=False):
                     constants = (packed.access_ptr("r", offset=offset + n) for n in (0, call.constants.size))
                     to = y.access_ptr("w", offset=first * channels + call.start)

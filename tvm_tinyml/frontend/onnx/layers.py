@@ -12,7 +12,7 @@ from tvm_tinyml.frontend.onnx.context import TO_NHWC, Context, image_value, plai
 from tvm_tinyml.frontend.onnx.fusion import Chain
 from tvm_tinyml.frontend.onnx.graph import Constant, Node
 from tvm_tinyml.frontend.onnx.window import pads, transposed_pads, window
-from tvm_tinyml.frontend.qdq import Tensor, Weight
+from tvm_tinyml.frontend.qdq import Bias, Tensor, Weight
 
 
 def conv(context: Context, node: Node) -> None:
@@ -122,8 +122,8 @@ def _dense(context: Context, node: Node, transposed: bool, bias: Constant | NDAr
 
 def _integer_bias(
     node: Node, x: Tensor, weight: Weight, bias: Constant | NDArray[Any] | None
-) -> NDArray[np.int32] | None:
-    """Return `bias` in units of input scale * weight scale."""
+) -> Bias | None:
+    """Return `bias` in units of input scale * weight scale; beside int16 it has 64 bits, as sums then have."""
     if bias is None:
         return None
     scale = np.float64(x.quantization.scale) * weight.scale
@@ -135,7 +135,7 @@ def _integer_bias(
     integers = np.broadcast_to(integers, weight.values.shape[:1])
     if np.any(np.abs(integers) >= 2**31):
         raise node.refuse("its bias exceeds int32 in units of input scale * weight scale.")
-    return np.ascontiguousarray(integers, np.int32)
+    return np.ascontiguousarray(integers, np.int64 if x.quantization.dtype == "int16" else np.int32)
 
 
 def _normalized(
