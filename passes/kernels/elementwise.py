@@ -10,10 +10,10 @@ from tvm.ir import Expr
 from tvm_tinyml import arithmetic
 from tvm_tinyml.passes.integer_ops import Attributes, shape_of
 from tvm_tinyml.passes.kernels.kernel import Kernel, KernelTraits, placeholder
-from tvm_tinyml.passes.kernels.requantize import clamp, largest_offset, largest_scaled, scale
+from tvm_tinyml.passes.kernels.requantize import RIGHT_LIMIT, clamp, largest_offset, largest_scaled, scale
 
-ONE = arithmetic.quantize_multiplier(1.0)
-"""Multiplier and shift that change nothing."""
+ONE, HALF = arithmetic.quantize_multiplier(1.0), arithmetic.quantize_multiplier(0.5)
+"""Multiplier and shift that change nothing, and that halve."""
 
 
 def add(arguments: Sequence[relax.Expr], attributes: Attributes, _traits: KernelTraits) -> Kernel:
@@ -76,10 +76,15 @@ def _sum(kind: str, arguments: Sequence[relax.Expr], attributes: Attributes, sig
         return attributes[f"{name}_multiplier"], attributes[f"{name}_shift"], largest
 
     def rescaled(value: Expr, name: str) -> Expr:
-        raised = (value - attributes[f"{name}_zero_point"]) * (1 << attributes["left_shift"])
-        return scale(raised, *side(name))
+        value, left_shift = value - attributes[f"{name}_zero_point"], attributes["left_shift"]
+        if dtype == "int16" and side(name)[:2] == HALF:  # of the larger scale, or of both: nothing to round
+            return value * (1 << left_shift - 1)
+        return scale(value * (1 << left_shift), *side(name))
 
     largest = sum(largest_scaled(*side(name)) for name in ("input1", "input2"))
+    if dtype == "int16":
+        # Each is half of what was raised at most: the sum is in [-2**30, 2**30), and doubles without overflow.
+        largest = min(largest, RIGHT_LIMIT - 1)
 
     def combine(x: Expr, y: Expr) -> Expr:
         total = rescaled(x, "input1") + sign * rescaled(y, "input2")

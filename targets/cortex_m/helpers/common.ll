@@ -3,6 +3,7 @@ declare i32 @llvm.ctlz.i32(i32, i1)
 declare void @llvm.memset.p0.i32(ptr, i8, i32, i1)
 declare void @llvm.memcpy.p0.p0.i32(ptr, ptr, i32, i1)
 declare i32 @llvm.smax.i32(i32, i32)
+declare i32 @llvm.fshr.i32(i32, i32, i32)
 
 ; round(x / 2^bits), halves away from zero; bits in 0..31
 define i32 @tinyml_rounding_right_shift(i32 %x, i32 %bits) alwaysinline nounwind memory(none) {
@@ -58,13 +59,26 @@ define i32 @tinyml_requantize_reduced_long(i64 %x, i32 %multiplier, i32 %bits) a
   %wide_m = sext i32 %m to i64
   %product = mul nsw i64 %x, %wide_m
   %right = add i32 %bits, 16
+  ; half a unit, and the shift, in words: cores with Helium have shifts of pairs that simulators need not know
   %less = sub i32 %right, 1
-  %wide_less = zext i32 %less to i64
-  %half = shl i64 1, %wide_less
+  %less_in_word = and i32 %less, 31
+  %bit = shl i32 1, %less_in_word
+  %half_is_low = icmp ult i32 %less, 32
+  %half_low = select i1 %half_is_low, i32 %bit, i32 0
+  %half_high = select i1 %half_is_low, i32 0, i32 %bit
+  %wide_low = zext i32 %half_low to i64
+  %wide_bit = zext i32 %half_high to i64
+  %wide_high = shl i64 %wide_bit, 32
+  %half = or i64 %wide_high, %wide_low
   %sum = add i64 %product, %half
-  %wide_right = zext i32 %right to i64
-  %shifted = ashr i64 %sum, %wide_right
-  %result = trunc i64 %shifted to i32
+  %low = trunc i64 %sum to i32
+  %upper = ashr i64 %sum, 32
+  %high = trunc i64 %upper to i32
+  %in_word = and i32 %right, 31
+  %short = call i32 @llvm.fshr.i32(i32 %high, i32 %low, i32 %in_word)
+  %long = ashr i32 %high, %in_word
+  %is_short = icmp ult i32 %right, 32
+  %result = select i1 %is_short, i32 %short, i32 %long
   ret i32 %result
 }
 

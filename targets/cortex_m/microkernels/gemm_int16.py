@@ -107,8 +107,8 @@ def pack(weight: Ints, bias: Ints, multiplier: Ints, channels: int) -> NDArray[n
     tiles = len(weight) // channels
     fours = weight.reshape(tiles, channels, -1, STEP)[..., [0, 2, 1, 3]].transpose(0, 2, 1, 3)
     words = np.ascontiguousarray(fours.astype(np.int8)).view(np.int32).reshape(tiles, -1)
-    parts = [bias.reshape(tiles, -1), words, multiplier.reshape(tiles, -1)]
-    return np.concatenate(parts, axis=1).astype(np.int32).ravel()
+    parts = [part.reshape(tiles, -1).astype(np.int32) for part in (bias, words, multiplier)]
+    return np.concatenate(parts, axis=1).ravel()
 
 
 def _assembly(tile: Tile, shape: Shape) -> list[str]:
