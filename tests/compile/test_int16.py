@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from tvm.ir import assert_structural_equal
 
 import tvm_tinyml as tinyml
 from benchmarks import networks
@@ -15,7 +16,8 @@ from benchmarks.tflite_builder import TFLiteBuilder
 from tests.compile.cores import runnable
 from tests.compile.toolchains import HostLibrary, cross_compile
 from tests.simulated import needs_simulator
-from tests.tflite_models import INT16_MODELS
+from tests.tflite_models import INT16_MODELS, Int16Graph
+from tvm_tinyml import passes
 from tvm_tinyml.benchmark import bench
 from tvm_tinyml.errors import ModelError
 from tvm_tinyml.options import BuildOptions
@@ -75,6 +77,37 @@ def test_passes_over_integers_change_no_byte(name: str) -> None:
 
     for seed in range(4):
         check(name, seed, build)
+
+
+PASSES = (
+    passes.FoldQuantization(),
+    passes.TransposedToConvolutions(),
+    passes.FoldConstants(),
+    passes.SimplifyTransposes(),
+    passes.SimplifyReshapes(),
+    passes.TabulateFunctions(),
+    passes.FuseLookups(),
+    passes.FoldPads(),
+    passes.RemoveDeadChannels(),
+    passes.ResizeToGather(),
+    passes.MovesToViews(),
+)
+
+
+@pytest.mark.parametrize("name", ["dead_conv", "transpose_conv", "mul", "softmax", "pad", "concat", "resize_nearest"])
+def test_passes_twice_are_passes_once(name: str) -> None:
+    module = tinyml.load(INT16_MODELS[name](1).data, name="m").module
+    for each in PASSES:
+        module = each(module)
+        assert_structural_equal(each(module), module)
+
+
+def test_a_function_of_one_int16_tensor_is_no_table() -> None:
+    graph = Int16Graph(0.0001)
+    x = graph.input((64, 1024), (0.0256, 0))
+    model = tinyml.load(graph.finish("square", graph.mul(x, x)).data, name="m")
+    calls = integer_graph(model, BuildOptions())["main"].body.blocks[0].bindings
+    assert [str(binding.value.op.name) for binding in calls] == ["tinyml.multiply"]
 
 
 @needs_simulator
