@@ -185,8 +185,10 @@ class _Run:
     @classmethod
     def of(cls, length: int, dtype: str, epilogue: Epilogue, traits: KernelTraits) -> _Run:
         """Return the run of so many inputs of a type; only sums of 32 bits are made by the dot product."""
-        lanes = traits.dot_length if epilogue.accumulator == "int32" else 1
-        return cls(length, length // lanes * lanes if lanes > 1 else 0, dtype == "int16" and lanes == FOUR)
+        if epilogue.accumulator != "int32":
+            return cls(length, 0, pairs=False)
+        lanes = traits.dot_length
+        return cls(length, length // lanes * lanes, dtype == "int16" and lanes == FOUR)
 
     def stored(self, position: Expr) -> Expr:
         """Return where the weight of a position in the whole part is stored."""

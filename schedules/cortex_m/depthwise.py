@@ -39,20 +39,23 @@ class DepthwiseChannels(ScheduleRule):
         leaf = blocks(schedule)
         *outer, pixel, channel = schedule.get_loops(leaf["output"])
         dtype = str(func.params[0].dtype)
-        at_once = PIXELS[dtype] if extent(schedule, pixel) % PIXELS[dtype] == 0 else 1
-        pixel_tile, pixel = schedule.split(pixel, [None, at_once])
+        together = extent(schedule, pixel) % PIXELS[dtype] == 0
+        pixel, *inner = schedule.split(pixel, [None, PIXELS[dtype]]) if together and PIXELS[dtype] > 1 else [pixel]
         channel_tile, lane = schedule.split(channel, [None, CHANNELS])
-        schedule.reorder(channel_tile, *outer, pixel_tile, pixel, lane)
-        for loop in (pixel, lane):
+        schedule.reorder(channel_tile, *outer, pixel, *inner, lane)
+        for loop in (*inner, lane):
             schedule.unroll(loop)
-        schedule.compute_at(leaf["depthwise"], pixel_tile, preserve_unit_loops=True)
-        *_, pixel, lane, row, column = schedule.get_loops(leaf["depthwise"])
-        schedule.reorder(row, column, pixel, lane)
+        schedule.compute_at(leaf["depthwise"], pixel, preserve_unit_loops=True)
+        # Of the block's own loops the last are those over pixels and channels at once and the window.
+        *_, inner_pixel, lane, row, column = schedule.get_loops(leaf["depthwise"])
+        at_once = [inner_pixel] if inner else []
+        schedule.reorder(row, column, *at_once, lane)
         init = schedule.decompose_reduction(leaf["depthwise"], row)
-        for loop in schedule.get_loops(init)[-2:]:
+        for loop in schedule.get_loops(init)[-1 - len(at_once) :]:
             schedule.unroll(loop)
         schedule.tensorize(lane, MAC4[dtype])
-        schedule.unroll(pixel)
+        for loop in at_once:
+            schedule.unroll(loop)
         few = extent(schedule, row) * extent(schedule, column) <= self._unroll_taps
         taps = int(knobs.get("taps", few))
         if taps:

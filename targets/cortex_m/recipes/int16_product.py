@@ -84,8 +84,9 @@ def _calls(weight: NDArray[np.generic], scaling: Scaling, shape: Shape, pixels: 
     calls = []
     for start, stop, channels in ((0, whole, size), (whole, len(weight), len(weight) - whole)):
         if start < stop:
-            values = (v[start:stop] for v in (padded, scaling.bias, scaling.factors["multiplier"]))
-            packed = gemm_int16.pack(*(v.astype(np.int64) for v in values), channels)
+            values = (padded, scaling.bias, scaling.factors["multiplier"])
+            w, bias, multiplier = (v[start:stop].astype(np.int64) for v in values)
+            packed = gemm_int16.pack(w, bias, multiplier, channels)
             calls.append(_Call(Tile(pixels, channels), start, packed))
     return calls
 

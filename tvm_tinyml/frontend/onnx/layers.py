@@ -135,7 +135,9 @@ def _integer_bias(
     integers = np.broadcast_to(integers, weight.values.shape[:1])
     if np.any(np.abs(integers) >= 2**31):
         raise node.refuse("its bias exceeds int32 in units of input scale * weight scale.")
-    return np.ascontiguousarray(integers, np.int64 if x.quantization.dtype == "int16" else np.int32)
+    if x.quantization.dtype == "int16":
+        return np.ascontiguousarray(integers, np.int64)
+    return np.ascontiguousarray(integers, np.int32)
 
 
 def _normalized(
