@@ -22,6 +22,9 @@ SHORT = "tinyml_requantize_reduced"
 LONG = "tinyml_requantize_reduced_long"
 """The helper of all other 64-bit sums."""
 
+MOST_RIGHT = 15
+"""Bits of a multiplier's lower half that `SHORT` can use: it takes even ones."""
+
 
 @dataclass(frozen=True)
 class Scaling:
@@ -62,10 +65,6 @@ class Scaling:
             return cls("int32", SHORT, "int32", left, bias.astype(np.int32), {"multiplier": upper >> (right + left)})
         factors = {"multiplier": upper, "shift": right.astype(np.int8)}
         return cls(accumulator, LONG, "int64", 0, bias.astype(accumulator), factors)
-
-
-MOST_RIGHT = 15
-"""Bits of a multiplier's lower half that are used; the last one stays 0."""
 
 
 class Epilogue:
