@@ -15,7 +15,16 @@ from importlib import import_module
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
-from tvm_tinyml.errors import DeviceError, FitError, InputError, ModelError, OutputError, TargetError, TinyMLError
+from tvm_tinyml.errors import (
+    DeviceError,
+    FitError,
+    InputError,
+    ModelError,
+    OutputError,
+    QuantizationError,
+    TargetError,
+    TinyMLError,
+)
 
 if TYPE_CHECKING:
     from tvm_tinyml.api import build, tune
@@ -23,6 +32,7 @@ if TYPE_CHECKING:
     from tvm_tinyml.library import Library
     from tvm_tinyml.model import Model, TensorSpec
     from tvm_tinyml.profile import Profile
+    from tvm_tinyml.quantization import quantize
 
 __version__ = version("tvm_tinyml")
 
@@ -35,17 +45,20 @@ __all__ = [
     "ModelError",
     "OutputError",
     "Profile",
+    "QuantizationError",
     "TargetError",
     "TensorSpec",
     "TinyMLError",
     "build",
     "load",
+    "quantize",
     "tune",
 ]
 
 _LAZY = {
     "build": "tvm_tinyml.api",
     "load": "tvm_tinyml.frontend",
+    "quantize": "tvm_tinyml.quantization",
     "tune": "tvm_tinyml.api",
     "Library": "tvm_tinyml.library",
     "Profile": "tvm_tinyml.profile",

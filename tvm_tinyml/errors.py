@@ -33,6 +33,10 @@ class FitError(TargetError):
         self.available_bytes = available_bytes
 
 
+class QuantizationError(TinyMLError):
+    """A network cannot be quantized as it is asked to be, or there is no data to calibrate it with."""
+
+
 class InputError(TinyMLError):
     """An array or option handed to a library does not fit it."""
 

@@ -43,3 +43,8 @@ class Model:
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
     reference: str
+
+    @property
+    def is_float(self) -> bool:
+        """Whether it computes with floats, and has to be quantized before it is built."""
+        return any(spec.dtype == "float32" and spec.scale is None for spec in self.inputs)

@@ -87,6 +87,11 @@ def _check_no_float(main: relax.Function) -> None:
         for binding in block.bindings
         if isinstance(binding.value, relax.Call) and "float" in str(getattr(binding.var.ty, "dtype", ""))
     ]
+    if left and not any(str(parameter.ty.dtype).startswith(("int", "uint")) for parameter in main.params):
+        raise ModelError(
+            "This is a float network, and the library would compute with integers. Quantize it: "
+            "tinyml.quantize(model, calibration=samples), or --calibration X.npz with samples of its inputs."
+        )
     if left:
         raise ModelError(
             f"{len(left)} operators still compute with floats after quantization was folded: {', '.join(left)}. "

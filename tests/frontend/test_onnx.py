@@ -295,8 +295,7 @@ def test_static_quantization_of_onnxruntime_is_understood(tmp_path: Any) -> None
     )
     model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 17)], ir_version=8)
     onnx.save(model, tmp_path / "float.onnx")
-    with pytest.raises(ModelError, match=r"not quantized: input 'x' \(float32\), taken by Conv 'c1'"):
-        load(tmp_path / "float.onnx")
+    assert load(tmp_path / "float.onnx").inputs[0].dtype == "float32"
     samples = iter([{"x": rng.normal(size=(1, 3, 16, 16)).astype(np.float32)} for _ in range(8)])
 
     class Samples(tool.CalibrationDataReader):
@@ -641,6 +640,6 @@ def test_constant_operators_are_constants() -> None:
 
 def test_other_opsets_are_refused() -> None:
     model = NETWORKS["cnn"](0).model
-    model.opset_import[0].version = 12
-    with pytest.raises(ModelError, match="has opset 12, 13 to 22 are supported"):
+    model.opset_import[0].version = 10
+    with pytest.raises(ModelError, match="has opset 10, 11 to 22 are supported"):
         load(model)

@@ -9,7 +9,15 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tvm_tinyml.cli.common import add_build_options, add_memory, add_quiet, build_options, path
+from tvm_tinyml.cli.common import (
+    add_build_options,
+    add_memory,
+    add_quantize,
+    add_quiet,
+    build_options,
+    load_model,
+    path,
+)
 from tvm_tinyml.device.engines import DEVICES
 from tvm_tinyml.device.timing import GROUPS
 from tvm_tinyml.tables import Cell, table
@@ -41,6 +49,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=_percent,
         help="with --against: exit 1 if cycles, RAM or flash grew by more",
     )
+    add_quantize(parser)
     add_quiet(parser)
 
 
@@ -110,9 +119,8 @@ def _kept(comparison: Comparison | None, percent: float | None) -> bool:
 def _built(options: argparse.Namespace) -> tuple[Library, Model]:
     from tvm_tinyml.api import build
     from tvm_tinyml.errors import TargetError
-    from tvm_tinyml.frontend import load
 
-    model = load(options.model)
+    model = load_model(options)
     if options.target is None:
         raise TargetError("bench of a model needs --target, such as --target cortex-m4.")
     memory = {"memory": options.memory} if options.memory else {}

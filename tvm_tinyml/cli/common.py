@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import argparse
-from typing import Any
+import sys
+from typing import TYPE_CHECKING, Any
 
 from tvm_tinyml.device.timing import memory_names
 from tvm_tinyml.options import CHOICES, OPTIONAL_PASSES
+
+if TYPE_CHECKING:
+    from tvm_tinyml.model import Model
+
+RANDOM = "random"
 
 BUILD_OPTIONS = (
     "goal",
@@ -83,6 +89,47 @@ class _Pools(argparse.Action):
     ) -> None:
         name, size = values
         setattr(namespace, self.dest, {**(getattr(namespace, self.dest) or {}), name: size})
+
+
+def add_quantize(parser: argparse.ArgumentParser) -> None:
+    """Add what makes a float network an integer one."""
+    parser.add_argument("--quantize", metavar="RECIPE", help="of a float model: int8; default with --calibration: int8")
+    parser.add_argument(
+        "--calibration",
+        metavar="X.npz|random",
+        type=path,
+        help="samples of a float model's inputs, an array for each; random: numbers that say nothing about accuracy",
+    )
+    parser.add_argument(
+        "--observer",
+        metavar="NAME",
+        help="how ranges of tensors are found: min-max, moving-average, percentile, entropy, mse, measured; "
+        "default: measured",
+    )
+
+
+def load_model(options: argparse.Namespace, name: str | None = None) -> Model:
+    """Load the model that is named, and quantize it if it is to be."""
+    from tvm_tinyml.errors import TargetError
+    from tvm_tinyml.frontend import load
+    from tvm_tinyml.quantization import quantize
+
+    model = load(options.model, name=name)
+    if options.quantize is None and options.calibration is None:
+        if options.observer:
+            raise TargetError("--observer is for float models: it needs --calibration X.npz.")
+        return model
+    if options.calibration == RANDOM and not getattr(options, "quiet", False):
+        print(
+            "Calibrated on random numbers: sizes and cycles are right; what the network computes is not to be used.",
+            file=sys.stderr,
+        )
+    return quantize(
+        model,
+        recipe=options.quantize or "int8",
+        calibration=options.calibration,
+        observer=options.observer or "measured",
+    )
 
 
 def add_memory(parser: argparse.ArgumentParser) -> None:

@@ -7,7 +7,16 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from tvm_tinyml.cli.common import add_build_options, add_memory, add_quiet, build_options, choices, path
+from tvm_tinyml.cli.common import (
+    add_build_options,
+    add_memory,
+    add_quantize,
+    add_quiet,
+    build_options,
+    choices,
+    load_model,
+    path,
+)
 from tvm_tinyml.tables import table
 
 NAME, HELP = "compile", "compile a model into a library for a device"
@@ -32,6 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "-v", "--verbose", action="store_true", help="show what --goal ram had to choose from: RAM against work"
     )
+    add_quantize(parser)
     add_quiet(parser)
 
 
@@ -43,12 +53,11 @@ def execute(options: argparse.Namespace) -> bool:
 
     from tvm_tinyml.api import build
     from tvm_tinyml.errors import TargetError
-    from tvm_tinyml.frontend import load
     from tvm_tinyml.verification import verify
 
     if options.verify and options.emit == "c":
         raise TargetError("--verify runs the object form, and --emit c makes none. Use --emit lib or --emit both.")
-    model = load(options.model, name=options.name)
+    model = load_model(options, options.name)
     memory = options.memory or "zero-wait"
     library = build(model, options.target, emit=options.emit, memory=memory, **build_options(options))
     if options.verify:

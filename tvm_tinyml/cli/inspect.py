@@ -6,7 +6,15 @@ import argparse
 import json
 from typing import Any
 
-from tvm_tinyml.cli.common import BUILD_OPTIONS, add_build_options, add_memory, build_options, path
+from tvm_tinyml.cli.common import (
+    BUILD_OPTIONS,
+    add_build_options,
+    add_memory,
+    add_quantize,
+    build_options,
+    load_model,
+    path,
+)
 from tvm_tinyml.tables import Cell, table
 
 NAME, HELP = "inspect", "show what a model asks for (operators, work, weights, RAM), or how a target computes it"
@@ -23,6 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add_build_options(parser, target_required=False)
     add_memory(parser)
+    add_quantize(parser)
 
 
 def execute(options: argparse.Namespace) -> bool:
@@ -41,13 +50,12 @@ def execute(options: argparse.Namespace) -> bool:
 def _layouts(options: argparse.Namespace) -> bool:
     from tvm_tinyml.api import build
     from tvm_tinyml.errors import TargetError
-    from tvm_tinyml.frontend import load
     from tvm_tinyml.layouts import layouts
 
     if options.target is None:
         raise TargetError("inspect --layouts needs --target, such as --target cortex-m4.")
     memory = {"memory": options.memory} if options.memory else {}
-    found = layouts(build(load(options.model), options.target, emit="lib", **memory, **build_options(options)))
+    found = layouts(build(load_model(options), options.target, emit="lib", **memory, **build_options(options)))
     if options.json:
         print(json.dumps(found, indent=1))
     else:
@@ -86,10 +94,9 @@ def _compared_row(layer: dict[str, Any]) -> tuple[Cell, ...]:
 
 def _summary(options: argparse.Namespace) -> bool:
     from tvm_tinyml.artifacts.header import formula
-    from tvm_tinyml.frontend import load
     from tvm_tinyml.inspection import inspect
 
-    summary = inspect(load(options.model))
+    summary = inspect(load_model(options))
     if options.json:
         print(json.dumps(summary, indent=1))
         return True

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tvm_tinyml.choice import KERNEL, knobs_of
-from tvm_tinyml.cli.common import add_quiet, path
+from tvm_tinyml.cli.common import add_quantize, add_quiet, load_model, path
 from tvm_tinyml.tables import table
 
 if TYPE_CHECKING:
@@ -46,6 +46,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--merge", metavar="DIR", action="append", type=path, help="add another log to this one first")
     parser.add_argument("--prune", action="store_true", help="drop what this model has no operator for")
     parser.add_argument("--json", metavar="FILE", type=path, help="write what was found as JSON; - prints it")
+    add_quantize(parser)
     add_quiet(parser)
 
 
@@ -62,9 +63,8 @@ def execute(options: argparse.Namespace) -> bool:
     if file:
         check_file(file)
 
-    from tvm_tinyml.frontend import load
 
-    model = load(options.model)
+    model = load_model(options)
     if options.check:
         from tvm_tinyml.tuning.check import check
 

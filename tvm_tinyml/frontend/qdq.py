@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from tvm import relax
 from tvm.ir import GenericConst, Op, _ffi_api
 
+from tvm_tinyml.arithmetic import RANGES
 from tvm_tinyml.errors import ModelError
 from tvm_tinyml.model import Model, TensorSpec
 
@@ -46,10 +47,6 @@ SYMMETRIC_UNIT = Quantization(1 / 128, 0)
 """TFLite's fixed quantization of tanh."""
 
 
-Bias = NDArray[np.int32] | NDArray[np.int64]
-"""Of [output channels]. For int8 inputs int32; for int16 inputs its type is also that of the sums."""
-
-
 @dataclass(frozen=True)
 class Tensor:
     """A tensor inside the graph, of the type that its quantization says."""
@@ -64,15 +61,15 @@ class Tensor:
 
 @dataclass(frozen=True)
 class Weight:
-    """Constant int8 filter, symmetric: its zero point is 0.
+    """Constant int8 filter, symmetric: its zero point is 0; in a float network a float32 one.
 
     Attributes
     ----------
-    values : int8, output channels first.
+    values : int8 or float32, output channels first.
     scale : float32, of shape () or [output channels].
     """
 
-    values: NDArray[np.int8]
+    values: NDArray[Any]
     scale: NDArray[np.float32]
 
 
@@ -130,13 +127,19 @@ class QdqBuilder:
     Parameters
     ----------
     reference : whose rounding the integers follow: ``tflite`` or ``onnx``.
+
+    Attributes
+    ----------
+    real : whether tensors are float32 and nothing is quantized: see `tvm_tinyml.frontend.real`.
     """
+
+    real = False
 
     def __init__(self, reference: str) -> None:
         self._reference = reference
         self._relax = relax.BlockBuilder()
         self._bindings: list[relax.VarBinding] = []
-        self._names: set[str] = set()
+        self._names = {"real"}  # of results that no tensor of the source is
         self._parameters: list[relax.Var] = []
         self._inputs: list[TensorSpec] = []
         self._results: list[relax.Expr] = []
@@ -173,6 +176,15 @@ class QdqBuilder:
         """Return a constant operand, of the quantization's type."""
         return Tensor(relax.const(np.ascontiguousarray(values, quantization.dtype)), quantization)
 
+    def nearest(self, number: float, to: Quantization) -> float:
+        """Return what stands for a number in a tensor."""
+        return int(np.clip(np.round(number / to.scale) + to.zero_point, *RANGES[to.dtype]))
+
+    def limits(self, to: Quantization) -> tuple[float, float]:
+        """Return the least and the largest number that a tensor can express."""
+        least, largest = RANGES[to.dtype]
+        return to.scale * (least - to.zero_point), to.scale * (largest - to.zero_point)
+
     def apply(
         self, function: Function, *xs: Tensor, to: Quantization, name: str, activation: Function | None = None
     ) -> Tensor:
@@ -184,7 +196,7 @@ class QdqBuilder:
         self,
         x: Tensor,
         weight: Weight,
-        bias: Bias | None,
+        bias: NDArray[Any] | None,
         *,
         strides: Sequence[int],
         padding: Sequence[int],
@@ -211,7 +223,7 @@ class QdqBuilder:
         self,
         x: Tensor,
         weight: Weight,
-        bias: Bias | None,
+        bias: NDArray[Any] | None,
         *,
         strides: Sequence[int],
         padding: Sequence[int],
@@ -250,7 +262,7 @@ class QdqBuilder:
         self,
         x: Tensor,
         weight: Weight,
-        bias: Bias | None,
+        bias: NDArray[Any] | None,
         *,
         to: Quantization,
         name: str,
@@ -339,7 +351,7 @@ class QdqBuilder:
         zero = relax.const(np.zeros(scale.shape, np.int8))
         return self._emit(relax.op.dequantize(relax.const(weight.values), relax.const(scale), zero, axis=0))
 
-    def _add_bias(self, product: relax.Expr, x: Tensor, weight: Weight, bias: Bias | None) -> relax.Expr:
+    def _add_bias(self, product: relax.Expr, x: Tensor, weight: Weight, bias: NDArray[Any] | None) -> relax.Expr:
         product = self._emit(product)
         if bias is None:
             return product

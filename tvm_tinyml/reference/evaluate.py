@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,7 +13,7 @@ from tvm.ir import GenericConst
 
 from tvm_tinyml.passes.integer_ops import attributes_of
 from tvm_tinyml.passes.resize_to_gather import positions
-from tvm_tinyml.reference import int16_functions, movement, operators
+from tvm_tinyml.reference import int16_functions, movement, operators, real
 
 Array = NDArray[Any]
 Evaluate = Callable[[Sequence[Any], relax.Call], Any]
@@ -24,16 +24,17 @@ Substitute = Callable[[relax.Var, relax.Call, Sequence[Any], Any], Any]
 
 
 def evaluate(module: IRModule, inputs: Sequence[Array], substitute: Substitute | None = None) -> list[Array]:
-    """Return the outputs of ``main`` for one sample.
+    """Return the outputs of ``main`` for one sample, or several if it takes them.
 
     Parameters
     ----------
-    module : after :class:`tvm_tinyml.passes.FoldQuantization`: integer operators and moves of data.
-    inputs : in the order of the parameters, with their shapes and dtypes.
+    module : integer operators and moves of data, as after :class:`tvm_tinyml.passes.FoldQuantization`, or a network in
+        the canonical form, float or quantized.
+    inputs : in the order of the parameters, with their shapes and dtypes; see `takes_samples` for more than one.
     substitute : called after each operator, to look at its result or to continue with another.
     """
     main = module["main"]
-    values: dict[relax.Var, Any] = dict(zip(main.params, inputs, strict=True))
+    values: dict[relax.Expr, Any] = dict(zip(main.params, inputs, strict=True))
     for block in main.body.blocks:
         for binding in block.bindings:
             result = _value(binding.value, values)
@@ -44,17 +45,97 @@ def evaluate(module: IRModule, inputs: Sequence[Array], substitute: Substitute |
     return list(result) if isinstance(result, list) else [result]
 
 
+def trace(module: IRModule, inputs: Sequence[Array]) -> dict[relax.Expr, Any]:
+    """Return all that ``main`` computes, by its variables; inputs as for `evaluate`."""
+    main = module["main"]
+    values: dict[relax.Expr, Any] = dict(zip(main.params, inputs, strict=True))
+    for block in main.body.blocks:
+        for binding in block.bindings:
+            values[binding.var] = _value(binding.value, values)
+    return values
+
+
+def recompute(
+    bindings: Iterable[relax.VarBinding], known: Mapping[relax.Expr, Any], changed: Mapping[relax.Expr, Any]
+) -> dict[relax.Expr, Any]:
+    """Return what is computed if some tensors or constants were others; what does not depend on them stays.
+
+    Parameters
+    ----------
+    bindings : of ``main``, or a part of them, in order.
+    known : as from `trace`.
+    changed : by variable or constant, what to take instead.
+    """
+    values = {**known, **changed}
+    other = set(changed)
+    for binding in bindings:
+        if binding.var not in changed and not other.isdisjoint(_operands(binding.value)):
+            values[binding.var] = _value(binding.value, values)
+            other.add(binding.var)
+    return values
+
+
 def evaluate_constant(expr: relax.Expr) -> Any:
     """Return the array, or list of arrays, that an expression without variables computes."""
     return _value(expr, {})
 
 
-def _value(expr: relax.Expr, values: Mapping[relax.Var, Any]) -> Any:
+def takes_samples(module: IRModule) -> bool:
+    """Tell whether the first dimension of all tensors is that of samples, so that several can be computed together."""
+    main = module["main"]
+    computed: set[relax.Expr] = set(main.params)
+    if not all(_is_one_sample(parameter.ty) for parameter in main.params):
+        return False
+    for block in main.body.blocks:
+        for binding in block.bindings:
+            value = binding.value
+            if isinstance(value, relax.Call):
+                if computed.isdisjoint(_operands(value)):
+                    continue
+                if not _is_one_sample(value.ty) or _mixes_samples(value):
+                    return False
+            computed.add(binding.var)
+    return True
+
+
+def _operands(value: relax.Expr) -> Iterator[relax.Expr]:
+    match value:
+        case relax.Call():
+            for argument in value.args:
+                yield from argument.fields if isinstance(argument, relax.Tuple) else [argument]
+        case relax.TupleGetItem():
+            yield value.tuple_value
+        case relax.Tuple():
+            yield from value.fields
+        case _:
+            yield value
+
+
+def _is_one_sample(ty: Any) -> bool:
+    if isinstance(ty, relax.TensorType):
+        return [int(extent) for extent in ty.shape][:1] == [1]
+    return all(_is_one_sample(field) for field in ty.fields)
+
+
+def _mixes_samples(call: relax.Call) -> bool:
+    match str(call.op.name):
+        case "relax.permute_dims":
+            return call.attrs.axes is None or int(call.attrs.axes[0]) != 0
+        case "relax.mean" | "relax.sum":
+            rank = len(call.args[0].ty.shape)
+            return call.attrs.axis is None or 0 in [int(axis) % rank for axis in call.attrs.axis]
+        case "relax.strided_slice":
+            return 0 in [int(axis.value) for axis in call.args[1].fields]
+        case _:
+            return False
+
+
+def _value(expr: relax.Expr, values: Mapping[relax.Expr, Any]) -> Any:
     match expr:
         case relax.Var():
             return values[expr]
         case GenericConst():
-            return expr.value.numpy()
+            return values[expr] if expr in values else expr.value.numpy()
         case relax.Tuple():
             return [_value(field, values) for field in expr.fields]
         case relax.TupleGetItem():
@@ -63,7 +144,7 @@ def _value(expr: relax.Expr, values: Mapping[relax.Var, Any]) -> Any:
             return _OPERATORS[expr.op.name](_arguments(expr, values), expr)
 
 
-def _arguments(call: relax.Call, values: Mapping[relax.Var, Any]) -> list[Any]:
+def _arguments(call: relax.Call, values: Mapping[relax.Expr, Any]) -> list[Any]:
     return [_value(argument, values) for argument in call.args if _is_tensor(argument)]
 
 
@@ -158,13 +239,20 @@ def _pad2d(args: Sequence[Array], call: relax.Call) -> Array:
 def _pad(args: Sequence[Array], call: relax.Call) -> Array:
     widths = [int(i) for i in call.attrs.pad_width]
     pairs = list(zip(widths[::2], widths[1::2], strict=True))
-    return movement.pad(args[0], pairs, int(call.attrs.pad_value))
+    return movement.pad(args[0], pairs, args[0].dtype.type(call.attrs.pad_value))
 
 
 def _permute(args: Sequence[Array], call: relax.Call) -> Array:
     axes = call.attrs.axes
     order = [int(i) for i in axes] if axes is not None else list(range(args[0].ndim))[::-1]
     return movement.transpose(args[0], order)
+
+
+def _reshape(args: Sequence[Array], call: relax.Call) -> Array:
+    shape = [int(i) for i in call.ty.shape]
+    if args[0].size > math.prod(shape):
+        shape[0] = -1  # several samples
+    return movement.reshape(args[0], shape)
 
 
 def _split(args: Sequence[Array], call: relax.Call) -> list[Array]:
@@ -210,6 +298,7 @@ def _pick(attributes: Mapping[str, Any], *names: str) -> dict[str, Any]:
 
 
 _OPERATORS: dict[str, Evaluate] = {
+    **real.OPERATORS,
     "tinyml.conv2d": _conv2d,
     "tinyml.conv2d_transpose": _conv2d_transpose,
     "tinyml.dense": _dense,
@@ -233,7 +322,7 @@ _OPERATORS: dict[str, Evaluate] = {
     "tinyml.channels": _channels,
     "tinyml.interleave": lambda args, _: movement.concat(args, -1),
     "tinyml.spread": lambda args, _: args[0],
-    "relax.reshape": lambda args, call: movement.reshape(args[0], [int(i) for i in call.ty.shape]),
+    "relax.reshape": _reshape,
     "relax.permute_dims": _permute,
     "relax.concat": lambda args, call: movement.concat(args[0], int(call.attrs.axis)),
     "relax.split": _split,

@@ -25,6 +25,7 @@ from tvm_tinyml.arithmetic import (
     wrap,
 )
 from tvm_tinyml.errors import ModelError
+from tvm_tinyml.reference.windows import windows
 
 Activation = NDArray[np.int8] | NDArray[np.int16]
 Bias = NDArray[np.int32] | NDArray[np.int64]
@@ -75,7 +76,7 @@ def conv2d(
         )
     top, left, bottom, right = padding
     padded = np.pad(x, ((0, 0), (top, bottom), (left, right), (0, 0)), constant_values=input_zero_point)
-    taps = list(_taps(padded, (kernel_h, kernel_w), strides, dilation, "conv2d"))
+    taps = list(windows(padded, (kernel_h, kernel_w), strides, dilation, "conv2d"))
     sums = _depthwise_sums(taps, w) if depth == 1 and groups > 1 else _grouped_sums(taps, w, groups)
     return _requantize(sums, bias, multiplier, shift, output_zero_point, clamp_min, clamp_max, x.dtype)
 
@@ -452,28 +453,9 @@ def _matmul(a: NDArray[Any], b: NDArray[Any]) -> NDArray[np.int64]:
     return product.astype(np.int64)
 
 
-def _taps(
-    x: NDArray[Any], kernel: tuple[int, int], strides: tuple[int, int], dilation: tuple[int, int], name: str
-) -> Iterator[NDArray[Any]]:
-    """For each position in the window, row by row, the strided view of the elements it meets: [N, OH, OW, C]."""
-    sizes = [
-        (have - (k - 1) * d - 1) // s + 1 for have, k, s, d in zip(x.shape[1:3], kernel, strides, dilation, strict=True)
-    ]
-    if min(sizes) < 1:
-        raise ModelError(
-            f"{name}: a window of {kernel} with dilation {dilation} is larger than the padded input {x.shape[1:3]}. "
-            "Use SAME padding."
-        )
-    for i in range(kernel[0]):
-        rows = slice(i * dilation[0], i * dilation[0] + (sizes[0] - 1) * strides[0] + 1, strides[0])
-        for j in range(kernel[1]):
-            columns = slice(j * dilation[1], j * dilation[1] + (sizes[1] - 1) * strides[1] + 1, strides[1])
-            yield x[:, rows, columns]
-
-
 def _pool_taps(
     x: NDArray[Any], kernel: tuple[int, int], strides: tuple[int, int], padding: tuple[int, int, int, int], fill: int
 ) -> Iterator[NDArray[Any]]:
     top, left, bottom, right = padding
     padded = np.pad(x, ((0, 0), (top, bottom), (left, right), (0, 0)), constant_values=fill)
-    return _taps(padded, kernel, strides, (1, 1), "pool")
+    return windows(padded, kernel, strides, (1, 1), "pool")

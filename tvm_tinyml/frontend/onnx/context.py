@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from tvm_tinyml.errors import ModelError
 from tvm_tinyml.frontend.onnx.graph import INTEGERS, TRANSPARENT, Constant, Graph, Node, Port
 from tvm_tinyml.frontend.qdq import QdqBuilder, Quantization, Tensor, Weight
+from tvm_tinyml.frontend.real import REAL, FloatBuilder
 from tvm_tinyml.model import Model
 
 TO_NHWC = (0, 2, 3, 1)
@@ -59,7 +60,8 @@ class Context:
 
     def __init__(self, graph: Graph) -> None:
         self.graph = graph
-        self.builder = QdqBuilder("onnx")
+        # What is quantized by us follows TFLite.
+        self.builder = FloatBuilder("tflite") if graph.is_float else QdqBuilder("onnx")
         self._fused: set[str] = set()
         self._integers = {port.name for port in graph.inputs if port.dtype in INTEGERS}
         self._values: dict[str, Value | Constant] = {}
@@ -109,6 +111,8 @@ class Context:
     def value(self, name: str) -> Value:
         """Return tensor `name` as an operand; a constant of uint8 becomes an int8 one."""
         single = self.graph.constants.get(name)
+        if self.builder.real and (single is not None or isinstance(self.lookup(name), Constant)):
+            return plain_value(self.builder.constant(self.real(name), REAL))
         if single is not None and single.size == 1 and single.dtype == np.float32 and name not in self._values:
             return plain_value(self._scalar(float(single.ravel()[0]), single.shape))
         value = self.lookup(name)
@@ -187,6 +191,8 @@ class Context:
         inherit : what it is when nothing quantizes the tensor.
         fixed : what it is when nothing quantizes the tensor and it is an output of the model.
         """
+        if self.builder.real:
+            return REAL
         name = name or node.outputs[0]
         quantization = self.graph.quantization(name) or inherit
         if quantization is None and name in [port.name for port in self.graph.outputs]:
@@ -200,6 +206,8 @@ class Context:
 
     def weight(self, node: Node, i: int, channel_axis: int) -> Weight:
         """Return the filter at input number `i`, its axes as in the source."""
+        if self.builder.real:
+            return Weight(self._real_weight(node, i), np.ones((), np.float32))
         constant = self.lookup(node.inputs[i])
         if isinstance(constant, Value):
             raise node.refuse(f"the weights '{node.inputs[i]}' must be constant.")
@@ -217,6 +225,18 @@ class Context:
         if not np.all(constant.scale > 0):
             raise node.refuse(f"the weights '{constant.name}' have a scale that is not positive.")
         return Weight(values.astype(np.int8), constant.scale)
+
+    def real(self, name: str) -> NDArray[np.float32]:
+        """Return the numbers of a constant, whether it is stored as floats or as integers."""
+        constant = self.constant(name)
+        values = self.graph.constants[name] if constant is None else constant.real
+        return values.astype(np.float32)
+
+    def _real_weight(self, node: Node, i: int) -> NDArray[np.float32]:
+        name = node.inputs[i]
+        if self.constant(name) is None and name not in self.graph.constants:
+            raise node.refuse(f"the weights '{name}' must be constant.")
+        return self.real(name)
 
     def bias(self, node: Node, i: int) -> Constant | NDArray[Any] | None:
         """Return the bias at input number `i`, quantized or float, None without one."""
@@ -244,6 +264,8 @@ class Context:
         return self.builder.constant(np.full(shape, 127 * np.sign(number)), Quantization(scale, 0))
 
     def _input(self, port: Port) -> Tensor:
+        if self.builder.real:
+            return self.builder.input(port.name, port.shape, "float32", REAL)
         kind = "DequantizeLinear" if port.dtype in INTEGERS else "QuantizeLinear"
         if kind == "QuantizeLinear" and not port.dtype.startswith("float"):
             raise ModelError(f"Input '{port.name}' is {port.dtype}; float32, int8, uint8 and int16 are supported.")

@@ -57,5 +57,5 @@ def activation(context: Context, node: Node, to: Quantization) -> Function:
     """Return a Relu or Clip; a bound that is absent is what `to` can express."""
     if node.kind == "Relu":
         return qdq.RELU
-    low, high = (to.scale * (integer - to.zero_point) for integer in (-128, 127))
+    low, high = context.builder.limits(to)
     return qdq.clip(context.number(node, 1, low), context.number(node, 2, high))

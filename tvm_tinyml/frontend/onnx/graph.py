@@ -15,7 +15,9 @@ from numpy.typing import NDArray
 from tvm_tinyml.errors import ModelError
 from tvm_tinyml.frontend.qdq import Quantization
 
-OPSETS = range(13, 23)
+OPSETS = range(11, 23)
+PLAIN_OPSET = 13
+"""From it on, all that the importer reads looks alike; older models are converted to it."""
 
 INTEGERS = ("int8", "uint8", "int16")
 """Types of activations."""
@@ -149,6 +151,8 @@ class Graph:
 
     def __init__(self, model: onnx.ModelProto) -> None:
         self._opset = _opset(model)
+        if self._opset < PLAIN_OPSET:
+            model, self._opset = onnx.version_converter.convert_version(model, PLAIN_OPSET), PLAIN_OPSET
         graph = model.graph
         if model.functions:
             raise ModelError(
@@ -164,6 +168,13 @@ class Graph:
         for node in self.nodes:
             for name in node.inputs:
                 self._consumers.setdefault(name, []).append(node)
+
+    @property
+    def is_float(self) -> bool:
+        """Whether it computes with floats throughout; its weights may be stored in other ways."""
+        return not any(node.kind == "QuantizeLinear" for node in self.nodes) and all(
+            port.dtype.startswith("float") for port in (*self.inputs, *self.outputs)
+        )
 
     def only_consumer(self, name: str) -> Node | None:
         """Return the one operator that takes tensor `name`, None if another or the graph's output does."""

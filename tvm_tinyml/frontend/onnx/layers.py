@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from math import prod
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from tvm import relax
 
 from tvm_tinyml.frontend.onnx.context import TO_NHWC, Context, image_value, plain_value
 from tvm_tinyml.frontend.onnx.fusion import Chain
 from tvm_tinyml.frontend.onnx.graph import Constant, Node
 from tvm_tinyml.frontend.onnx.window import pads, transposed_pads, window
-from tvm_tinyml.frontend.qdq import Bias, Tensor, Weight
+from tvm_tinyml.frontend.qdq import Tensor, Weight
+from tvm_tinyml.frontend.real import REAL
 
 
 def conv(context: Context, node: Node) -> None:
@@ -28,7 +31,7 @@ def conv(context: Context, node: Node) -> None:
     tensor = context.builder.conv2d(
         x,
         Weight(np.ascontiguousarray(weight.values.transpose(TO_NHWC)), weight.scale),
-        _integer_bias(node, x, weight, bias),
+        _bias(node, x, weight, bias),
         strides=strides,
         padding=pads(node, x.shape[1:3], kernel, strides, dilation),
         dilation=dilation,
@@ -60,7 +63,7 @@ def conv_transpose(context: Context, node: Node) -> None:
     tensor = context.builder.conv2d_transpose(
         x,
         Weight(np.ascontiguousarray(weight.values.transpose(TO_NHWC)), weight.scale),
-        _integer_bias(node, x, channels, bias),
+        _bias(node, x, channels, bias),
         strides=strides,
         padding=padding,
         output_padding=output_padding,
@@ -87,9 +90,21 @@ def matmul(context: Context, node: Node) -> None:
     _dense(context, node, False, None)
 
 
-def batch_normalization(_context: Context, node: Node) -> None:
-    """Refuse a BatchNormalization that no Conv took."""
-    raise node.refuse("supported only directly after a Conv, as its only consumer. Fold it before the export.")
+def batch_normalization(context: Context, node: Node) -> None:
+    """Add a BatchNormalization that no Conv took: in a float network a product and a sum."""
+    if not context.builder.real:
+        raise node.refuse("supported only directly after a Conv, as its only consumer. Fold it before the export.")
+    value = context.x(node)
+    factor, offset = _affine(context, node)
+    spread = (-1,) if value.channels_last else (-1, *[1] * (len(value.shape) - 2))
+    chain = Chain(context, node)
+    tensor = value.tensor
+    for name, function, array in (("scaled", relax.op.multiply, factor), ("", relax.op.add, offset)):
+        constant = context.builder.constant(array.reshape(spread), REAL)
+        activation = None if name else chain.activation()
+        name = f"{node.outputs[0]}_{name}" if name else chain.name
+        tensor = context.builder.apply(function, tensor, constant, activation=activation, to=REAL, name=name)
+    context.define(chain.name, replace(value, tensor=tensor))
 
 
 def _dense(context: Context, node: Node, transposed: bool, bias: Constant | NDArray[Any] | None) -> None:
@@ -112,7 +127,7 @@ def _dense(context: Context, node: Node, transposed: bool, bias: Constant | NDAr
     result = builder.dense(
         builder.reshape(tensor, (prod(value.shape) // depth, depth), f"{node.inputs[0]}_rows"),
         weight,
-        _integer_bias(node, tensor, weight, bias),
+        _bias(node, tensor, weight, bias),
         activation=chain.activation(),
         to=chain.to,
         name=chain.name,
@@ -120,12 +135,18 @@ def _dense(context: Context, node: Node, transposed: bool, bias: Constant | NDAr
     context.define(chain.name, plain_value(builder.reshape(result, (*value.shape[:-1], units), chain.name)))
 
 
-def _integer_bias(
+def _bias(
     node: Node, x: Tensor, weight: Weight, bias: Constant | NDArray[Any] | None
-) -> Bias | None:
-    """Return `bias` in units of input scale * weight scale; beside int16 it has 64 bits, as sums then have."""
+) -> NDArray[Any] | None:
+    """Return `bias` in units of input scale * weight scale, or as it is in a float network.
+
+    Beside int16 it has 64 bits, as sums then have.
+    """
     if bias is None:
         return None
+    if x.quantization == REAL:
+        real = bias.real if isinstance(bias, Constant) else bias
+        return np.broadcast_to(real.ravel().astype(np.float32), weight.values.shape[:1])
     scale = np.float64(x.quantization.scale) * weight.scale
     if isinstance(bias, Constant) and bias.values.dtype == np.int32 and np.allclose(bias.scale, scale, 1e-3, 0.0):
         integers = bias.centered.ravel()
@@ -143,9 +164,12 @@ def _integer_bias(
 def _normalized(
     context: Context, node: Node, norm: Node, weight: Weight, bias: Constant | NDArray[Any] | None
 ) -> tuple[Weight, NDArray[np.float64]]:
-    """Fold a batch normalization into the scales of the weights and into the bias."""
-    gamma, beta, mean, variance = (context.graph.constant(norm, i).astype(np.float64) for i in range(1, 5))
-    factor = gamma / np.sqrt(variance + norm.attributes.get("epsilon", 1e-5))
+    """Fold a batch normalization into the scales of the weights, float weights themselves, and into the bias."""
+    factor, offset = _affine(context, norm)
+    real = bias.real if isinstance(bias, Constant) else 0.0 if bias is None else bias
+    if context.builder.real:
+        values = weight.values * factor.reshape(-1, *[1] * (weight.values.ndim - 1))
+        return Weight(values.astype(np.float32), weight.scale), real * factor + offset
     sign = np.sign(factor).astype(np.int16).reshape(-1, 1, 1, 1)
     values = weight.values * sign
     if values.max() > 127:
@@ -153,5 +177,11 @@ def _normalized(
             f"the negative factor of {norm} makes 128 of a weight of -128. Quantize weights to -127...127."
         )
     scale = np.where(factor == 0.0, 1.0, np.abs(factor)) * weight.scale
-    real = bias.real if isinstance(bias, Constant) else 0.0 if bias is None else bias
-    return Weight(values.astype(np.int8), scale.astype(np.float32)), (real - mean) * factor + beta
+    return Weight(values.astype(np.int8), scale.astype(np.float32)), real * factor + offset
+
+
+def _affine(context: Context, norm: Node) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return what a batch normalization multiplies each channel by, and what it adds."""
+    gamma, beta, mean, variance = (context.graph.constant(norm, i).astype(np.float64) for i in range(1, 5))
+    factor = gamma / np.sqrt(variance + norm.attributes.get("epsilon", 1e-5))
+    return factor, beta - mean * factor

@@ -114,7 +114,7 @@ def pad(context: Context, node: Node) -> None:
     if min(widths) < 0:
         raise node.refuse("negative pads are not supported. Use Slice.")
     to = context.target(node, inherit=tensor.quantization)
-    value = int(np.clip(np.round(context.number(node, 2, 0.0) / to.scale) + to.zero_point, -128, 127))
+    value = context.builder.nearest(context.number(node, 2, 0.0), to)
     tensor = context.builder.requantize(tensor, to, f"{node.outputs[0]}_unpadded")
     result = context.builder.move(lambda e: relax.op.nn.pad(e, widths, pad_value=value), tensor, name=node.outputs[0])
     context.define(node.outputs[0], value_of(result))

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from tvm_tinyml.errors import ModelError
 from tvm_tinyml.frontend import qdq
-from tvm_tinyml.frontend.qdq import Bias, Function, QdqBuilder, Quantization, Tensor, Weight
+from tvm_tinyml.frontend.qdq import Function, QdqBuilder, Quantization, Tensor, Weight
+from tvm_tinyml.frontend.real import REAL, FloatBuilder
 from tvm_tinyml.frontend.tflite.file import FileGraph, FileOperator, FileTensor
 from tvm_tinyml.model import Model
 
@@ -34,9 +35,9 @@ class Context:
 
     def __init__(self, graph: FileGraph) -> None:
         self.graph = graph
-        self.builder = QdqBuilder("tflite")
+        self.builder = FloatBuilder("tflite") if _is_float(graph) else QdqBuilder("tflite")
         self._values: dict[int, Tensor] = {}
-        self._float_quantization = _float_boundary(graph)
+        self._float_quantization = {} if self.builder.real else _float_boundary(graph)
 
     def input(self, i: int) -> None:
         """Add tensor number `i`, an input of the model."""
@@ -77,19 +78,23 @@ class Context:
         tensor = self.graph.tensors[i]
         if tensor.values is None:
             raise ModelError(f"The TFLite file is damaged: tensor '{tensor.name}' is used before it is computed.")
+        if self.builder.real:
+            return self.builder.constant(tensor.real, REAL)
         shift = 128 if tensor.dtype == "uint8" else 0
         quantization = self.quantization(i)
         return self.builder.constant(tensor.values.astype(np.int32) - shift, quantization)
 
     def quantization(self, i: int) -> Quantization:
-        """Return what tensor number `i` means once it is int8 or int16."""
+        """Return what tensor number `i` means once it is int8 or int16, or nothing in a float network."""
+        if self.builder.real:
+            return REAL
         if i in self._float_quantization:
             return self._float_quantization[i]
         tensor = self.graph.tensors[i]
         if tensor.dtype.startswith("float"):
             raise ModelError(
-                f"The model is not quantized: tensor '{tensor.name}', {self._use(i)}, is {tensor.dtype}. Convert it "
-                "with full integer quantization (a representative dataset and int8 operators only)."
+                f"The model is quantized in part: tensor '{tensor.name}', {self._use(i)}, is {tensor.dtype}. Convert "
+                "it with full integer quantization (a representative dataset and int8 operators only), or not at all."
             )
         return _quantization(tensor)
 
@@ -165,9 +170,18 @@ class Node:
         """Return the elements of the constant input number `i`."""
         return [int(value) for value in np.ravel(_values(self.constant(i)))]
 
+    def stored(self, i: int) -> float:
+        """Return the first element of the constant input number `i` as the builder's tensors hold it."""
+        tensor = self.constant(i)
+        if self.builder.real:
+            return float(tensor.real.ravel()[0])
+        return self.integers(i)[0] - (128 if tensor.dtype == "uint8" else 0)
+
     def weight(self, i: int, axes: Sequence[int], channel_axis: int) -> Weight:
         """Return the filter at input number `i` with its axes reordered, output channels first."""
         tensor = self.constant(i)
+        if self.builder.real:
+            return Weight(np.ascontiguousarray(np.transpose(tensor.real, axes)), np.ones((), np.float32))
         values = _values(tensor)
         if tensor.dtype != "int8":
             raise ModelError(f"{self}: the weights '{tensor.name}' are {tensor.dtype}, int8 is supported.")
@@ -184,15 +198,18 @@ class Node:
         scale = tensor.scale.reshape(()) if tensor.scale.size == 1 else tensor.scale
         return Weight(np.ascontiguousarray(np.transpose(values, axes)), scale)
 
-    def bias(self, i: int, x: Tensor, channels: int) -> Bias | None:
+    def bias(self, i: int, x: Tensor, channels: int) -> NDArray[Any] | None:
         """Return the bias at input number `i` of a layer of `x`, None without one.
 
-        Sums of int16 inputs have the bias's type in TFLite, or the one that the options name, else 64 bits.
+        Sums of int16 inputs have the bias's type in TFLite, or the one that the options name, else 64 bits. In a float
+        network it is float32.
         """
         if not self.has(i):
             narrow = self.options.get("QuantizedBiasType") == schema.TensorType.INT32
-            return np.zeros(channels, np.int32) if narrow else None
+            return np.zeros(channels, np.int32) if narrow and x.quantization.dtype == "int16" else None
         tensor = self.constant(i)
+        if self.builder.real:
+            return tensor.real.ravel()
         allowed = ("int32", "int64") if x.quantization.dtype == "int16" else ("int32",)
         if tensor.dtype not in allowed:
             raise ModelError(
@@ -213,6 +230,12 @@ Operator = Callable[[Node], Tensor | list[Tensor]]
 def _values(tensor: FileTensor) -> NDArray[Any]:
     assert tensor.values is not None
     return tensor.values
+
+
+def _is_float(graph: FileGraph) -> bool:
+    """Tell whether a network computes with float32 throughout; its weights may be stored in other ways."""
+    computed = {*graph.inputs, *(i for operator in graph.operators for i in operator.outputs)}
+    return all(graph.tensors[i].dtype == "float32" for i in computed)
 
 
 def _quantization(tensor: FileTensor) -> Quantization:

@@ -81,7 +81,7 @@ class FileTensor:
     Attributes
     ----------
     signature : the shape before conversion, -1 for a dimension that may vary.
-    scale, zero_point : of one element per channel, per tensor, or none.
+    scale, zero_point : of one element per channel, along `axis`, per tensor, or none.
     values : of a constant, None otherwise.
     """
 
@@ -92,6 +92,17 @@ class FileTensor:
     scale: NDArray[np.float32]
     zero_point: NDArray[np.int64]
     values: NDArray[Any] | None
+    axis: int = 0
+
+    @property
+    def real(self) -> NDArray[np.float32]:
+        """The real numbers that a constant stands for."""
+        assert self.values is not None
+        if not self.scale.size or self.dtype.startswith("float"):
+            return self.values.astype(np.float32)
+        spread = [-1 if i == self.axis and self.scale.size > 1 else 1 for i in range(self.values.ndim)]
+        zero_point, scale = (parameter.reshape(spread) for parameter in (self.zero_point, self.scale))
+        return ((self.values.astype(np.int32) - zero_point) * scale).astype(np.float32)
 
 
 @dataclass(frozen=True)
@@ -161,6 +172,7 @@ def _tensor(model: Any, tensor: Any) -> FileTensor:
         np.array(_vector(scale), np.float32),
         np.array(_vector(zero_point), np.int64),
         _values(model.Buffers(tensor.Buffer()), name, dtype, shape),
+        0 if quantization is None else quantization.QuantizedDimension(),
     )
 
 

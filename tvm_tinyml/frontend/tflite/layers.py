@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from math import prod
+from typing import Any
 
 import numpy as np
 import tflite as schema
+from numpy.typing import NDArray
 
 from tvm_tinyml.errors import ModelError
-from tvm_tinyml.frontend.qdq import Bias, Tensor, Weight
+from tvm_tinyml.frontend.qdq import Tensor, Weight
 from tvm_tinyml.frontend.tflite.context import Node
 from tvm_tinyml.frontend.tflite.window import pads
 
@@ -64,12 +66,12 @@ def fully_connected(node: Node) -> Tensor:
     return node.builder.reshape(y, node.shape, node.name)
 
 
-def _long(bias: Bias | None, x: Tensor) -> Bias | None:
+def _long(bias: NDArray[Any] | None, x: Tensor) -> NDArray[Any] | None:
     """Return a bias for sums that have 64 bits with int16 inputs in any case."""
     return bias.astype(np.int64) if bias is not None and x.quantization.dtype == "int16" else bias
 
 
-def _convolution(node: Node, weight: Weight, bias: Bias | None, groups: int) -> Tensor:
+def _convolution(node: Node, weight: Weight, bias: NDArray[Any] | None, groups: int) -> Tensor:
     x = node.x()
     strides = node.options["StrideH"], node.options["StrideW"]
     dilation = node.options["DilationHFactor"], node.options["DilationWFactor"]

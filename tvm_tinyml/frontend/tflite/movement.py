@@ -22,9 +22,7 @@ def transpose(node: Node) -> Tensor:
 def pad(node: Node) -> Tensor:
     """Add a PAD or PADV2."""
     x = node.x()
-    value = node.integers(2)[0] if node.has(2) else node.to.zero_point
-    if node.has(2) and node.constant(2).dtype == "uint8":
-        value -= 128
+    value = node.stored(2) if node.has(2) else node.to.zero_point
     widths = node.integers(1)
     return _moved(node, node.builder.move(lambda e: relax.op.nn.pad(e, widths, pad_value=value), x, name=node.name))
 

@@ -48,7 +48,10 @@ def reduce(function: Function) -> Operator:
 def softmax(node: Node) -> Tensor:
     """Add a SOFTMAX over the last axis; its beta becomes a factor of the operand's scale."""
     x, beta = node.x(), node.options["Beta"]
-    if beta != 1.0:
+    if beta != 1.0 and node.builder.real:
+        factor = node.builder.constant(np.array(beta), node.to)
+        x = node.builder.apply(relax.op.multiply, x, factor, to=node.to, name=f"{node.name}_scaled")
+    elif beta != 1.0:
         x = _times(node, x, beta)
     return node.builder.apply(lambda e: relax.op.nn.softmax(e, axis=-1), x, to=node.to, name=node.name)
 
