@@ -42,7 +42,7 @@ class QdqGraph:
 
     Parameters
     ----------
-    activations : type of quantized activations, int8 or uint8.
+    activations : type of quantized activations: int8, uint8 or, from opset 21 on, int16.
     per_channel : weights have one scale for each output channel.
     opset : of the model.
     """
@@ -199,6 +199,8 @@ class QdqGraph:
 
     def _range(self, low: float, high: float) -> tuple[float, int]:
         limits = np.iinfo(self.activations)
+        if self.activations == "int16":
+            return float(np.float32(max(high, -low, 1e-3) / limits.max)), 0
         scale = np.float32(max(high - low, 1e-3) / 255)
         return float(scale), int(np.clip(np.rint(limits.min - low / scale), limits.min, limits.max))
 

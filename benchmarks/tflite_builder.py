@@ -15,7 +15,9 @@ _TYPES = {
     "float32": tflite.TensorType.FLOAT32,
     "int8": tflite.TensorType.INT8,
     "uint8": tflite.TensorType.UINT8,
+    "int16": tflite.TensorType.INT16,
     "int32": tflite.TensorType.INT32,
+    "int64": tflite.TensorType.INT64,
 }
 _BUFFER_ALIGNMENT = 16  # readers use constants in place
 
@@ -70,7 +72,7 @@ class TFLiteBuilder:
 
         Parameters
         ----------
-        dtype : "int8", "uint8", "int32" or "float32".
+        dtype : "int8", "uint8", "int16", "int32", "int64" or "float32".
         scales : one, or one per channel along ``axis``; None for a tensor without quantization.
         data : of a constant, of the shape and type given.
 

@@ -75,7 +75,7 @@ def first_kernel(recipes: Recipes, call: relax.Call, asked: Attributes) -> tuple
     """
     choice = choice_of(call) or {}
     narrow = "tinyml.unpack" in recipes and is_narrow_layer(call)
-    for recipe in recipes.get(call.op.name, ()) if isinstance(call.op, Op) else ():
+    for recipe in recipes_for(recipes, call):
         if choice.get(KERNEL, recipe.name) != recipe.name:
             continue
         kernel = recipe.lower(call.args, {**attributes_of(call), **asked}, knobs_of(choice))
@@ -84,3 +84,9 @@ def first_kernel(recipes: Recipes, call: relax.Call, asked: Attributes) -> tuple
         if recipe.leaves_padding(call.args, attributes_of(call)):
             return None
     return None
+
+
+def recipes_for(recipes: Recipes, call: relax.Call) -> list[Recipe]:
+    """Return the recipes for a call's operator that take activations of its type."""
+    named = recipes.get(call.op.name, ()) if isinstance(call.op, Op) else ()
+    return [recipe for recipe in named if str(call.args[0].ty.dtype) == recipe.dtype]

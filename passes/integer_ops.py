@@ -1,8 +1,11 @@
 """The ``tinyml`` dialect: Relax operators on integer tensors, between the float graph and the kernels.
 
-Each operator of this dialect computes what a TFLite int8 kernel computes, with every parameter an integer: no scale
-is left. Tensors are NHWC, filters OHWI. Moving data (reshape, transpose, concat, ...) needs no operator of its own:
-Relax's work on integers as they are.
+Each operator of this dialect computes what a TFLite int8 or 16x8 kernel computes, with every parameter an integer: no
+scale is left. Tensors are NHWC, filters OHWI. Moving data (reshape, transpose, concat, ...) needs no operator of its
+own: Relax's work on integers as they are.
+
+Activations are int8, or int16 with zero points of 0; where nothing else is said, an operator takes either and the
+result is of the same type. Weights are int8 with both.
 
 Numbers: ``requantize(acc) = clamp(multiply(acc, multiplier, shift) + output_zero_point)`` with the two roundings of
 :func:`tvm_tinyml.arithmetic.multiply_by_quantized_multiplier`.
@@ -37,8 +40,8 @@ class IntegerOp:
     attributes : names of the integers (or lists of integers) it takes; all are required.
     infer_shape : shape of the result from the arguments' shapes and the attributes.
     many : the last argument may be given more than once.
-    dtype_of : index of the argument whose dtype the result has.
-    dtype : of the result from the attributes, where no argument says it.
+    dtype_of : index of the argument whose dtype the result has. With an attribute ``bits`` it is a signed integer of
+        so many.
     """
 
     def __init__(
@@ -49,7 +52,6 @@ class IntegerOp:
         infer_shape: InferShape,
         dtype_of: int = 0,
         many: bool = False,
-        dtype: Callable[[Attributes], str] | None = None,
     ) -> None:
         self.name = name
         self.arguments = tuple(arguments)
@@ -57,7 +59,6 @@ class IntegerOp:
         self._infer_shape = infer_shape
         self._dtype_of = dtype_of
         self._many = many
-        self._dtype = dtype
         full_name = f"tinyml.{name}"
         if full_name not in Op.list_op_names():
             _ffi_api.RegisterOp(full_name, f"tinyml integer operator {name}")
@@ -75,9 +76,8 @@ class IntegerOp:
         return relax.Call(self.op, list(tensors), attrs=plain)
 
     def _infer_type(self, call: relax.Call, _context: relax.BlockBuilder) -> relax.TensorType:
-        shapes = [shape_of(argument) for argument in call.args]
-        attributes = attributes_of(call)
-        dtype = self._dtype(attributes) if self._dtype else str(call.args[self._dtype_of].ty.dtype)
+        shapes, attributes = [shape_of(argument) for argument in call.args], attributes_of(call)
+        dtype = f"int{attributes['bits']}" if "bits" in attributes else str(call.args[self._dtype_of].ty.dtype)
         return relax.TensorType(self._infer_shape(shapes, attributes), dtype)
 
 
@@ -171,8 +171,10 @@ conv2d = IntegerOp(
     ("strides", "padding", "dilation", "groups", "input_zero_point", *_OUTPUT),
     _conv2d_shape,
 )
-"""int8 [N,H,W,C] * int8 [O,KH,KW,C/groups] -> int8 [N,H',W',O]. `bias` (int32 [O]) holds the input offset already:
-bias - input_zero_point * sum(weight); padding (top, left, bottom, right) is filled with `input_zero_point`."""
+"""x [N,H,W,C] * int8 [O,KH,KW,C/groups] -> [N,H',W',O]. `bias` (int32 [O]) holds the input offset already:
+bias - input_zero_point * sum(weight); padding (top, left, bottom, right) is filled with `input_zero_point`. An int64
+bias, of int16 inputs, says that sums have 64 bits and are scaled by
+:func:`tvm_tinyml.arithmetic.multiply_by_reduced_multiplier`."""
 
 conv2d_transpose = IntegerOp(
     "conv2d_transpose",
@@ -180,12 +182,12 @@ conv2d_transpose = IntegerOp(
     ("strides", "padding", "output_padding", "dilation", "groups", "input_zero_point", *_OUTPUT),
     _conv2d_transpose_shape,
 )
-"""int8 [N,H,W,C] * int8 [O,KH,KW,C/groups] -> int8 [N,H',W',O]: each pixel times the filter, less the input's zero
+"""x [N,H,W,C] * int8 [O,KH,KW,C/groups] -> [N,H',W',O]: each pixel times the filter, less the input's zero
 point, is added at its position times the strides; `padding` (top, left, bottom, right) is cut off, `output_padding`
 (bottom, right) added. `bias` is the model's, since how many products an element sums depends on where it lies."""
 
 dense = IntegerOp("dense", ("x", "weight", *_PER_CHANNEL), _OUTPUT, lambda shapes, _: [shapes[0][0], shapes[1][0]])
-"""int8 [N,K] * int8 [O,K] -> int8 [N,O]; `bias` holds the input offset as in `conv2d`."""
+"""x [N,K] * int8 [O,K] -> [N,O]; `bias` as in `conv2d`."""
 
 add = IntegerOp("add", ("x", "y"), (*_SUM, *_OUTPUT), _broadcast_shape)
 """x + y, each first shifted left by `left_shift` and rescaled to twice the larger of the two scales."""
@@ -226,11 +228,29 @@ mean = IntegerOp(
 1 / count in the multiplier; without it there, the sum."""
 
 lookup = IntegerOp("lookup", ("x", "table"), (), _same_shape, dtype_of=1)
-"""table[x + 128] for int8, table[x] for uint8: any function of one integer tensor, 256 entries."""
+"""table[x + 128] for int8, table[x] for uint8: any function of one 8-bit tensor, 256 entries."""
+
+requantize = IntegerOp(
+    "requantize", ("x",), ("bits", "input_zero_point", "multiplier", "shift", *_OUTPUT), _same_shape
+)
+"""x, of 8 or 16 bits, in another scale and zero point, as int8 or int16: what a table would be too large or too long
+for."""
+
+logistic = IntegerOp("logistic", ("x", "points"), ("multiplier", "shift"), _same_shape)
+"""1 / (1 + exp(-x)) of int16 in Q0.15; `points` (uint16 [256]) are the function's, `multiplier` and `shift` (to the
+right) scale the input to 1 / 12288."""
+
+tanh = IntegerOp("tanh", ("x", "points"), ("multiplier", "shift"), _same_shape)
+"""tanh of int16 in Q0.15, from the points of the logistic function: see `logistic`."""
 
 softmax = IntegerOp("softmax", ("x", "table"), ("multiplier", "shift", *_OUTPUT), _same_shape)
-"""Softmax over the last axis; `table` (int32 [256]) is exp(-difference) in Q0.31, indexed by (largest element of the
-row) - x. `multiplier` and `shift` are 1 / output scale; in TFLite they are those of 256, the zero point is -128."""
+"""Softmax of int8 over the last axis; `table` (int32 [256]) is exp(-difference) in Q0.31, indexed by (largest element
+of the row) - x. `multiplier` and `shift` are 1 / output scale; in TFLite they are those of 256, the zero point is
+-128."""
+
+softmax_int16 = IntegerOp("softmax_int16", ("x", "exponential", "reciprocal"), ("multiplier", "shift"), _same_shape)
+"""Softmax of int16 over the last axis in Q0.15. The tables (int16 [513]) are interpolated: exp on [-10, 0], 1 / (1 + x)
+on [0, 1]; `multiplier` and `shift` scale differences of inputs to 10 / 65535."""
 
 
 def _pad2d_shape(shapes: list[list[int]], attributes: Attributes) -> list[int]:
@@ -259,7 +279,6 @@ unpack = IntegerOp(
     ("x",),
     ("shape", "bits"),
     lambda _, attributes: attributes["shape"],
-    dtype=lambda attributes: f"int{attributes['bits']}",
 )
 """int32 words -> int8 or int32, by `bits`. The words are runs; each begins with one: in its lower half how many times
 16 numbers of four bits follow, in its upper half how many words after them are only copied; a word of 0 ends all. 16

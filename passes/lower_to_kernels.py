@@ -12,7 +12,7 @@ from tvm_tinyml.passes import integer_ops
 from tvm_tinyml.passes.callable_pass import CallablePass
 from tvm_tinyml.passes.choose_kernels import choice_of
 from tvm_tinyml.passes.integer_ops import Attributes, attributes_of
-from tvm_tinyml.passes.kernels import KernelTraits, contraction, elementwise, movement, reduction
+from tvm_tinyml.passes.kernels import KernelTraits, contraction, elementwise, int16_functions, movement, reduction
 from tvm_tinyml.passes.kernels.kernel import Lowering, call_kernel
 from tvm_tinyml.passes.steps import Steps, is_written, own_step
 
@@ -23,6 +23,10 @@ LOWERINGS: dict[str, Lowering] = {
     "tinyml.subtract": elementwise.subtract,
     "tinyml.multiply": elementwise.multiply,
     "tinyml.lookup": elementwise.lookup,
+    "tinyml.requantize": elementwise.requantize,
+    "tinyml.logistic": int16_functions.logistic,
+    "tinyml.tanh": int16_functions.tanh,
+    "tinyml.softmax_int16": int16_functions.softmax_int16,
     "tinyml.avg_pool2d": reduction.avg_pool2d,
     "tinyml.max_pool2d": reduction.max_pool2d,
     "tinyml.mean_pool2d": reduction.mean_pool2d,

@@ -35,7 +35,7 @@ def _tabulate(call: relax.Call, graph: Graph) -> relax.Expr:
     if call.op not in BINARY:
         return call
     x = _shared(call.args, graph)
-    if x is None or isinstance(x, GenericConst) or shape_of(x) != shape_of(call):
+    if x is None or isinstance(x, GenericConst) or shape_of(x) != shape_of(call) or str(x.ty.dtype) == "int16":
         return call
     # The reference reads the integer dialect, which belongs to this package.
     from tvm_tinyml.reference.evaluate import evaluate_constant

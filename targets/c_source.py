@@ -13,7 +13,9 @@ from tvm_tinyml.program import Buffer, Place, Program, Step
 from tvm_tinyml.targets.assembly import c_of
 from tvm_tinyml.targets.lowering import finish
 
-C_TYPES = {"int8": "int8_t", "uint8": "uint8_t", "int16": "int16_t", "int32": "int32_t", "float32": "float"}
+C_TYPES = {f"{sign}int{bits}": f"{sign}int{bits}_t" for sign in ("", "u") for bits in (8, 16, 32, 64)} | {
+    "float32": "float"
+}
 
 _DEFINITION = re.compile(r"^TVM_DLL void (\w+)\(([^)]*)\) \{\n(.*?)^\}\n", re.MULTILINE | re.DOTALL)
 
@@ -100,6 +102,12 @@ def _run(program: Program) -> str:
         f"  if (((uintptr_t){pool.name} & ({upper}_{pool.name.upper()}_ALIGN - 1u)) != 0u) "
         f"return {upper}_ERROR_ALIGNMENT;"
         for pool in program.pools
+    ]
+    lines += [
+        f"  if (((uintptr_t){buffer.place.value}_{buffer.index} & {buffer.alignment_bytes - 1}u) != 0u) "
+        f"return {upper}_ERROR_ALIGNMENT;"
+        for buffer in (*outside_inputs, *outside_outputs)
+        if buffer.alignment_bytes > 1
     ]
     lines += [f"  {_call(program, step)}" for step in program.steps]
     return "\n".join([*lines, "  return 0;", "}", ""])

@@ -47,15 +47,15 @@ def _run(program: Program) -> str:
             body.add(f"%field_{buffer.place.value}_{buffer.index} = getelementptr ptr, ptr {parent}, i32 {position}")
             body.add(f"{pointer} = load ptr, ptr %field_{buffer.place.value}_{buffer.index}")
             body.fail_if(f"icmp eq ptr {pointer}, null", ERROR_NULL)
+            if buffer.alignment_bytes > 1:
+                body.fail_if_misaligned(pointer, buffer.alignment_bytes)
     for position, pool in enumerate(program.pools):
         name = f"%pool_{pool.name}"
         body.add(f"{name}_field = getelementptr ptr, ptr %pools, i32 {position}")
         body.add(f"{name} = load ptr, ptr {name}_field")
         if pool.size_bytes:
             body.fail_if(f"icmp eq ptr {name}, null", ERROR_NULL)
-        body.add(f"{name}_address = ptrtoint ptr {name} to i32")
-        body.add(f"{name}_rest = and i32 {name}_address, {ALIGNMENT_BYTES - 1}")
-        body.fail_if(f"icmp ne i32 {name}_rest, 0", ERROR_ALIGNMENT)
+        body.fail_if_misaligned(name, ALIGNMENT_BYTES)
     for step in program.steps:
         _call(program, step, body)
     return "\n".join(
@@ -88,6 +88,12 @@ class _Body:
         self.add(f"%bad_{n} = {condition}")
         self.add(f"br i1 %bad_{n}, label %fail_{n}, label %go_{n}")
         self.lines += [f"fail_{n}:", f"  ret i32 {code}", f"go_{n}:"]
+
+    def fail_if_misaligned(self, pointer: str, alignment_bytes: int) -> None:
+        """Return an error when a pointer is not aligned, go on otherwise."""
+        self.add(f"{pointer}_address = ptrtoint ptr {pointer} to i32")
+        self.add(f"{pointer}_rest = and i32 {pointer}_address, {alignment_bytes - 1}")
+        self.fail_if(f"icmp ne i32 {pointer}_rest, 0", ERROR_ALIGNMENT)
 
 
 def _call(program: Program, step: Step, body: _Body) -> None:

@@ -7,25 +7,30 @@ networks of MLPerf Tiny are in `benchmarks.networks`.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextvars import ContextVar
 from typing import Any, TypeVar
 
 import numpy as np
 
-from benchmarks.int8_graph import Int8Graph, Network, Quantization, Value
+from benchmarks.int8_graph import Int8Graph, Network, Quantization, Step, Value
 from benchmarks.tflite_builder import TFLiteBuilder
 
-__all__ = ["MODELS", "Int8Graph", "Network", "TFLiteBuilder"]
+__all__ = ["INT16_MODELS", "MODELS", "Int8Graph", "Int16Graph", "Network", "TFLiteBuilder"]
 
 T = TypeVar("T")
 ACTIVATIONS = ("NONE", "RELU", "RELU6", "RELU_N1_TO_1")
 CHANNELS = (1, 3, 5, 8)
 
 
+_DTYPE = ContextVar("dtype", default="int8")
+"""Type of the activations of what is drawn."""
+
+
 class _Draw(Int8Graph):
     """A graph that also draws shapes and options."""
 
     def __init__(self, seed: int) -> None:
-        super().__init__(seed, samples=2)
+        super().__init__(seed, samples=2, dtype=_DTYPE.get())
 
     def pick(self, choices: Sequence[T]) -> T:
         return choices[int(self.rng.integers(len(choices)))]
@@ -440,3 +445,58 @@ MODELS: dict[str, Callable[[int], Network]] = {
     "resize_nearest": resize_nearest,
 }
 """Every generator of this file by its operator's name."""
+
+
+class Int16Graph(Int8Graph):
+    """A 16x8 graph with an input of every int16 number, of a scale of its own.
+
+    Attributes
+    ----------
+    all_values : the input.
+    """
+
+    def __init__(self, scale: float) -> None:
+        super().__init__(0, samples=1, dtype="int16")
+        numbers = np.arange(-(2**15), 2**15).astype(np.int16).reshape(64, 1024)
+        self.all_values = self._value("input", numbers.shape, "int16", (scale, 0), (numbers,), numbers)
+        self._steps.append(Step((), (self.all_values.index,), lambda: [numbers]))
+
+
+def _of_int16(generator: Callable[[int], Network]) -> Callable[[int], Network]:
+    def draw(number: int) -> Network:
+        token = _DTYPE.set("int16")
+        try:
+            return generator(number)
+        finally:
+            _DTYPE.reset(token)
+
+    return draw
+
+
+def _narrow_bias(number: int) -> Network:
+    """A layer whose sums have 32 bits, since its bias has."""
+    g = _Draw(number)
+    kind = g.pick(("conv", "dense"))
+    x = g.image(g.pick((3, 8))) if kind == "conv" else g.input((2, g.size(1, 70)))
+    options: dict[str, Any] = {"bias_dtype": "int32", "activation": g.pick(ACTIVATIONS)}
+    return g.finish(kind, g.conv(x, 5, g.kernel(), **options) if kind == "conv" else g.dense(x, 5, **options))
+
+
+def _between_types(number: int) -> Network:
+    """A change from one type to another, powers of two among the ratios."""
+    g = _Draw(number)
+    source, result = g.pick((("int8", "int16"), ("int16", "int8"), ("int16", "int16")))
+    x = g.input((4, 500), (2.0 ** g.rng.uniform(-8, 2), g.size(-128, 127)), source)
+    ratio = 2.0 ** g.pick((g.rng.uniform(-10, 10), g.size(-9, 9)))
+    zero_point = 0 if result == "int16" else g.size(-128, 127)
+    return g.finish("requantize", g.requantize(x, (x.scale * ratio, zero_point), result))
+
+
+_NOT_INT16 = {"extreme_scale", "extreme_arithmetic", "leaky_relu", "hard_swish", "requantize", "knife_edge"}
+
+INT16_MODELS: dict[str, Callable[[int], Network]] = {
+    **{name: _of_int16(generator) for name, generator in MODELS.items() if name not in _NOT_INT16},
+    "narrow_bias": _of_int16(_narrow_bias),
+    "between_types": _of_int16(_between_types),
+}
+"""Generators of 16x8 models by operator."""

@@ -54,6 +54,11 @@ class Buffer:
         return -(-self.size_bytes // self.step_bytes) * self.run_bytes if self.step_bytes else self.size_bytes
 
     @property
+    def alignment_bytes(self) -> int:
+        """What its address is a multiple of, at least."""
+        return np.dtype(self.dtype).itemsize
+
+    @property
     def end_bytes(self) -> int:
         """Where it ends in its input, output, constant or region."""
         return self.begin_bytes + self.size_bytes

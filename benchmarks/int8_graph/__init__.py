@@ -1,8 +1,8 @@
-"""Random int8 networks that know their answer: written as TFLite, executed by the numpy reference.
+"""Random int8 and 16x8 networks that know their answer: written as TFLite, executed by the numpy reference.
 
 A graph is built operator by operator. Each call adds the TFLite operator, remembers how the reference computes it, and
 runs it on a few random inputs, from which weight scales, biases and the output scale follow: channels then use the
-int8 range well and neither saturate nor die, whatever the depth. Everything comes from one seed.
+range well and neither saturate nor die, whatever the depth. Everything comes from one seed.
 """
 
 from __future__ import annotations

@@ -25,9 +25,12 @@ class Graph:
     ----------
     seed : of everything random in it.
     samples : random inputs that scales are fitted to.
+    dtype : of activations: "int8", or "int16" for a 16x8 network. Quantizations that are given are always those of
+        int8: an int16 tensor has a 256th of the scale, which is the same range of reals, and zero point 0.
     """
 
-    def __init__(self, seed: int, samples: int = 8) -> None:
+    def __init__(self, seed: int, samples: int = 8, dtype: str = "int8") -> None:
+        self.dtype = dtype
         self.rng = np.random.default_rng(seed)
         self._model = TFLiteBuilder()
         self._steps: list[Step] = []
@@ -41,19 +44,22 @@ class Graph:
         data = self._model.finish([v.index for v in self._inputs], [v.index for v in outputs], name)
         return Network(name, data, tuple(self._inputs), outputs, tuple(self._steps), self._macs)
 
-    def input(self, shape: Sequence[int], quantization: Quantization | None = None, dtype: str = "int8") -> Value:
+    def input(
+        self, shape: Sequence[int], quantization: Quantization | None = None, dtype: str | None = None
+    ) -> Value:
         """Add a model input; a random scale and zero point unless given."""
-        scale, zero_point = quantization or self.random_quantization()
+        dtype = dtype or self.dtype
+        quantization = as_type(quantization or self.random_quantization(), dtype)
         samples = tuple(random_values(self.rng, shape, dtype) for _ in range(self._sample_count))
-        value = self._value("input", shape, dtype, (scale, zero_point), samples)
+        value = self._value("input", shape, dtype, quantization, samples)
         self._inputs.append(value)
         return value
 
     def constant(self, shape: Sequence[int], quantization: Quantization | None = None) -> Value:
-        """Add a random int8 constant."""
-        data = random_values(self.rng, shape, "int8")
-        quantization = quantization or self.random_quantization()
-        value = self._value("constant", shape, "int8", quantization, (data,) * self._sample_count, data)
+        """Add a random constant."""
+        data = random_values(self.rng, shape, self.dtype)
+        quantization = as_type(quantization or self.random_quantization(), self.dtype)
+        value = self._value("constant", shape, self.dtype, quantization, (data,) * self._sample_count, data)
         self._steps.append(Step((), (value.index,), lambda: [data]))
         return value
 
@@ -93,7 +99,7 @@ class Graph:
         options_name: str = "",
         options: dict[str, Any] | None = None,
         *,
-        dtype: str = "int8",
+        dtype: str | None = None,
         constants: Sequence[ArrayLike] = (),
         before: Sequence[int] = (),
         extra: Sequence[int] = (),
@@ -104,7 +110,7 @@ class Graph:
         tensors at the beginning and at the end.
         """
         samples = tuple(function(*values) for values in zip(*(x.samples for x in inputs), strict=True))
-        result = self._value(name, shape, dtype, quantization, samples)
+        result = self._value(name, shape, dtype or self.dtype, quantization, samples)
         arrays = [np.asarray(c, np.int32) for c in constants]
         numbers = [self._model.tensor("constant", a.shape, "int32", data=a) for a in arrays]
         indices = tuple(x.index for x in inputs)
@@ -122,8 +128,15 @@ class Graph:
             low = 0.0
         if activation == "RELU_N1_TO_1":
             low, high = max(low, -1.2), min(high, 1.2)
+        if self.dtype == "int16":
+            return float(np.float32((max(high, -low) or 1.0) / 32767)), 0
         scale = float(np.float32((high - low or 1.0) / 255))
         return scale, int(np.clip(round(-128 - low / scale), -128, 127))
+
+
+def as_type(quantization: Quantization, dtype: str) -> Quantization:
+    """Return what an int8 quantization is with another type of activations."""
+    return (quantization[0] / 256, 0) if dtype == "int16" else quantization
 
 
 def window_options(strides: tuple[int, int], padding: str, activation: str) -> dict[str, int]:

@@ -26,6 +26,7 @@ class Layer:
     dead : output channels whose filters are zero.
     weights : int8[O, ...] in place of random ones, in the reference's order.
     output : quantization in place of the fitted one.
+    bias_dtype : of 16x8 layers; of int8 ones it is int32.
     effective_scale : input scale * weight scale / output scale, of each channel or of all, in place of the fitted one;
         needs ``output``.
     """
@@ -36,6 +37,7 @@ class Layer:
     dead: Sequence[int] = ()
     weights: Array | None = None
     output: Quantization | None = None
+    bias_dtype: str = "int64"
     effective_scale: float | Sequence[float] | None = None
 
 
@@ -168,7 +170,7 @@ class Layers(Graph):
             return reference.conv2d_transpose(
                 value,
                 w,
-                arithmetic.fold_input_offset(folded, w, -x.zero_point),
+                folded if x.dtype == "int16" else arithmetic.fold_input_offset(folded, w, -x.zero_point),
                 *parameters,
                 strides=strides,
                 padding=(*before, *(max(n, 0) for n in after)),
@@ -207,8 +209,9 @@ class Layers(Graph):
             alive = _alive(w)
             output = self._fit([real[:, alive] if alive.any() else real], layer.activation)
         multiplier, shift = weight.parameters(x.scale, scales, output[0], channels)
-        folded = arithmetic.fold_input_offset(bias, w, x.zero_point)
-        low, high = arithmetic.activation_range(layer.activation, *output)
+        bias_dtype = np.dtype(layer.bias_dtype if x.dtype == "int16" else "int32")
+        folded = _folded(bias, w, x, bias_dtype)
+        low, high = arithmetic.activation_range(layer.activation, *output, x.dtype)
         clamps = {"output_zero_point": output[1], "clamp_min": low, "clamp_max": high}
 
         stored = weight.stored
@@ -216,7 +219,8 @@ class Layers(Graph):
         biases = []
         if layer.bias:
             bias_scales = scales * np.float32(x.scale)
-            biases = [self._model.tensor("bias", bias.shape, "int32", scales=bias_scales, data=bias)]
+            stored_bias = bias.astype(bias_dtype)
+            biases = [self._model.tensor("bias", bias.shape, bias_dtype.name, scales=bias_scales, data=stored_bias)]
         return self._operator(
             name,
             [x],
@@ -235,7 +239,7 @@ class Layers(Graph):
         mean_square = np.mean([np.mean((v.astype(np.float64) - x.zero_point) ** 2) for v in x.samples])
         step = np.maximum(np.linalg.norm(flat, axis=1) * math.sqrt(mean_square) / 25, 1.0)
         pairs = np.array([arithmetic.quantize_multiplier(1 / s) for s in step], np.int32)
-        offset = arithmetic.fold_input_offset(None, w, x.zero_point)
+        offset = _folded(np.zeros(len(w), np.int32), w, x, np.dtype("int64" if x.dtype == "int16" else "int32"))
         sums = [call(v, offset, pairs[:, 0], pairs[:, 1]).reshape(-1, w.shape[0]) for v in x.samples]
         return np.concatenate(sums).astype(np.float64), step
 
@@ -270,6 +274,11 @@ class _Weight:
     stored: Array
     axis: int
     parameters: Callable[..., tuple[Array, Array]]
+
+
+def _folded(bias: Array, w: Array, x: Value, dtype: np.dtype[Any]) -> Array:
+    """Return the bias with the input's offset, of the type that sums have."""
+    return bias.astype(dtype) if x.dtype == "int16" else arithmetic.fold_input_offset(bias, w, x.zero_point)
 
 
 def _alive(w: Array) -> Array:

@@ -15,13 +15,13 @@ class Movement(Graph):
     """The operators that only move elements."""
 
     def pad(self, x: Value, paddings: Sequence[tuple[int, int]], value: int | None = None) -> Value:
-        """Add PAD, or PADV2 with a fill value (int8, of the same quantization)."""
+        """Add PAD, or PADV2 with a fill value (of the same quantization)."""
         shape = tuple(n + before + after for n, (before, after) in zip(x.shape, paddings, strict=True))
         fill = x.zero_point if value is None else value
         extra = []
         if value is not None:
-            data = np.array(value, np.int8)
-            extra = [self._model.tensor("fill", (), "int8", scales=x.scale, zero_point=x.zero_point, data=data)]
+            data = np.array(value, x.dtype)
+            extra = [self._model.tensor("fill", (), x.dtype, scales=x.scale, zero_point=x.zero_point, data=data)]
         return self._operator(
             "PAD" if value is None else "PADV2",
             [x],

@@ -36,7 +36,7 @@ class Reduction(Graph):
         strides = strides or kernel
         height, top, bottom = arithmetic.window(padding, x.shape[1], kernel[0], strides[0])
         width, left, right = arithmetic.window(padding, x.shape[2], kernel[1], strides[1])
-        low, high = arithmetic.activation_range(activation, *x.quantization)
+        low, high = arithmetic.activation_range(activation, *x.quantization, x.dtype)
         options = {"FilterHeight": kernel[0], "FilterWidth": kernel[1]}
         options |= window_options(strides, padding, activation)
 
@@ -90,8 +90,19 @@ class Reduction(Graph):
 
     def softmax(self, x: Value, beta: float = 1.0) -> Value:
         """Add SOFTMAX over the last axis."""
+        if x.dtype == "int16":
+            return self._softmax_int16(x, beta)
         table = arithmetic.softmax_exp_table(x.scale, beta)
         output = (1 / 256, -128)
         return self._operator(
             "SOFTMAX", [x], x.shape, output, lambda v: reference.softmax(v, table), "SoftmaxOptions", {"Beta": beta}
         )
+
+    def _softmax_int16(self, x: Value, beta: float) -> Value:
+        tables = arithmetic.softmax_tables()
+        multiplier, shift = arithmetic.softmax_input_parameters(x.scale, beta)
+
+        def call(value: Array) -> Array:
+            return reference.softmax_int16(value, *tables, multiplier=multiplier, shift=shift)
+
+        return self._operator("SOFTMAX", [x], x.shape, (1 / 2**15, 0), call, "SoftmaxOptions", {"Beta": beta})

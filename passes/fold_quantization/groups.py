@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,7 +15,16 @@ from tvm.relax.dpl import DFPattern, is_op
 from tvm_tinyml import arithmetic
 from tvm_tinyml.errors import ModelError
 from tvm_tinyml.passes import integer_ops
-from tvm_tinyml.passes.fold_quantization.patterns import Biased, Dequantized, Filter, Match, Quantization, Quantized
+from tvm_tinyml.passes.fold_quantization.int16_functions import int16_function, requantized, softmax
+from tvm_tinyml.passes.fold_quantization.patterns import (
+    Biased,
+    Dequantized,
+    Filter,
+    Match,
+    Quantization,
+    Quantized,
+    quantization_of,
+)
 from tvm_tinyml.passes.integer_ops import IntegerOp, shape_of
 
 Lookup = Callable[[DFPattern], relax.Expr]
@@ -45,7 +55,8 @@ class Convolution:
         multiplier, shift = arithmetic.conv_parameters(
             source.scale, self._filter.scales(match), self._out.quantization(match).scale, weight.shape[0]
         )
-        bias = arithmetic.fold_input_offset(self._bias.values(match), weight, source.zero_point)
+        bias = _folded_bias(self._bias.values(match), weight, source, shift)
+        _check_types("conv2d", source, self._out.quantization(match))
         return integer_ops.conv2d(
             match[self._x.x],
             *_constants(weight, bias, multiplier, shift),
@@ -80,8 +91,9 @@ class TransposedConvolution:
             self._out.quantization(match).scale,
             weight.shape[0],
         )
-        bias = self._bias.values(match)
-        bias = np.zeros(weight.shape[0], np.int32) if bias is None else bias
+        # What an element sums depends on where it lies: the offset of its input is not folded in.
+        bias = _folded_bias(self._bias.values(match), weight, replace(source, zero_point=0), shift)
+        _check_types("conv2d_transpose", source, self._out.quantization(match))
         return integer_ops.conv2d_transpose(
             match[self._x.x],
             *_constants(weight, bias, multiplier, shift),
@@ -110,7 +122,8 @@ class Dense:
         multiplier, shift = arithmetic.dense_parameters(
             source.scale, self._filter.scales(match), self._out.quantization(match).scale, weight.shape[0]
         )
-        bias = arithmetic.fold_input_offset(self._bias.values(match), weight, source.zero_point)
+        bias = _folded_bias(self._bias.values(match), weight, source, shift)
+        _check_types("dense", source, self._out.quantization(match))
         return integer_ops.dense(
             match[self._x.x], *_constants(weight, bias, multiplier, shift), **self._out.clamp(match)
         )
@@ -123,16 +136,17 @@ class Sum:
         self,
         source: str,
         integer: IntegerOp,
-        parameters: Callable[[float, float, float], arithmetic.AddParameters],
+        parameters: Callable[[float, float, float, str], arithmetic.AddParameters],
     ) -> None:
         self._x, self._y = Dequantized(), Dequantized()
         self._out = Quantized(is_op(source)(self._x.pattern, self._y.pattern))
         self.pattern = self._out.pattern
-        self._integer, self._parameters = integer, parameters
+        self._name, self._integer, self._parameters = source, integer, parameters
 
     def fold(self, match: Match, real: Callable[[relax.Expr], relax.Expr]) -> relax.Expr:
-        x, y = self._x.quantization(match), self._y.quantization(match)
-        scaling = self._parameters(x.scale, y.scale, self._out.quantization(match).scale)
+        x, y, result = self._x.quantization(match), self._y.quantization(match), self._out.quantization(match)
+        _check_types(self._name, x, y, result)
+        scaling = self._parameters(x.scale, y.scale, result.scale, x.dtype)
         return self._integer(
             match[self._x.x],
             match[self._y.x],
@@ -149,8 +163,8 @@ class Sum:
         )
 
 
-LARGEST_OFFSET = 255
-"""Bound of the magnitude of an int8 number less a zero point."""
+LARGEST_OFFSET = {"int8": 255, "int16": 2**15}
+"""Bound of the magnitude of a number less a zero point, by type."""
 
 
 class Product:
@@ -169,13 +183,14 @@ class Product:
         self.pattern = self._out.pattern
 
     def fold(self, match: Match, real: Callable[[relax.Expr], relax.Expr]) -> relax.Expr:
-        x, y = self._x.quantization(match), self._y.quantization(match)
-        output_scale = self._out.quantization(match).scale
+        x, y, result = self._x.quantization(match), self._y.quantization(match), self._out.quantization(match)
+        _check_types("multiply", x, y, result)
+        output_scale = result.scale
         if self._reference == "tflite":
             left_shift, (multiplier, shift) = 0, arithmetic.mul_parameters(x.scale, y.scale, output_scale)
         else:
             scale = arithmetic.product_ratio(x.scale, y.scale, output_scale)
-            left_shift, multiplier, shift = arithmetic.raised_parameters(scale, LARGEST_OFFSET**2)
+            left_shift, multiplier, shift = arithmetic.raised_parameters(scale, LARGEST_OFFSET[x.dtype] ** 2)
         return integer_ops.multiply(
             match[self._x.x],
             match[self._y.x],
@@ -210,12 +225,13 @@ class AveragePool:
         source, result = self._x.quantization(match), self._out.quantization(match)
         window = {name: _integers(getattr(attributes, name)) for name in ("pool_size", "strides", "padding")}
         clamp = self._out.clamp(match)
+        _check_types("avg_pool2d", source, result)
         if source == result:
             limits = {name: clamp[name] for name in ("clamp_min", "clamp_max")}
             return integer_ops.avg_pool2d(match[self._x.x], **window, **limits)
         taps = int(np.prod(window["pool_size"]))
         scale = arithmetic.scale_ratio(source.scale, result.scale) / (1 if any(window["padding"]) else taps)
-        left_shift, multiplier, shift = arithmetic.raised_parameters(scale, LARGEST_OFFSET * taps)
+        left_shift, multiplier, shift = arithmetic.raised_parameters(scale, LARGEST_OFFSET[source.dtype] * taps)
         return integer_ops.mean_pool2d(
             match[self._x.x],
             **window,
@@ -228,7 +244,7 @@ class AveragePool:
 
 
 class MaxPool:
-    """``quantize(act(max_pool2d(dequantize(x))))``; a change of scale becomes a look-up after the pool."""
+    """``quantize(act(max_pool2d(dequantize(x))))``; a change of scale comes after the pool."""
 
     def __init__(self, reference: str) -> None:
         self._x = Dequantized()
@@ -243,16 +259,20 @@ class MaxPool:
         clamp = self._out.clamp(match)
         zero_point, low, high = clamp["output_zero_point"], clamp["clamp_min"], clamp["clamp_max"]
         same = source == result
+        _check_types("max_pool2d", source, result)
+        least, largest = arithmetic.RANGES[source.dtype]
         pooled = integer_ops.max_pool2d(
             match[self._x.x],
             pool_size=_integers(attributes.pool_size),
             strides=_integers(attributes.strides),
             padding=_integers(attributes.padding),
-            clamp_min=low if same else -128,
-            clamp_max=high if same else 127,
+            clamp_min=low if same else least,
+            clamp_max=high if same else largest,
         )
         if same:
             return pooled
+        if source.dtype == "int16":
+            return requantized(pooled, source, result, low, high)
         table = self._requantization_table(source.scale, source.zero_point, result.scale, zero_point)
         return integer_ops.lookup(pooled, relax.const(np.clip(table, low, high).astype(np.int8)))
 
@@ -281,12 +301,13 @@ class Mean:
         axes = sorted(axis % len(shape) for axis in _integers(attributes.axis))
         count = int(np.prod([shape[axis] for axis in axes]))
         divisor = count if self._divides else 1
+        _check_types("mean" if self._divides else "sum", source, self._out.quantization(match))
         output_scale = self._out.quantization(match).scale
         if self._reference == "tflite":
             left_shift, (multiplier, shift) = 0, arithmetic.mean_parameters(source.scale, output_scale, divisor)
         else:
             scale = arithmetic.scale_ratio(source.scale, output_scale) / divisor
-            left_shift, multiplier, shift = arithmetic.raised_parameters(scale, LARGEST_OFFSET * count)
+            left_shift, multiplier, shift = arithmetic.raised_parameters(scale, LARGEST_OFFSET[source.dtype] * count)
         return integer_ops.mean(
             match[self._x.x],
             axes=axes,
@@ -318,8 +339,12 @@ class Softmax:
                 f"A softmax over {classes} elements cannot be computed: the sum of exponentials holds "
                 f"{SOFTMAX_CLASSES}. Use fewer classes."
             )
-        table = arithmetic.softmax_exp_table(self._x.quantization(match).scale)
-        multiplier, shift = arithmetic.requantize_parameters(1.0, self._out.quantization(match).scale)
+        source, result = self._x.quantization(match), self._out.quantization(match)
+        _check_types("softmax", source, result)
+        if source.dtype == "int16":
+            return softmax(match[self._x.x], source, result)
+        table = arithmetic.softmax_exp_table(source.scale)
+        multiplier, shift = arithmetic.requantize_parameters(1.0, result.scale)
         return integer_ops.softmax(
             match[self._x.x], relax.const(table), multiplier=multiplier, shift=shift, **self._out.clamp(match)
         )
@@ -330,7 +355,7 @@ Tabulate = Callable[[Quantization, Quantization, relax.Call], np.ndarray]
 
 
 class Function:
-    """``quantize(f(dequantize(x)))`` for a function of one element: a table of its 256 values."""
+    """``quantize(f(dequantize(x)))`` for a function of one element: a table of its 256 values, where it has so few."""
 
     def __init__(self, source: str, arity: int, tabulate: Tabulate) -> None:
         self._x = Dequantized()
@@ -338,16 +363,19 @@ class Function:
         self._call = is_op(source)(self._x.pattern, *bounds)
         self._scale, self._zero = relax.dpl.is_const(), relax.dpl.is_const()
         self.pattern = is_op("relax.quantize")(self._call, self._scale, self._zero)
-        self._tabulate = tabulate
+        self._name, self._tabulate = source, tabulate
 
     def fold(self, match: Match, real: Callable[[relax.Expr], relax.Expr]) -> relax.Expr:
-        result = Quantization(float(match[self._scale].value.numpy()), int(match[self._zero].value.numpy()))
-        table = self._tabulate(self._x.quantization(match), result, real(match[self._call]))
+        source, result = self._x.quantization(match), quantization_of(match[self._scale], match[self._zero])
+        _check_types(self._name, source, result)
+        if source.dtype == "int16":
+            return int16_function(self._name, match[self._x.x], source, result, real(match[self._call]))
+        table = self._tabulate(source, result, real(match[self._call]))
         return integer_ops.lookup(match[self._x.x], relax.const(table.astype(np.int8)))
 
 
 class Requantization:
-    """``quantize(dequantize(x))``: int8 or uint8 to either, a table."""
+    """``quantize(dequantize(x))``: of 8 bits to 8 bits, a table."""
 
     def __init__(self, reference: str) -> None:
         self._requantization_table = REQUANTIZATION_TABLES[reference]
@@ -356,17 +384,41 @@ class Requantization:
         self.pattern = is_op("relax.quantize")(self._x.pattern, self._scale, self._zero)
 
     def fold(self, match: Match, real: Callable[[relax.Expr], relax.Expr]) -> relax.Expr:
-        source = self._x.quantization(match)
-        scale, zero = (match[p].value.numpy() for p in (self._scale, self._zero))
+        source, result = self._x.quantization(match), quantization_of(match[self._scale], match[self._zero])
         x = match[self._x.x]
+        if "int16" in (source.dtype, result.dtype):
+            return requantized(x, source, result)
         table = self._requantization_table(
-            source.scale, source.zero_point, float(scale), int(zero), str(x.ty.dtype), str(zero.dtype)
+            source.scale, source.zero_point, result.scale, result.zero_point, source.dtype, result.dtype
         )
         return integer_ops.lookup(x, relax.const(table))
 
 
+def _folded_bias(
+    bias: NDArray[Any] | None, weight: NDArray[np.int8], source: Quantization, shift: NDArray[np.int32]
+) -> NDArray[Any]:
+    """Return the bias of a layer that multiplies raw inputs; of int16 inputs it says how wide sums are."""
+    if source.dtype != "int16":
+        return arithmetic.fold_input_offset(bias, weight, source.zero_point)
+    wide = np.zeros(len(weight), np.int64) if bias is None else bias
+    if wide.dtype == np.int64:
+        arithmetic.check_long_sums(weight, wide, shift)
+    return wide
+
+
+def _check_types(name: str, *quantizations: Quantization) -> None:
+    """Check that inputs and result of an operator are of one type."""
+    dtypes = [quantization.dtype for quantization in quantizations]
+    if len(set(dtypes)) > 1:
+        raise ModelError(
+            f"{name.removeprefix('relax.')}: inputs and result are {', '.join(dtypes)}. Quantize them to one type, or "
+            "change the type in an operator of its own (QUANTIZE)."
+        )
+
+
 def _constants(*arrays: np.ndarray) -> list[relax.Expr]:
-    return [relax.const(np.ascontiguousarray(array)) for array in arrays]
+    # Without its type named, an int64 constant becomes int32.
+    return [relax.const(np.ascontiguousarray(array), str(array.dtype)) for array in arrays]
 
 
 def _integers(values: Sequence[int]) -> list[int]:

@@ -9,17 +9,18 @@ import numpy as np
 from tvm import relax
 from tvm.relax.dpl import DFPattern, is_const, is_op, wildcard
 
-from tvm_tinyml.arithmetic import quantize_value
+from tvm_tinyml.arithmetic import RANGES, quantize_value
 
 Match = Mapping[DFPattern, relax.Expr]
 
 
 @dataclass(frozen=True)
 class Quantization:
-    """Scale (float32 value) and zero point of one tensor."""
+    """Scale (float32 value), zero point and type of one tensor."""
 
     scale: float
     zero_point: int
+    dtype: str = "int8"
 
 
 class Dequantized:
@@ -31,7 +32,7 @@ class Dequantized:
 
     def quantization(self, match: Match) -> Quantization:
         """Return what the integers mean."""
-        return _quantization(match[self._scale], match[self._zero])
+        return quantization_of(match[self._scale], match[self._zero])
 
 
 class Filter:
@@ -53,15 +54,16 @@ class Filter:
 
 
 class Biased:
-    """``real`` or ``add(real, dequantize(bias, ...))``."""
+    """``real`` or ``add(real, bias)``, the bias ``dequantize(int32, ...)`` or ``astype(int64) * scale``."""
 
     def __init__(self, real: DFPattern) -> None:
         self._bias = is_const()
         dequantized = is_op("relax.dequantize")(self._bias, is_const(), is_const())
-        self.pattern = is_op("relax.add")(real, dequantized) | real
+        scaled = is_op("relax.multiply")(is_op("relax.astype")(self._bias), is_const())
+        self.pattern = is_op("relax.add")(real, dequantized | scaled) | real
 
     def values(self, match: Match) -> np.ndarray | None:
-        """Return the int32 bias, or None."""
+        """Return the bias, int32 or int64, or None."""
         return match[self._bias].value.numpy() if self._bias in match else None
 
 
@@ -77,7 +79,7 @@ class Quantized:
 
     def quantization(self, match: Match) -> Quantization:
         """Return what the result's integers mean."""
-        return _quantization(match[self._scale], match[self._zero])
+        return quantization_of(match[self._scale], match[self._zero])
 
     def clamp(self, match: Match) -> dict[str, int]:
         """Return the attributes that every epilogue takes: output zero point, clamp of the fused activation."""
@@ -91,13 +93,17 @@ class Quantized:
 
     @staticmethod
     def _bounds(output: Quantization, low: float, high: float) -> dict[str, int]:
+        least, largest = RANGES[output.dtype]
+
         def integer(bound: float, default: int) -> int:
             if not np.isfinite(bound):
                 return default
-            return int(np.clip(quantize_value(bound, output.scale, output.zero_point), -128, 127))
+            return int(np.clip(quantize_value(bound, output.scale, output.zero_point), least, largest))
 
-        return {"clamp_min": integer(low, -128), "clamp_max": integer(high, 127)}
+        return {"clamp_min": integer(low, least), "clamp_max": integer(high, largest)}
 
 
-def _quantization(scale: relax.Expr, zero_point: relax.Expr) -> Quantization:
-    return Quantization(float(scale.value.numpy()), int(zero_point.value.numpy()))
+def quantization_of(scale: relax.Expr, zero_point: relax.Expr) -> Quantization:
+    """Return what the constants of a `quantize` or `dequantize` say."""
+    zero = zero_point.value.numpy()
+    return Quantization(float(scale.value.numpy()), int(zero), str(zero.dtype))

@@ -12,13 +12,13 @@ from tvm import relax, te, tirx
 from tvm.ir import Expr
 
 from tvm_tinyml.passes.integer_ops import Attributes, shape_of, window_extent
+from tvm_tinyml.passes.kernels.epilogue import Epilogue
 from tvm_tinyml.passes.kernels.kernel import Kernel, KernelTraits, constant, placeholder
-from tvm_tinyml.passes.kernels.requantize import clamp, requantize_helper
 
 Indices = Sequence[Expr]
 
-_SCALES = {"bias": "int32", "multiplier": "int32", "shift": "int8"}
-"""What the epilogue knows of a channel, and how it is stored."""
+FOUR = 4
+"""Weights in a word."""
 
 
 def conv2d(arguments: Sequence[relax.Expr], attributes: Attributes, traits: KernelTraits) -> Kernel:
@@ -26,17 +26,16 @@ def conv2d(arguments: Sequence[relax.Expr], attributes: Attributes, traits: Kern
     assert not any(attributes["padding"]), "SplitPadding comes first"
     channels_in, weight_shape = shape_of(arguments[0])[3], shape_of(arguments[1])
     if attributes["groups"] == channels_in and weight_shape[3] == 1 and channels_in > 1:
-        return _depthwise_conv2d(arguments, attributes)
+        return _depthwise_conv2d(arguments, attributes, traits)
     if weight_shape[1:3] == [1, 1] and attributes["strides"] == [1, 1] and attributes["groups"] == 1:
         return _pointwise_conv2d(arguments, attributes, traits)
     return _spatial_conv2d(arguments, attributes, traits)
 
 
 def dense(arguments: Sequence[relax.Expr], attributes: Attributes, traits: KernelTraits) -> Kernel:
-    """Lower ``tinyml.dense``: int8 [N,K] times int8 [O,K]."""
-    rows, length = shape_of(arguments[0])
-    channels = shape_of(arguments[1])[0]
-    return _matmul("dense", arguments, attributes, traits, rows, length, channels)
+    """Lower ``tinyml.dense``: [N,K] times int8 [O,K]."""
+    x = placeholder("x", arguments[0])
+    return _matmul("dense", x, arguments, attributes, traits)
 
 
 def _pointwise_conv2d(arguments: Sequence[relax.Expr], attributes: Attributes, traits: KernelTraits) -> Kernel:
@@ -44,35 +43,32 @@ def _pointwise_conv2d(arguments: Sequence[relax.Expr], attributes: Attributes, t
     batch, height, width, length = shape_of(arguments[0])
     channels = shape_of(arguments[1])[0]
     pixels = batch * height * width
+    x = te.placeholder((pixels, length), str(arguments[0].ty.dtype), "x")
     flat = [
         relax.op.reshape(arguments[0], (pixels, length)),
         relax.const(constant(arguments[1]).reshape(channels, length)),
         *arguments[2:],
     ]
-    return _matmul("conv2d", flat, attributes, traits, pixels, length, channels)
+    return _matmul("conv2d", x, flat, attributes, traits)
 
 
 def _matmul(
-    kind: str,
-    arguments: Sequence[relax.Expr],
-    attributes: Attributes,
-    traits: KernelTraits,
-    rows: int,
-    length: int,
-    channels: int,
+    kind: str, x: te.Tensor, arguments: Sequence[relax.Expr], attributes: Attributes, traits: KernelTraits
 ) -> Kernel:
-    x = te.placeholder((rows, length), "int8", "x")
+    (rows, length), channels = map(int, x.shape), shape_of(arguments[1])[0]
     weight = te.placeholder((channels, length), "int8", "weight")
-    epilogue = _Epilogue(arguments, attributes)
+    epilogue = Epilogue(str(x.dtype), arguments[1:], attributes)
+    run = _Run.of(length, str(x.dtype), epilogue, traits)
 
-    def product(output: Indices, _outer: Indices, k: Expr) -> Expr:
+    def product(output: Indices, _outer: Indices, k: Expr, stored: Expr) -> Expr:
         p, o = output
-        return x[p, k].astype("int32") * weight[o, k].astype("int32")
+        return epilogue.product(x[p, k], weight[o, stored])
 
-    total = _accumulate((rows, channels), (), length, traits, product)
+    total = _accumulate((rows, channels), (), run, product)
     result = te.compute((rows, channels), lambda p, o: epilogue(total(p, o), o), "output")
     func = te.create_prim_func([x, weight, *epilogue.parameters, result])
-    return Kernel(kind, func, [*arguments[:2], *epilogue.arguments], rows * channels * length)
+    packed = relax.const(run.packed(constant(arguments[1])))
+    return Kernel(kind, func, [arguments[0], packed, *epilogue.arguments], rows * channels * length)
 
 
 def _spatial_conv2d(arguments: Sequence[relax.Expr], attributes: Attributes, traits: KernelTraits) -> Kernel:
@@ -87,30 +83,31 @@ def _spatial_conv2d(arguments: Sequence[relax.Expr], attributes: Attributes, tra
     taps, length = (1, kernel_w * group_in) if contiguous else (kernel_w, group_in)
 
     row = width * channels_in
-    x = te.placeholder((batch, height, row), "int8", "x")
+    x = te.placeholder((batch, height, row), str(arguments[0].ty.dtype), "x")
     weight = te.placeholder((channels, kernel_h, taps * length), "int8", "weight")
-    epilogue = _Epilogue(arguments, attributes)
+    epilogue = Epilogue(str(x.dtype), arguments[1:], attributes)
     outputs = _Channels(groups, channels // groups)
+    run = _Run.of(length, str(x.dtype), epilogue, traits)
 
-    def product(output: Indices, outer: Indices, k: Expr) -> Expr:
+    def product(output: Indices, outer: Indices, k: Expr, stored: Expr) -> Expr:
         (n, y, v, *channel), (r, s) = output, outer
         column = v * (stride_w * channels_in) + s * (dilation_w * channels_in) + outputs.block(channel) * group_in + k
-        pixel, tap = x[n, y * stride_h + r * dilation_h, column], weight[outputs.number(channel), r, s * length + k]
-        return pixel.astype("int32") * tap.astype("int32")
+        tap = weight[outputs.number(channel), r, s * length + stored]
+        return epilogue.product(x[n, y * stride_h + r * dilation_h, column], tap)
 
     shape = (batch, out_h, out_w, *outputs.shape)
-    total = _accumulate(shape, (kernel_h, taps), length, traits, product)
+    total = _accumulate(shape, (kernel_h, taps), run, product)
     result = te.compute(shape, lambda *i: epilogue(total(*i), outputs.number(i[3:])), "output")
     func = te.create_prim_func([x, weight, *epilogue.parameters, result])
     flat = [
         relax.op.reshape(arguments[0], (batch, height, row)),
-        relax.const(constant(arguments[1]).reshape(channels, kernel_h, taps * length)),
+        relax.const(run.packed(constant(arguments[1])).reshape(channels, kernel_h, taps * length)),
         *epilogue.arguments,
     ]
     return Kernel("conv2d", func, flat, int(np.prod(shape)) * kernel_h * taps * length)
 
 
-def _depthwise_conv2d(arguments: Sequence[relax.Expr], attributes: Attributes) -> Kernel:
+def _depthwise_conv2d(arguments: Sequence[relax.Expr], attributes: Attributes, traits: KernelTraits) -> Kernel:
     """One filter a channel: products along the channels, so filters are stored [KH,KW,C]."""
     batch, height, width, channels_in = shape_of(arguments[0])
     channels, kernel_h, kernel_w, _ = shape_of(arguments[1])
@@ -124,17 +121,22 @@ def _depthwise_conv2d(arguments: Sequence[relax.Expr], attributes: Attributes) -
     )
     x = placeholder("x", arguments[0])
     weight = te.placeholder((kernel_h, kernel_w, channels), "int8", "weight")
-    epilogue = _Epilogue(arguments, attributes)
+    epilogue = Epilogue(str(x.dtype), arguments[1:], attributes)
     r, s = te.reduce_axis((0, kernel_h), "r"), te.reduce_axis((0, kernel_w), "s")
+    run = _Run.of(channels, str(x.dtype), epilogue, traits)
+    in_order = channels % FOUR or channels != channels_in  # the schedule does not take four at a time
 
     def product(n: tirx.Var, y: tirx.Var, v: tirx.Var, *channel: tirx.Var) -> Expr:
         pixel = x[n, y * stride_h + r * dilation_h, v * stride_w + s * dilation_w, outputs.block(channel)]
-        return te.sum(pixel.astype("int32") * weight[r, s, outputs.number(channel)].astype("int32"), axis=[r, s])
+        number = outputs.number(channel)
+        tap = weight[r, s, number if in_order else run.stored(number)]
+        return te.sum(epilogue.product(pixel, tap), axis=[r, s])
 
     sums = te.compute(shape, product, "depthwise")
     result = te.compute(shape, lambda *i: epilogue(sums[i], outputs.number(i[3:])), "output")
     func = te.create_prim_func([x, weight, *epilogue.parameters, result])
-    packed = np.ascontiguousarray(constant(arguments[1])[..., 0].transpose(1, 2, 0))
+    filters = np.ascontiguousarray(constant(arguments[1])[..., 0].transpose(1, 2, 0))
+    packed = filters if in_order else run.packed(filters)
     return Kernel(
         "depthwise_conv2d",
         func,
@@ -166,74 +168,64 @@ class _Channels:
         return indices[0] if len(indices) == 1 else indices[0] * self.size + indices[1]
 
 
-class _Epilogue:
-    """Bias, requantization and clamp of one output channel.
-
-    What all channels share is stored once, and not part of the code, so that layers share that, too.
+@dataclass(frozen=True)
+class _Run:
+    """A contiguous run of a reduction: `whole` products for the core's dot product, then what is left.
 
     Attributes
     ----------
-    arguments, parameters : constants that the kernel reads, and how it sees them.
+    pairs : int16 activations are pairs in their words already. Each four weights of the whole part are stored in the
+        order 0, 2, 1, 3, so that SXTB16, which takes every other byte, makes the same pairs of them.
     """
 
-    def __init__(self, arguments: Sequence[relax.Expr], attributes: Attributes) -> None:
-        values = {name: constant(argument) for name, argument in zip(_SCALES, arguments[2:], strict=True)}
-        self._helper = requantize_helper(values["shift"], largest_sum(*(constant(a) for a in arguments[1:3])))
-        self._attributes = attributes
-        stored = {name: v[:1] if (v == v[0]).all() else v for name, v in values.items()}
-        self.arguments = [relax.const(v.astype(_SCALES[name])) for name, v in stored.items()]
-        self.parameters = [placeholder(name, argument) for name, argument in zip(stored, self.arguments, strict=True)]
+    length: int
+    whole: int
+    pairs: bool
 
-    def __call__(self, accumulator: Expr, channel: tirx.Var) -> Expr:
-        shared = [int(parameter.shape[0]) == 1 for parameter in self.parameters]
-        values = [p[0 if once else channel] for p, once in zip(self.parameters, shared, strict=True)]
-        bias, multiplier, shift = (value.astype("int32") for value in values)
-        scaled = tirx.call_pure_extern("int32", self._helper, accumulator + bias, multiplier, shift)
-        return clamp(scaled, self._attributes)
+    @classmethod
+    def of(cls, length: int, dtype: str, epilogue: Epilogue, traits: KernelTraits) -> _Run:
+        """Return the run of so many inputs of a type; only sums of 32 bits are made by the dot product."""
+        if epilogue.accumulator != "int32":
+            return cls(length, 0, pairs=False)
+        lanes = traits.dot_length
+        return cls(length, length // lanes * lanes, dtype == "int16" and lanes == FOUR)
 
+    def stored(self, position: Expr) -> Expr:
+        """Return where the weight of a position in the whole part is stored."""
+        if not self.pairs:
+            return position
+        in_four = tirx.floormod(position, FOUR)
+        return tirx.floordiv(position, FOUR) * FOUR + tirx.floormod(in_four, 2) * 2 + tirx.floordiv(in_four, 2)
 
-def largest_sum(weight: NDArray[np.generic], bias: NDArray[np.generic]) -> int:
-    """Return the largest magnitude of a sum of int8 inputs times `weight` [O, ...] plus `bias` [O]."""
-    return int(largest_sums(weight, bias).max())
-
-
-def largest_sums(weight: NDArray[np.generic], bias: NDArray[np.generic]) -> NDArray[np.int64]:
-    """Return for each channel the largest magnitude of such a sum, [O]."""
-    low, high = sum_bounds(weight, bias)
-    return np.asarray(np.maximum(np.abs(high), np.abs(low)))
-
-
-def sum_bounds(weight: NDArray[np.generic], bias: NDArray[np.generic]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Return for each channel the least and the largest of such sums, [O]."""
-    flat, start = weight.reshape(weight.shape[0], -1).astype(np.int64), bias.astype(np.int64)
-    positive, negative = np.maximum(flat, 0).sum(axis=1), np.minimum(flat, 0).sum(axis=1)
-    return start - 128 * positive + 127 * negative, start + 127 * positive - 128 * negative
+    def packed(self, weight: NDArray[np.generic]) -> NDArray[np.generic]:
+        """Return weights, whose last axes are runs, as they are stored."""
+        if not self.pairs:
+            return weight
+        runs = weight.reshape(-1, self.length)
+        fours = runs[:, : self.whole].reshape(-1, FOUR)[:, [0, 2, 1, 3]].reshape(len(runs), self.whole)
+        return np.concatenate([fours, runs[:, self.whole :]], axis=1).reshape(weight.shape)
 
 
-Product = Callable[[Indices, Indices, Expr], Expr]
-"""From output indices, outer reduction indices and position in the contiguous run to one product."""
+Product = Callable[[Indices, Indices, Expr, Expr], Expr]
+"""From output indices, outer reduction indices, position in the contiguous run and where its weight is to a product."""
 
 
-def _accumulate(
-    shape: Sequence[int], outer: Sequence[int], length: int, traits: KernelTraits, product: Product
-) -> Callable[..., Expr]:
-    """Return the sum of `product` over the axes `outer` and a run of `length`, as a function of the output indices.
+def _accumulate(shape: Sequence[int], outer: Sequence[int], run: _Run, product: Product) -> Callable[..., Expr]:
+    """Return the sum of `product` over the axes `outer` and a run, as a function of the output indices.
 
     The run is cut into the block ``dot``, a multiple of the core's dot product, and the block ``tail``.
     """
-    whole = length // traits.dot_length * traits.dot_length
+
+    def part(name: str, begin: int, end: int) -> te.Tensor:
+        axes = [te.reduce_axis((0, extent), f"r{i}") for i, extent in enumerate(outer)]
+        k = te.reduce_axis((0, end - begin), "k")
+        position = k + begin if begin else k
+        stored = run.stored(position) if name == "dot" else position
+        return te.compute(shape, lambda *i: te.sum(product(i, axes, position, stored), axis=[*axes, k]), name)
+
     parts = [
-        _partial_sum(name, shape, outer, begin, end, product)
-        for name, begin, end in (("dot", 0, whole), ("tail", whole, length))
+        part(name, begin, end)
+        for name, begin, end in (("dot", 0, run.whole), ("tail", run.whole, run.length))
         if begin < end
     ]
     return lambda *indices: functools.reduce(lambda a, b: a + b, [part[indices] for part in parts])
-
-
-def _partial_sum(
-    name: str, shape: Sequence[int], outer: Sequence[int], begin: int, end: int, product: Product
-) -> te.Tensor:
-    axes = [te.reduce_axis((0, extent), f"r{i}") for i, extent in enumerate(outer)]
-    k = te.reduce_axis((0, end - begin), "k")
-    position = k + begin if begin else k
-    return te.compute(shape, lambda *i: te.sum(product(i, axes, position), axis=[*axes, k]), name)

@@ -7,9 +7,13 @@ from collections.abc import Callable, Sequence
 from tvm import relax, te, tirx
 from tvm.ir import Expr
 
+from tvm_tinyml import arithmetic
 from tvm_tinyml.passes.integer_ops import Attributes, shape_of
 from tvm_tinyml.passes.kernels.kernel import Kernel, KernelTraits, placeholder
-from tvm_tinyml.passes.kernels.requantize import clamp, largest_offset, largest_scaled, scale
+from tvm_tinyml.passes.kernels.requantize import RIGHT_LIMIT, clamp, largest_offset, largest_scaled, scale
+
+ONE, HALF = arithmetic.quantize_multiplier(1.0), arithmetic.quantize_multiplier(0.5)
+"""Multiplier and shift that change nothing, and that halve."""
 
 
 def add(arguments: Sequence[relax.Expr], attributes: Attributes, _traits: KernelTraits) -> Kernel:
@@ -25,12 +29,13 @@ def subtract(arguments: Sequence[relax.Expr], attributes: Attributes, _traits: K
 def multiply(arguments: Sequence[relax.Expr], attributes: Attributes, _traits: KernelTraits) -> Kernel:
     """Lower ``tinyml.multiply``."""
     zero_points = attributes["input1_zero_point"], attributes["input2_zero_point"]
-    largest = largest_offset(zero_points[0]) * largest_offset(zero_points[1])
+    dtype = str(arguments[0].ty.dtype)
+    largest = largest_offset(zero_points[0], dtype) * largest_offset(zero_points[1], dtype)
     scaling = attributes["output_multiplier"], attributes["output_shift"], largest, attributes["left_shift"]
 
     def product(x: Expr, y: Expr) -> Expr:
         raw = (x - zero_points[0]) * (y - zero_points[1])
-        return clamp(scale(raw, *scaling), attributes)
+        return clamp(scale(raw, *scaling), attributes, dtype)
 
     return _binary("multiply", arguments, product)
 
@@ -44,27 +49,53 @@ def lookup(arguments: Sequence[relax.Expr], _attributes: Attributes, _traits: Ke
     return Kernel("lookup", te.create_prim_func([x, table, result]), arguments, in_place=in_place)
 
 
+def requantize(arguments: Sequence[relax.Expr], attributes: Attributes, _traits: KernelTraits) -> Kernel:
+    """Lower ``tinyml.requantize``; where the scale stays, it only clamps."""
+    x, zero_point = placeholder("x", arguments[0]), attributes["input_zero_point"]
+    multiplier, shift, dtype = attributes["multiplier"], attributes["shift"], f"int{attributes['bits']}"
+    largest = largest_offset(zero_point, str(x.dtype))
+
+    def element(*i: tirx.Var) -> Expr:
+        value = x[i].astype("int32") - zero_point
+        scaled = value if (multiplier, shift) == ONE else scale(value, multiplier, shift, largest)
+        return clamp(scaled, attributes, dtype)
+
+    result = te.compute(x.shape, element, "output")
+    in_place = [0] if x.dtype == result.dtype else []
+    return Kernel("requantize", te.create_prim_func([x, result]), arguments, in_place=in_place)
+
+
 def _sum(kind: str, arguments: Sequence[relax.Expr], attributes: Attributes, sign: int) -> Kernel:
+    dtype = str(arguments[0].ty.dtype)
+
     def side(name: str) -> tuple[int, int, int]:
         """Return multiplier, shift and the largest magnitude of one raised input."""
-        largest = largest_offset(attributes[f"{name}_zero_point"]) << attributes["left_shift"]
+        largest = largest_offset(attributes[f"{name}_zero_point"], dtype) << attributes["left_shift"]
+        if dtype == "int16":
+            largest -= 1  # that of the least number is one more, and doubles without overflow all the same
         return attributes[f"{name}_multiplier"], attributes[f"{name}_shift"], largest
 
     def rescaled(value: Expr, name: str) -> Expr:
-        raised = (value - attributes[f"{name}_zero_point"]) * (1 << attributes["left_shift"])
-        return scale(raised, *side(name))
+        value, left_shift = value - attributes[f"{name}_zero_point"], attributes["left_shift"]
+        if dtype == "int16" and side(name)[:2] == HALF:  # of the larger scale, or of both: nothing to round
+            return value * (1 << left_shift - 1)
+        return scale(value * (1 << left_shift), *side(name))
 
     largest = sum(largest_scaled(*side(name)) for name in ("input1", "input2"))
+    if dtype == "int16":
+        # Each is half of what was raised at most: the sum is in [-2**30, 2**30), and doubles without overflow.
+        largest = min(largest, RIGHT_LIMIT - 1)
 
     def combine(x: Expr, y: Expr) -> Expr:
         total = rescaled(x, "input1") + sign * rescaled(y, "input2")
-        return clamp(scale(total, attributes["output_multiplier"], attributes["output_shift"], largest), attributes)
+        scaled = scale(total, attributes["output_multiplier"], attributes["output_shift"], largest)
+        return clamp(scaled, attributes, dtype)
 
     return _binary(kind, arguments, combine)
 
 
 def _binary(kind: str, arguments: Sequence[relax.Expr], combine: Callable[[Expr, Expr], Expr]) -> Kernel:
-    """Apply `combine` to two int8 tensors as int32 values, with broadcasting."""
+    """Apply `combine` to two tensors as int32 values, with broadcasting."""
     x, y = placeholder("x", arguments[0]), placeholder("y", arguments[1])
     shapes = [shape_of(argument) for argument in arguments]
     rank = max(len(shape) for shape in shapes)

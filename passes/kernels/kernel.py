@@ -115,6 +115,11 @@ class Recipe(ABC):
     """Makes kernels of the operators that meet its conditions."""
 
     @property
+    def dtype(self) -> str:
+        """Type of the activations that it takes."""
+        return "int8"
+
+    @property
     def name(self) -> str:
         """What a choice calls it."""
         return type(self).__name__

@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+import numpy as np
 from tvm import relax, te
 from tvm.script import tirx as T
 
@@ -20,12 +21,16 @@ def pad2d(arguments: Sequence[relax.Expr], attributes: Attributes, _traits: Kern
     batch, height, width, channels = shape_of(arguments[0])
     top, left, bottom, right = attributes["padding"]
     value: int = attributes["value"]
-    row, left_bytes, right_bytes = width * channels, left * channels, right * channels
-    padded_height, padded_row = top + height + bottom, left_bytes + row + right_bytes
+    dtype = str(arguments[0].ty.dtype)
+    size = np.dtype(dtype).itemsize
+    assert size == 1 or value == 0, "bytes are filled"
+    row, before, after = width * channels, left * channels, right * channels
+    padded_height, padded_row = top + height + bottom, before + row + after
+    row_bytes, before_bytes, after_bytes, padded_bytes = (size * n for n in (row, before, after, padded_row))
 
     @T.prim_func(s_tir=True)
     def func(
-        x: T.Buffer((batch, height, row), "int8"), output: T.Buffer((batch, padded_height, padded_row), "int8")
+        x: T.Buffer((batch, height, row), dtype), output: T.Buffer((batch, padded_height, padded_row), dtype)
     ) -> None:
         T.func_attr({"tirx.noalias": False})
         for n, y in T.grid(batch, padded_height):
@@ -36,39 +41,39 @@ def pad2d(arguments: Sequence[relax.Expr], attributes: Attributes, _traits: Kern
                 if j < top or j >= top + height:
                     T.evaluate(
                         T.call_extern(
-                            "int32", "tinyml_fill", T.address_of(output[i, j, 0]), T.int32(value), T.int32(padded_row)
+                            "int32", "tinyml_fill", T.address_of(output[i, j, 0]), T.int32(value), T.int32(padded_bytes)
                         )
                     )
                 else:
                     T.evaluate(
                         T.call_extern(
-                            "int32", "tinyml_fill", T.address_of(output[i, j, 0]), T.int32(value), T.int32(left_bytes)
+                            "int32", "tinyml_fill", T.address_of(output[i, j, 0]), T.int32(value), T.int32(before_bytes)
                         )
                     )
                     T.evaluate(
                         T.call_extern(
                             "int32",
                             "tinyml_copy",
-                            T.address_of(output[i, j, left_bytes]),
+                            T.address_of(output[i, j, before]),
                             T.address_of(x[i, j - top, 0]),
-                            T.int32(row),
+                            T.int32(row_bytes),
                         )
                     )
                     T.evaluate(
                         T.call_extern(
                             "int32",
                             "tinyml_fill",
-                            T.address_of(output[i, j, left_bytes + row]),
+                            T.address_of(output[i, j, before + row]),
                             T.int32(value),
-                            T.int32(right_bytes),
+                            T.int32(after_bytes),
                         )
                     )
 
     x = relax.op.reshape(arguments[0], (batch, height, row))
-    return Kernel("pad2d", func, [x], overlaps=[bytes_ahead(shape_of(arguments[0]), attributes["padding"])])
+    return Kernel("pad2d", func, [x], overlaps=[bytes_ahead(shape_of(arguments[0]), attributes["padding"], size)])
 
 
-def bytes_ahead(shape: Sequence[int], padding: Sequence[int]) -> Overlap:
+def bytes_ahead(shape: Sequence[int], padding: Sequence[int], size: int = 1) -> Overlap:
     """Return how far a bordered copy is ahead of its input when a row is about to be copied, and that row.
 
     The row then shares no byte with what it is copied to.
@@ -77,11 +82,12 @@ def bytes_ahead(shape: Sequence[int], padding: Sequence[int]) -> Overlap:
     ----------
     shape : of the input, NHWC.
     padding : top, left, bottom, right, in pixels.
+    size : bytes of an element.
     """
     (batch, height, width, channels), (top, left, bottom, right) = shape, padding
     row, padded_row = width * channels, (left + width + right) * channels
     ahead = (top + 1) * padded_row + max(0, (batch * height - 1) * (padded_row - row))
-    return Overlap(0, ahead + (batch - 1) * (top + bottom) * padded_row)
+    return Overlap(0, size * (ahead + (batch - 1) * (top + bottom) * padded_row))
 
 
 def spread(arguments: Sequence[relax.Expr], attributes: Attributes, _traits: KernelTraits) -> Kernel:

@@ -12,6 +12,7 @@ from tvm import relax, te, tirx
 from tvm.ir import Expr
 from tvm.script import tirx as T
 
+from tvm_tinyml import arithmetic
 from tvm_tinyml.passes.integer_ops import Attributes, shape_of, window_extent
 from tvm_tinyml.passes.kernels.kernel import Kernel, KernelTraits, placeholder
 from tvm_tinyml.passes.kernels.requantize import clamp, largest_offset, saturate, scale
@@ -60,19 +61,21 @@ def avg_pool2d(arguments: Sequence[relax.Expr], attributes: Attributes, _traits:
         window.shape, lambda *i: te.sum(window.element(x, i, outside=0), axis=[window.r, window.s]), "sum"
     )
 
-    taps = window.pool_h * window.pool_w
-    reciprocal = None if window.padded else exact_reciprocal(taps, 256 * taps)
+    taps, dtype = window.pool_h * window.pool_w, str(x.dtype)
+    raised = -arithmetic.RANGES[dtype][0]
+    reciprocal = None if window.padded else exact_reciprocal(taps, 2 * raised * taps)
 
     def mean(n: tirx.Var, y: tirx.Var, v: tirx.Var, c: tirx.Var) -> Expr:
         total, count = sums[n, y, v, c], window.count(y, v)
         if reciprocal is None:
             half = tirx.truncdiv(count, 2)
-            return saturate(tirx.truncdiv(total + tirx.Select(total > 0, half, -half), count), attributes)
-        # Moved up by 128 the sum is not negative, so that rounding is one floor: halves up, and below zero, where only
-        # an even count has halves, one less before.
+            return saturate(tirx.truncdiv(total + tirx.Select(total > 0, half, -half), count), attributes, dtype)
+        # Moved up by 128, or 32768, the sum is not negative, so that rounding is one floor: halves up, and below zero,
+        # where only an even count has halves, one less before.
         multiplier, shift = reciprocal
         below = total >> 31 if taps % 2 == 0 else 0
-        return saturate(((total + below + (taps // 2 + 128 * taps)) * multiplier >> shift) - 128, attributes)
+        quotient = (total + below + (taps // 2 + raised * taps)) * multiplier >> shift
+        return saturate(quotient - raised, attributes, dtype)
 
     result = te.compute(window.shape, mean, "output")
     return Kernel("avg_pool2d", te.create_prim_func([x, result]), arguments)
@@ -103,16 +106,17 @@ def mean_pool2d(arguments: Sequence[relax.Expr], attributes: Attributes, _traits
     sums = te.compute(
         window.shape, lambda *i: te.sum(window.element(x, i, outside=zero_point), axis=[window.r, window.s]), "sum"
     )
-    taps, offset = window.pool_h * window.pool_w, largest_offset(zero_point)
+    dtype = str(x.dtype)
+    taps, offset = window.pool_h * window.pool_w, largest_offset(zero_point, dtype)
 
     def mean(n: tirx.Var, y: tirx.Var, v: tirx.Var, c: tirx.Var) -> Expr:
         total, scaling = sums[n, y, v, c] - taps * zero_point, (attributes["multiplier"], attributes["shift"])
         if not window.padded:
-            return clamp(scale(total, *scaling, taps * offset, left_shift), attributes)
+            return clamp(scale(total, *scaling, taps * offset, left_shift), attributes, dtype)
         raised, count = total * (1 << left_shift), window.count(y, v)
         half = tirx.truncdiv(count, 2)
         average = tirx.truncdiv(raised + tirx.Select(raised > 0, half, -half), count)
-        return clamp(scale(average, *scaling, offset << left_shift), attributes)
+        return clamp(scale(average, *scaling, offset << left_shift), attributes, dtype)
 
     result = te.compute(window.shape, mean, "output")
     return Kernel("mean_pool2d", te.create_prim_func([x, result]), arguments)
@@ -121,10 +125,12 @@ def mean_pool2d(arguments: Sequence[relax.Expr], attributes: Attributes, _traits
 def max_pool2d(arguments: Sequence[relax.Expr], attributes: Attributes, _traits: KernelTraits) -> Kernel:
     """Lower ``tinyml.max_pool2d``."""
     x, window = placeholder("x", arguments[0]), _Window(shape_of(arguments[0]), attributes)
+    dtype = str(x.dtype)
+    least = arithmetic.RANGES[dtype][0]
     largest = te.compute(
-        window.shape, lambda *i: te.max(window.element(x, i, outside=-128), axis=[window.r, window.s]), "largest"
+        window.shape, lambda *i: te.max(window.element(x, i, outside=least), axis=[window.r, window.s]), "largest"
     )
-    result = te.compute(window.shape, lambda *i: saturate(largest[i], attributes), "output")
+    result = te.compute(window.shape, lambda *i: saturate(largest[i], attributes, dtype), "output")
     return Kernel("max_pool2d", te.create_prim_func([x, result]), arguments)
 
 
@@ -143,12 +149,12 @@ def mean(arguments: Sequence[relax.Expr], attributes: Attributes, _traits: Kerne
 
     sums = te.compute([shape[i] for i in kept] or [1], total if kept else lambda _: total(), "sum")
 
-    largest = count * largest_offset(attributes["input_zero_point"])
+    largest = count * largest_offset(attributes["input_zero_point"], str(x.dtype))
 
     def average(*indices: tirx.Var) -> Expr:
         raw = sums[tuple(indices)] - count * attributes["input_zero_point"]
         scaling = attributes["multiplier"], attributes["shift"], largest, attributes["left_shift"]
-        return clamp(scale(raw, *scaling), attributes)
+        return clamp(scale(raw, *scaling), attributes, str(x.dtype))
 
     result = te.compute(sums.shape, average, "output")
     return Kernel("mean", te.create_prim_func([x, result]), arguments)

@@ -1,4 +1,4 @@
-"""The epilogue of every kernel that accumulates: from int32 sums to int8, rounded as TFLite does."""
+"""The epilogue of every kernel that accumulates: from int32 to int8 or int16, rounded as TFLite does."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 from tvm import te, tirx
 from tvm.ir import Expr
 
+from tvm_tinyml.arithmetic import RANGES
 from tvm_tinyml.passes.integer_ops import Attributes
 
 RIGHT_LIMIT = 1 << 30
@@ -43,23 +44,25 @@ def largest_scaled(multiplier: int, shift: int, largest: int) -> int:
     return (largest * abs(multiplier) >> (31 - shift)) + 2
 
 
-def largest_offset(zero_point: int) -> int:
-    """Return the largest magnitude of an int8 number less `zero_point`."""
-    return max(127 - zero_point, 128 + zero_point)
+def largest_offset(zero_point: int, dtype: str = "int8") -> int:
+    """Return the largest magnitude of a number of a type less `zero_point`."""
+    least, largest = RANGES[dtype]
+    return max(largest - zero_point, zero_point - least)
 
 
-def clamp(value: Expr, attributes: Attributes) -> Expr:
-    """Return `value` plus the output zero point, clamped, as int8."""
-    return saturate(value + attributes["output_zero_point"], attributes)
+def clamp(value: Expr, attributes: Attributes, dtype: str = "int8") -> Expr:
+    """Return `value` plus the output zero point, clamped, as int8 or int16."""
+    return saturate(value + attributes["output_zero_point"], attributes, dtype)
 
 
-def saturate(value: Expr, attributes: Attributes) -> Expr:
-    """Return an int32 `value` clamped to the activation's range, as int8."""
+def saturate(value: Expr, attributes: Attributes, dtype: str = "int8") -> Expr:
+    """Return an int32 `value` clamped to the activation's range, as int8 or int16."""
     # The helper is one SSAT; written as min and max, LLVM moves the zero point past it and needs six instructions.
-    bounded = tirx.call_pure_extern("int32", "tinyml_saturate_s8", value)
+    bounded = tirx.call_pure_extern("int32", f"tinyml_saturate_s{dtype.removeprefix('int')}", value)
     low, high = attributes["clamp_min"], attributes["clamp_max"]
-    if low > -128:
+    least, largest = RANGES[dtype]
+    if low > least:
         bounded = te.max(bounded, tirx.IntImm("int32", low))
-    if high < 127:
+    if high < largest:
         bounded = te.min(bounded, tirx.IntImm("int32", high))
-    return bounded.astype("int8")
+    return bounded.astype(dtype)

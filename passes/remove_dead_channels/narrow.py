@@ -64,9 +64,9 @@ class Narrowing:
             left = self.kept[operand]
             if operand in self.constants:
                 shares = shares_of(call, self.constants[operand])[kept]
-                bias = (bias + shares[:, ~left].sum(axis=1)).astype(np.int32)
+                bias = (bias + shares[:, ~left].sum(axis=1)).astype(bias.dtype)
             weight = np.compress(left, weight, axis=-1)
-        constants = [relax.const(array) for array in (weight, bias, *scales)]
+        constants = [relax.const(array, str(array.dtype)) for array in (weight, bias, *scales)]
         return (conv2d if call.op == conv2d.op else dense)(x, *constants, **attributes)
 
     def renamed(self, expr: relax.Expr) -> relax.Expr:

@@ -110,7 +110,9 @@ class _ContractionTile(ScheduleRule):
                 schedule.compute_at(leaf[name], order[-1], preserve_unit_loops=True)
                 loops = schedule.get_loops(leaf[name])[rank:]
                 steps = (self.lanes, int(knobs["unroll"])) if name == "dot" else (1, 1)
-                _reduce(schedule, leaf[name], loops[:rank], loops[rank:], *steps, taps=bool(knobs["taps"]))
+                tile, reduction = loops[:rank], loops[rank:]
+                intrinsic = DOT4[str(func.params[0].dtype)]
+                _reduce(schedule, leaf[name], tile, reduction, *steps, intrinsic, taps=bool(knobs["taps"]))
         return schedule
 
 
@@ -130,6 +132,7 @@ def _reduce(
     reduction: Sequence[LoopRV],
     lanes: int,
     unroll: int,
+    intrinsic: str,
     *,
     taps: bool,
 ) -> None:
@@ -137,7 +140,7 @@ def _reduce(
 
     Parameters
     ----------
-    lanes : products of a step: 1, or those of `DOT4`.
+    lanes : products of a step: 1, or those of `intrinsic`.
     unroll : steps of the innermost loop that are written out.
     taps : the loops around it are, too.
     """
@@ -151,7 +154,7 @@ def _reduce(
     schedule.reorder(*window, run, *written_out, *tile, *lane)
     init = schedule.decompose_reduction(block, (*window, run)[0])
     for loop in lane:
-        schedule.tensorize(loop, DOT4)
+        schedule.tensorize(loop, intrinsic)
     for loop in (*tile, *schedule.get_loops(init)[-len(tile) :], *written_out, *(window if taps else ())):
         schedule.unroll(loop)
 

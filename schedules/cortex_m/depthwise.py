@@ -11,6 +11,9 @@ from tvm_tinyml.schedules.rule import Scheduled, ScheduleRule, blocks, extent
 
 CHANNELS = 4
 
+PIXELS = {"int8": 1, "int16": 2}
+"""Of a row at once, by the type of activations: those of int16 take as many loads as products, weights fewer."""
+
 MOST_TAPS = 49
 """Of a window, if it is written out."""
 
@@ -34,16 +37,25 @@ class DepthwiseChannels(ScheduleRule):
             return None
         schedule = Schedule(func)
         leaf = blocks(schedule)
-        *pixel, channel = schedule.get_loops(leaf["output"])
+        *outer, pixel, channel = schedule.get_loops(leaf["output"])
+        dtype = str(func.params[0].dtype)
+        together = extent(schedule, pixel) % PIXELS[dtype] == 0
+        pixel, *inner = schedule.split(pixel, [None, PIXELS[dtype]]) if together and PIXELS[dtype] > 1 else [pixel]
         channel_tile, lane = schedule.split(channel, [None, CHANNELS])
-        schedule.reorder(channel_tile, *pixel, lane)
-        schedule.unroll(lane)
-        schedule.compute_at(leaf["depthwise"], pixel[-1], preserve_unit_loops=True)
-        *_, lane, row, column = schedule.get_loops(leaf["depthwise"])
-        schedule.reorder(row, column, lane)
+        schedule.reorder(channel_tile, *outer, pixel, *inner, lane)
+        for loop in (*inner, lane):
+            schedule.unroll(loop)
+        schedule.compute_at(leaf["depthwise"], pixel, preserve_unit_loops=True)
+        # Of the block's own loops the last are those over pixels and channels at once and the window.
+        *_, inner_pixel, lane, row, column = schedule.get_loops(leaf["depthwise"])
+        at_once = [inner_pixel] if inner else []
+        schedule.reorder(row, column, *at_once, lane)
         init = schedule.decompose_reduction(leaf["depthwise"], row)
-        schedule.unroll(schedule.get_loops(init)[-1])
-        schedule.tensorize(lane, MAC4)
+        for loop in schedule.get_loops(init)[-1 - len(at_once) :]:
+            schedule.unroll(loop)
+        schedule.tensorize(lane, MAC4[dtype])
+        for loop in at_once:
+            schedule.unroll(loop)
         few = extent(schedule, row) * extent(schedule, column) <= self._unroll_taps
         taps = int(knobs.get("taps", few))
         if taps:

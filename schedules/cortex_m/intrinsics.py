@@ -12,11 +12,11 @@ from __future__ import annotations
 from tvm.s_tir import TensorIntrin
 from tvm.script import tirx as T
 
-DOT4 = "tinyml.dot4_s8"
-"""c += a[0:4] . b[0:4], int8 products in int32: two SXTB16 an operand, two SMLAD."""
+DOT4 = {"int8": "tinyml.dot4_s8", "int16": "tinyml.dot4_s16s8"}
+"""c += a[0:4] . b[0:4] in int32, b int8, by a's type: two SXTB16 an operand of bytes, two SMLAD."""
 
-MAC4 = "tinyml.mac4_s8"
-"""c[0:4] += a[0:4] * b[0:4], int8 products in int32: two SXTB16 an operand, four SMLABB or SMLATT."""
+MAC4 = {"int8": "tinyml.mac4_s8", "int16": "tinyml.mac4_s16s8"}
+"""c[0:4] += a[0:4] * b[0:4], alike: two SXTB16 an operand of bytes, four SMLABB or SMLATT."""
 
 
 @T.prim_func(s_tir=True)
@@ -73,5 +73,69 @@ def _mac4_by_helper(
         T.evaluate(T.call_extern("int32", "tinyml_mac4_s8", c.access_ptr("rw"), a.access_ptr("r"), b.access_ptr("r")))
 
 
-TensorIntrin.register(DOT4, _dot4, _dot4_by_helper, override=True)
-TensorIntrin.register(MAC4, _mac4, _mac4_by_helper, override=True)
+# Beside halves, four bytes are stored in the order 0, 2, 1, 3: SXTB16 makes pairs of them as halves are.
+
+
+@T.prim_func(s_tir=True)
+def _dot4_of_halves(
+    a: T.Buffer((4,), "int16", offset_factor=1),
+    b: T.Buffer((4,), "int8", offset_factor=1),
+    c: T.Buffer((1,), "int32", offset_factor=1),
+) -> None:
+    with T.sblock("root"):
+        T.reads(c[0], a[0:4], b[0:4])
+        T.writes(c[0])
+        for i in range(4):
+            with T.sblock("update"):
+                k = T.axis.remap("R", [i])
+                c[0] = c[0] + T.Cast("int32", a[k]) * T.Cast("int32", b[k % 2 * 2 + k // 2])
+
+
+@T.prim_func(s_tir=True)
+def _dot4_of_halves_by_helper(
+    a: T.Buffer((4,), "int16", offset_factor=1),
+    b: T.Buffer((4,), "int8", offset_factor=1),
+    c: T.Buffer((1,), "int32", offset_factor=1),
+) -> None:
+    with T.sblock("root"):
+        T.reads(c[0], a[0:4], b[0:4])
+        T.writes(c[0])
+        c[0] = T.call_extern("int32", "tinyml_dot4_s16s8", a.access_ptr("r"), b.access_ptr("r"), c[0])
+
+
+@T.prim_func(s_tir=True)
+def _mac4_of_halves(
+    a: T.Buffer((4,), "int16", offset_factor=1),
+    b: T.Buffer((4,), "int8", offset_factor=1),
+    c: T.Buffer((4,), "int32", offset_factor=1),
+) -> None:
+    with T.sblock("root"):
+        T.reads(c[0:4], a[0:4], b[0:4])
+        T.writes(c[0:4])
+        for i in range(4):
+            with T.sblock("update"):
+                k = T.axis.remap("S", [i])
+                c[k] = c[k] + T.Cast("int32", a[k]) * T.Cast("int32", b[k % 2 * 2 + k // 2])
+
+
+@T.prim_func(s_tir=True)
+def _mac4_of_halves_by_helper(
+    a: T.Buffer((4,), "int16", offset_factor=1),
+    b: T.Buffer((4,), "int8", offset_factor=1),
+    c: T.Buffer((4,), "int32", offset_factor=1),
+) -> None:
+    with T.sblock("root"):
+        T.reads(c[0:4], a[0:4], b[0:4])
+        T.writes(c[0:4])
+        T.evaluate(
+            T.call_extern("int32", "tinyml_mac4_s16s8", c.access_ptr("rw"), a.access_ptr("r"), b.access_ptr("r"))
+        )
+
+
+for _name, _what, _how in (
+    (DOT4["int8"], _dot4, _dot4_by_helper),
+    (DOT4["int16"], _dot4_of_halves, _dot4_of_halves_by_helper),
+    (MAC4["int8"], _mac4, _mac4_by_helper),
+    (MAC4["int16"], _mac4_of_halves, _mac4_of_halves_by_helper),
+):
+    TensorIntrin.register(_name, _what, _how, override=True)

@@ -193,6 +193,7 @@ def _nearest(attrs: Any, source: int, target: int) -> Array:
 OPERATORS: dict[str, Callable[..., Any]] = {
     "abs": lambda _, x: np.abs(x),
     "add": lambda _, x, y: x + y,
+    "astype": lambda attrs, x: x.astype(str(attrs.dtype)),
     "clip": lambda _, x, low, high: np.clip(x, low, high),
     "concat": lambda attrs, xs: np.concatenate(xs, int(attrs.axis)),
     "dequantize": _dequantize,

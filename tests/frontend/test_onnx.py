@@ -15,6 +15,8 @@ from tests.onnx_models import MODELS
 from tvm_tinyml.errors import ModelError
 from tvm_tinyml.frontend import load
 from tvm_tinyml.model import Model, TensorSpec
+from tvm_tinyml.passes import FoldQuantization
+from tvm_tinyml.reference.evaluate import evaluate as evaluate_integers
 
 SEEDS = range(8)
 Array = NDArray[Any]
@@ -463,10 +465,50 @@ def test_operators_on_integers_themselves_are_refused() -> None:
     check_refused(graph, r"Relu '.*': it computes with integers\. Put a DequantizeLinear before it", y)
 
 
-def test_activations_of_16_bits_are_refused() -> None:
+def test_activations_of_16_bits_with_a_zero_point_are_refused() -> None:
     graph = QdqGraph(0, activations="int16", opset=21)
+    y = graph.requantized(graph.node("Relu", graph.input((1, 4))), 0.01, 5)
+    check_refused(graph, "quantization to int16 with zero point 5; 0 is supported", y)
+
+
+def test_activations_of_uint16_are_refused() -> None:
+    graph = QdqGraph(0, activations="uint16", opset=21)
     y = graph.quantized(graph.node("Relu", graph.input((1, 4))))
-    check_refused(graph, "quantization to int16; int8 and uint8 are supported", y)
+    check_refused(graph, "quantization to uint16; int8, uint8 and int16 are supported", y)
+
+
+def int16_network(seed: int) -> OnnxNetwork:
+    """Return a network of convolutions, a sum, pools and a dense layer on int16."""
+    graph = QdqGraph(seed, activations="int16", opset=21)
+    x = graph.conv(graph.input((1, 3, 9, 8)), 8, activation="Relu")
+    y = graph.conv(graph.conv(x, 8, group=8, pads=[1, 1, 1, 1], activation="Relu"), 8, (1, 1))
+    x = graph.quantized(graph.node("Add", x, y))
+    x = graph.quantized(graph.node("MaxPool", x, kernel_shape=[2, 2], strides=[2, 2]))
+    x = graph.node("Flatten", graph.quantized(graph.node("GlobalAveragePool", x)))
+    return graph.finish("int16", graph.gemm(x, 5))
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_activations_of_16_bits_mean_what_the_reference_computes(seed: int) -> None:
+    network = int16_network(seed)
+    model = load(network.model)
+    # Units are so fine that sums in float32 move results by some.
+    assert largest_difference(network, model, seed) <= 4
+    assert {str(binding.var.ty.dtype) for binding in model.module["main"].body.blocks[0].bindings} == {
+        "int16",
+        "float32",
+    }
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_integers_of_16_bits_stay_near_what_they_mean(seed: int) -> None:
+    model = load(int16_network(seed).model)
+    rng = np.random.default_rng(seed)
+    x = rng.integers(-(2**15), 2**15, model.inputs[0].shape).astype(np.int16)
+    (meant,) = evaluate(model.module, [x])
+    (computed,) = evaluate_integers(FoldQuantization()(model.module), [x])
+    # A multiplier of 15 bits is off by 2**-15 at most, which is a unit of the largest results, in each of five layers.
+    assert np.abs(meant.astype(int) - computed.astype(int)).max() <= 8
 
 
 def weighted(kind: str, scale: Any, zero_point: Any, values: Any, **attributes: Any) -> QdqGraph:
@@ -487,7 +529,7 @@ FILTER = np.ones((2, 3, 3, 3), np.int8)
     [
         (weighted("Conv", 0.0, np.int8(0), FILTER), "have a scale that is not positive"),
         (weighted("Conv", [0.1] * 3, np.zeros(3, np.int8), FILTER, axis=0), "3 scales for 2 channels on axis 0"),
-        (weighted("Conv", 0.1, np.int16(0), FILTER.astype(np.int16)), "constants of type int16 are not supported"),
+        (weighted("Conv", 0.1, np.uint16(0), FILTER.astype(np.uint16)), "constants of type uint16 are not supported"),
         (weighted("MatMul", 0.1, np.int8(0), np.ones((2, 2, 2), np.int8)), "weights of 3 dimensions; 2 are supported"),
         (
             weighted("MatMul", np.full((1, 2), 0.1), np.zeros((1, 2), np.int8), np.ones((2, 2), np.int8), block_size=2),
@@ -547,7 +589,7 @@ def test_what_is_wrong_with_a_node_is_said(node: tuple[Any, ...], message: str) 
 def test_inputs_of_other_types_are_refused() -> None:
     model = NETWORKS["cnn"](0).model
     model.graph.input[0].type.tensor_type.elem_type = onnx.TensorProto.INT64
-    with pytest.raises(ModelError, match="Input 'input' is int64; float32, int8 and uint8 are supported"):
+    with pytest.raises(ModelError, match="Input 'input' is int64; float32, int8, uint8 and int16 are supported"):
         load(model)
 
 

@@ -357,7 +357,7 @@ SQUARE = {"shape": (4, 4), "dtype": "int8", "scales": 0.1, "data": np.ones((4, 4
 @pytest.mark.parametrize(
     ("data", "message"),
     [
-        (one_operator("RELU", dtype="int32"), "Tensor 'x' is int32; activations of int8 and uint8"),
+        (one_operator("RELU", dtype="int32"), "Tensor 'x' is int32; activations of int8, uint8 and int16"),
         (one_operator("RELU", result=(2, 2)), r"RELU 'y': the result has shape \(1, 4\), the file says \(2, 2\)"),
         (
             one_operator("SOFTMAX", "SoftmaxOptions", scale=0.3, Beta=1.25),

@@ -14,10 +14,10 @@ from tests.simulated import needs_simulator
 from tvm_tinyml import arithmetic
 from tvm_tinyml.passes import LowerToKernels, SplitPadding, integer_ops
 from tvm_tinyml.passes.kernels import KernelTraits
-from tvm_tinyml.passes.kernels.contraction import largest_sum
 from tvm_tinyml.passes.kernels.elementwise import largest_offset, largest_scaled
 from tvm_tinyml.passes.kernels.reduction import exact_reciprocal
 from tvm_tinyml.passes.kernels.requantize import RIGHT_LIMIT, requantize_helper
+from tvm_tinyml.passes.kernels.sums import largest_sum
 from tvm_tinyml.reference.evaluate import evaluate
 
 KINDS = {

@@ -8,7 +8,7 @@ import pytest
 from benchmarks.int8_graph import Int8Graph
 from benchmarks.tflite_builder import TFLiteBuilder
 from tests.reference_interpreter import ReferenceInterpreter, needs_interpreter
-from tests.tflite_models import MODELS, Network
+from tests.tflite_models import INT16_MODELS, MODELS, Int16Graph, Network
 from tvm_tinyml.arithmetic import dense_parameters
 from tvm_tinyml.errors import ModelError
 
@@ -30,6 +30,23 @@ def assert_equal(network: Network, case: str) -> None:
 def test_operator_gives_the_bytes_of_the_interpreter(name: str) -> None:
     for seed in range(SEEDS):
         assert_equal(MODELS[name](seed), f"{name}({seed})")
+
+
+@needs_interpreter
+@pytest.mark.parametrize("name", INT16_MODELS)
+def test_operator_on_int16_gives_the_bytes_of_the_interpreter(name: str) -> None:
+    for seed in range(SEEDS):
+        assert_equal(INT16_MODELS[name](seed), f"{name}({seed}) on int16")
+
+
+@needs_interpreter
+@pytest.mark.parametrize("name", ["logistic", "tanh", "softmax"])
+def test_function_of_every_int16_at_any_scale_is_that_of_the_interpreter(name: str) -> None:
+    for exponent in range(-24, 1):
+        for factor in (1.0, 1.0004, 1.37):  # powers of two, next to them and far from them
+            graph = Int16Graph(factor * 2.0**exponent)
+            network = graph.finish(name, getattr(graph, name)(graph.all_values))
+            assert_equal(network, f"{name} {factor} {exponent}")
 
 
 @needs_interpreter

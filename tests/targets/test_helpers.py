@@ -25,7 +25,7 @@ from tvm_tinyml.targets.llvm_object import compile_ir, helper_ir
 HELPERS_H = str(resources.files("tvm_tinyml.targets.cortex_m.helpers").joinpath("helpers.h"))
 ARITY = {
     "multiply_q31": 2, "rounding_right_shift": 2, "requantize": 3, "requantize_right": 3, "saturate_s8": 1,
-    "leading_zeros": 1,
+    "leading_zeros": 1, "saturate_s16": 1, "requantize_reduced": 2, "scale_long": 4,
 }  # fmt: skip
 LOW, HIGH = -(2**31), 2**31 - 1
 EXTREMES = [LOW, LOW + 1, -(2**30) - 1, -(2**30), -(2**30) + 1, -65537, -65536, -129, -128, -3, -2, -1]
@@ -39,6 +39,19 @@ WITH_PRODUCTS = tuple(body for body in BODIES if body not in ("llvm cortex-m0plu
 
 Numbers = Sequence[int] | NDArray[np.int64]
 
+# Loops are of 32-bit numbers: a sum of 48 bits is made of two that fit.
+_SCALE_LONG_C = """static inline int32_t tinyml_scale_long(int32_t a, int32_t b, int32_t multiplier, int32_t bits) {
+  return tinyml_requantize_reduced_long(tinyml_product_s64(a, b) * 65536 + a, multiplier, bits);
+}"""
+_SCALE_LONG_IR = """define i32 @tinyml_scale_long(i32 %a, i32 %b, i32 %multiplier, i32 %bits) alwaysinline nounwind {
+  %product = call i64 @tinyml_product_s64(i32 %a, i32 %b)
+  %high = shl i64 %product, 16
+  %low = sext i32 %a to i64
+  %x = add i64 %high, %low
+  %r = call i32 @tinyml_requantize_reduced_long(i64 %x, i32 %multiplier, i32 %bits)
+  ret i32 %r
+}"""
+
 
 class Helpers(Protocol):
     """The helpers of one body, called with arrays of arguments."""
@@ -51,13 +64,17 @@ class Helpers(Protocol):
 
 
 def _c_loops() -> str:
-    lines = [f'#include "{HELPERS_H}"']
+    lines = [f'#include "{HELPERS_H}"', _SCALE_LONG_C]
     for name, count in ARITY.items():
         pointers = ", ".join(f"const int32_t *a{i}" for i in range(count))
         values = ", ".join(f"a{i}[i]" for i in range(count))
         lines += [f"void loop_{name}(int32_t *out, int32_t n, {pointers}) {{"]
         lines += [f"  for (int32_t i = 0; i < n; ++i) out[i] = tinyml_{name}({values});", "}"]
     lines += [
+        "int32_t run_interpolate(const int16_t *points, int32_t x) { return tinyml_interpolate(x, points); }",
+        "int32_t run_dot4_s16s8(const int16_t *a, const int8_t *b, int32_t c) { return tinyml_dot4_s16s8(a, b, c); }",
+        "int32_t run_mac4_s16s8(int32_t *s, const int16_t *a, const int8_t *b)",
+        "{ tinyml_mac4_s16s8(s, a, b); return 0; }",
         "int32_t run_dot4_s8(const int8_t *a, const int8_t *b, int32_t c) { return tinyml_dot4_s8(a, b, c); }",
         "int32_t run_mac4_s8(int32_t *s, const int8_t *a, const int8_t *b) { tinyml_mac4_s8(s, a, b); return 0; }",
         "int32_t run_fill(int8_t *to, int32_t v, int32_t n) { tinyml_fill(to, v, n); return 0; }",
@@ -67,7 +84,7 @@ def _c_loops() -> str:
 
 
 def _ir_loops(dsp: bool) -> str:
-    lines = []
+    lines = [_SCALE_LONG_IR]
     for name, count in ARITY.items():
         pointers = "".join(f", ptr %a{i}" for i in range(count))
         values = ", ".join(f"i32 %v{i}" for i in range(count))
@@ -78,7 +95,10 @@ def _ir_loops(dsp: bool) -> str:
         lines += ["  store i32 %r, ptr %q", "  %next = add i32 %i, 1", "  %done = icmp sge i32 %next, %n"]
         lines += ["  br i1 %done, label %end, label %loop", "end:", "  ret void", "}"]
     functions = [("fill", "ptr %a, i32 %b, i32 %c"), ("copy", "ptr %a, ptr %b, i32 %c")]
-    functions += [("dot4_s8", "ptr %a, ptr %b, i32 %c"), ("mac4_s8", "ptr %a, ptr %b, ptr %c")] if dsp else []
+    for bits in ("s8", "s16s8") if dsp else ():
+        functions += [(f"dot4_{bits}", "ptr %a, ptr %b, i32 %c"), (f"mac4_{bits}", "ptr %a, ptr %b, ptr %c")]
+    lines += ["define i32 @run_interpolate(ptr %points, i32 %x) nounwind {"]
+    lines += ["  %r = call i32 @tinyml_interpolate(i32 %x, ptr %points)", "  ret i32 %r", "}"]
     for name, parameters in functions:
         lines += [f"define i32 @run_{name}({parameters}) nounwind {{"]
         lines += [f"  %r = call i32 @tinyml_{name}({parameters})", "  ret i32 %r", "}"]
@@ -93,7 +113,7 @@ class OnSimulator:
     def __init__(self, simulator: Simulator, objects: Sequence[bytes]) -> None:
         self._simulator = simulator
         simulator.load(objects)
-        self._arrays = [simulator.allocate(4 * self.CHUNK) for _ in range(4)]
+        self._arrays = [simulator.allocate(4 * self.CHUNK) for _ in range(5)]
 
     def map(self, name: str, *arguments: Numbers) -> list[int]:
         words = [np.asarray(a, np.int64).astype(np.int32) for a in arguments]
@@ -108,8 +128,9 @@ class OnSimulator:
         return results
 
     def memory(self, name: str, blocks: Sequence[bytes], *numbers: int) -> tuple[int, list[bytes]]:
-        offset = 0 if name == "mac4_s8" else 1  # bytes need no alignment
-        addresses = [a + (offset if i or name != "mac4_s8" else 0) for i, a in enumerate(self._arrays[: len(blocks)])]
+        # Bytes need no alignment, and are what the last block holds if any does.
+        offset = 0 if name in ("mac4_s8", "mac4_s16s8", "dot4_s16s8", "interpolate") else 1
+        addresses = [a + offset for a in self._arrays[: len(blocks)]]
         for address, block in zip(addresses, blocks, strict=True):
             self._simulator.write(address, block)
         result = self._simulator.call(f"run_{name}", *addresses, *numbers).value
@@ -253,6 +274,43 @@ def test_saturation_is_to_int8(helpers: Helpers, rng: np.random.Generator) -> No
     check(helpers, "saturate_s8", lambda x: min(max(x, -128), 127), cases)
 
 
+def test_saturation_is_to_int16(helpers: Helpers, rng: np.random.Generator) -> None:
+    cases = [(x,) for x in [*EXTREMES, *range(-32800, -32700), *range(32700, 32800), *spread(rng, 1000)]]
+    check(helpers, "saturate_s16", lambda x: min(max(x, -32768), 32767), cases)
+
+
+REDUCED = [0, 1 << 16, 3 << 16, 2**30, 2**30 + 2**16, 0x7FFE << 16, 0x7FFF << 16]
+
+
+def test_reduced_multipliers_round_once_and_halves_up(helpers: Helpers, rng: np.random.Generator) -> None:
+    multipliers = [2 * int(m) for m in rng.integers(2**14, 2**15, 6000) << rng.integers(0, 15, 6000)]
+    cases = [*product(EXTREMES, [m >> k for m in REDUCED for k in range(16)])]
+    cases += zip(spread(rng, 6000), multipliers, strict=True)
+    check(
+        helpers, "requantize_reduced", lambda x, m: (x * m + 2**31) >> 32, [c for c in cases if LOW <= c[0] <= HIGH]
+    )
+
+
+def test_sums_of_48_bits_are_scaled_exactly(helpers: Helpers, rng: np.random.Generator) -> None:
+    def exact(a: int, b: int, multiplier: int, bits: int) -> int:
+        scaled = ((a * b * 65536 + a) * (multiplier >> 16) + 2 ** (bits + 15)) >> (bits + 16)
+        return (scaled + 2**31) % 2**32 - 2**31
+
+    ends = (-(2**15), -(2**15) + 1, -1, 0, 1, 2**15 - 1)
+    cases = [*product(ends, (-(2**15), -3, 0, 1, 2**15 - 1), REDUCED, range(-8, 31))]
+    multipliers, bits = (rng.integers(2**14, 2**15, 6000) << 16).tolist(), rng.integers(-8, 31, 6000).tolist()
+    random = (rng.integers(-(2**15), 2**15, 6000).tolist() for _ in range(2))
+    check(helpers, "scale_long", exact, [*cases, *zip(*random, multipliers, bits, strict=True)])
+
+
+def test_a_function_is_interpolated_between_its_points(helpers: Helpers, rng: np.random.Generator) -> None:
+    points = rng.integers(-(2**15), 2**15, 513).astype(np.int16)
+    for x in [-(2**15), -1, 0, 2**15 - 1, *rng.integers(-(2**15), 2**15, 200).tolist()]:
+        here, there = (int(point) for point in points[256 + (x >> 7) :][:2])
+        result, _ = helpers.memory("interpolate", [points.tobytes()], x)
+        assert result == here + (((there - here) * (x & 127) + 64) >> 7)
+
+
 def test_leading_zeros_are_counted_zero_included(helpers: Helpers, rng: np.random.Generator) -> None:
     powers = [2**i for i in range(31)]
     cases = [(x,) for x in [*EXTREMES, *powers, *(p - 1 for p in powers), *spread(rng, 500)]]
@@ -285,6 +343,30 @@ def test_each_of_four_products_is_added_to_its_sum(helpers: Helpers, rng: np.ran
         assert np.frombuffer(result, np.int32).tolist() == expected.tolist()
 
 
+HALVES = [(-(2**15),) * 4, (2**15 - 1,) * 4, (-(2**15), 2**15 - 1, -1, 1)]
+
+
+def halves_and_bytes(rng: np.random.Generator) -> list[tuple[NDArray[np.int16], NDArray[np.int8]]]:
+    random = [(tuple(rng.integers(-(2**15), 2**15, 4)), tuple(rng.integers(-128, 128, 4))) for _ in range(30)]
+    return [(np.array(x, np.int16), np.array(w, np.int8)) for x, w in [*product(HALVES, BYTES), *random]]
+
+
+@pytest.mark.parametrize("body", WITH_PRODUCTS, indirect=True)
+def test_products_of_halves_and_bytes_are_added_to_the_sum(helpers: Helpers, rng: np.random.Generator) -> None:
+    for x, w in halves_and_bytes(rng):
+        for start in (0, -7, 2**30, -(2**30)):
+            result, _ = helpers.memory("dot4_s16s8", [x.tobytes(), w[[0, 2, 1, 3]].tobytes()], start)
+            assert result == start + int(x.astype(np.int64) @ w.astype(np.int64))
+
+
+@pytest.mark.parametrize("body", WITH_PRODUCTS, indirect=True)
+def test_each_product_of_a_half_and_a_byte_is_added_to_its_sum(helpers: Helpers, rng: np.random.Generator) -> None:
+    sums = np.array([2**30, -(2**30), 0, -1], np.int32)
+    for x, w in halves_and_bytes(rng):
+        _, (result, *_) = helpers.memory("mac4_s16s8", [sums.tobytes(), x.tobytes(), w[[0, 2, 1, 3]].tobytes()])
+        assert np.frombuffer(result, np.int32).tolist() == (sums + x.astype(np.int32) * w).tolist()
+
+
 @pytest.mark.parametrize("size", [0, 1, 3, 4, 17, 100])
 @pytest.mark.parametrize("value", [-128, -1, 0, 127])
 def test_fill_writes_that_many_bytes_and_no_more(helpers: Helpers, size: int, value: int) -> None:
@@ -302,7 +384,7 @@ def test_copy_writes_that_many_bytes_and_no_more(helpers: Helpers, size: int) ->
 
 def test_every_helper_has_a_body_in_c_and_in_llvm_ir() -> None:
     c = set(re.findall(r"static inline \w+ tinyml_(\w+)\(", Path(HELPERS_H).read_text(encoding="ascii")))
-    ir = set(re.findall(r"define i32 @tinyml_(\w+)\(", helper_ir(cortex_m("cortex-m4"))))
+    ir = set(re.findall(r"define i\d+ @tinyml_(\w+)\(", helper_ir(cortex_m("cortex-m4"))))
     assert c - {"word", "rotate8", "bound"} == ir  # which C bodies alone call
-    plain = set(re.findall(r"define i32 @tinyml_(\w+)\(", helper_ir(cortex_m("cortex-m0plus"))))
-    assert ir - plain == {"dot4_s8", "mac4_s8"}
+    plain = set(re.findall(r"define i\d+ @tinyml_(\w+)\(", helper_ir(cortex_m("cortex-m0plus"))))
+    assert ir - plain == {"dot4_s8", "mac4_s8", "dot4_s16s8", "mac4_s16s8"}

@@ -1,18 +1,28 @@
-"""The arithmetic of int8 models, in exact integers.
+"""The arithmetic of int8 and 16x8 models, in exact integers.
 
 `fixed_point` has the primitives, `parameters` derives each operator's integers from its scales, `tables` evaluates
-8-bit functions and the exponential of softmax. Everything equals TensorFlow Lite Micro's reference kernels bit for bit.
+8-bit functions and the exponential of softmax, `int16_tables` functions of 16-bit numbers at a few points. Everything
+equals TensorFlow Lite Micro's reference kernels bit for bit.
 """
 
 from tvm_tinyml.arithmetic.fixed_point import (
     doubling_high_multiply,
     multiply_by_quantized_multiplier,
+    multiply_by_reduced_multiplier,
     quantize_multiplier,
     reciprocal,
+    reduced_multiplier,
     rounding_right_shift,
     saturate,
     saturating_left_shift,
     wrap,
+)
+from tvm_tinyml.arithmetic.int16_tables import (
+    interpolated,
+    sigmoid_input_parameters,
+    sigmoid_points,
+    softmax_input_parameters,
+    softmax_tables,
 )
 from tvm_tinyml.arithmetic.parameters import (
     ADD_LEFT_SHIFT,
@@ -20,6 +30,7 @@ from tvm_tinyml.arithmetic.parameters import (
     AddParameters,
     activation_range,
     add_parameters,
+    check_long_sums,
     conv_parameters,
     dense_parameters,
     fold_input_offset,
@@ -54,22 +65,26 @@ __all__ = [
     "AddParameters",
     "activation_range",
     "add_parameters",
+    "check_long_sums",
     "conv_parameters",
     "dense_parameters",
     "doubling_high_multiply",
     "fold_input_offset",
     "hard_swish_table",
+    "interpolated",
     "leaky_relu_table",
     "logistic_table",
     "mean_parameters",
     "mul_parameters",
     "multiply_by_quantized_multiplier",
+    "multiply_by_reduced_multiplier",
     "nearest_indices",
     "product_ratio",
     "quantize_multiplier",
     "quantize_value",
     "raised_parameters",
     "reciprocal",
+    "reduced_multiplier",
     "relu6_table",
     "relu_table",
     "requantize_parameters",
@@ -79,7 +94,11 @@ __all__ = [
     "saturate",
     "saturating_left_shift",
     "scale_ratio",
+    "sigmoid_input_parameters",
+    "sigmoid_points",
     "softmax_exp_table",
+    "softmax_input_parameters",
+    "softmax_tables",
     "sub_parameters",
     "sum_parameters",
     "table_of",

@@ -1,4 +1,4 @@
-"""Fixed-point primitives of the int8 scheme: exact, vectorised, on numpy integers.
+"""Fixed-point primitives of the int8 and 16x8 schemes: exact, vectorised, on numpy integers.
 
 A number written Qa.b is an int32 with b fractional bits: its real value is raw / 2**b. All functions take
 integers or integer arrays, compute in int64 and return int32 values unless they say otherwise.
@@ -111,6 +111,40 @@ def multiply_by_quantized_multiplier(x: ArrayLike, multiplier: ArrayLike, shift:
     amount = np.asarray(shift, np.int64)
     high = doubling_high_multiply(saturating_left_shift(x, np.maximum(amount, 0)), multiplier)
     return rounding_right_shift(high, np.maximum(-amount, 0))
+
+
+LARGEST_LONG_SUM = 2**47
+"""Bound of the magnitude of what `multiply_by_reduced_multiplier` scales."""
+
+
+def reduced_multiplier(multiplier: ArrayLike) -> NDArray[np.int32]:
+    """Round a multiplier from Q0.31 to Q0.15, at most 2**15 - 1, so that its product with a 48-bit sum fits 64 bits.
+
+    >>> int(reduced_multiplier(2**30)), int(reduced_multiplier(2**31 - 1))
+    (16384, 32767)
+    """
+    rounded = (np.asarray(multiplier, np.int64) + (1 << 15)) >> 16
+    return np.asarray(np.minimum(rounded, 0x7FFF), np.int32)
+
+
+def multiply_by_reduced_multiplier(x: ArrayLike, multiplier: ArrayLike, shift: ArrayLike) -> NDArray[np.int32]:
+    """Scale int64 ``x`` by multiplier * 2**(shift - 31), rounded once, halves up: TFLite's scaling of 64-bit sums.
+
+    The multiplier is reduced to 15 bits first. Results wrap to 32 bits.
+
+    Parameters
+    ----------
+    x : int64, of a magnitude below `LARGEST_LONG_SUM`.
+    multiplier, shift : as from `quantize_multiplier`, not negative and with a shift of at most 7.
+
+    Source: TFLM common.cc (the overload for int64).
+
+    >>> int(multiply_by_reduced_multiplier(3, 2**30, 0))
+    2
+    """
+    right = 15 - np.asarray(shift, np.int64)
+    product = np.asarray(x, np.int64) * reduced_multiplier(multiplier).astype(np.int64)
+    return wrap((product + (np.int64(1) << (right - 1))) >> right)
 
 
 def exp_of_negative(x: ArrayLike, integer_bits: int) -> NDArray[np.int32]:

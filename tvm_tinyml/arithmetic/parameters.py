@@ -1,4 +1,4 @@
-"""The integers of each int8 operator, derived from its scales exactly as TFLM derives them.
+"""The integers of each operator, derived from its scales exactly as TFLM derives them.
 
 Scales of a model are float32; they may be passed as Python floats and are rounded to float32 first. Their products and
 quotients are taken in double, the bounds of activations in float32. TFLM's sources of August 2026 and before round a
@@ -14,11 +14,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from tvm_tinyml.arithmetic.fixed_point import quantize_multiplier, wrap
+from tvm_tinyml.arithmetic.fixed_point import LARGEST_LONG_SUM, quantize_multiplier, wrap
 from tvm_tinyml.errors import ModelError
 
-RANGES: dict[str, tuple[int, int]] = {"int8": (-128, 127), "uint8": (0, 255)}
-"""Smallest and largest value of the 8-bit types."""
+RANGES: dict[str, tuple[int, int]] = {"int8": (-128, 127), "uint8": (0, 255), "int16": (-(2**15), 2**15 - 1)}
+"""Smallest and largest value of the types of activations."""
 
 
 def float32_scale(scale: float, what: str) -> np.float32:
@@ -107,6 +107,36 @@ def dense_parameters(
     return conv_parameters(input_scale, scales, output_scale, channels)
 
 
+def check_long_sums(weights: NDArray[np.int8], bias: NDArray[np.int64], shift: NDArray[np.int32]) -> None:
+    """Check that TFLite's scaling of 64-bit sums is defined for a layer of int16 inputs.
+
+    Parameters
+    ----------
+    weights : int8[O, ...], output channel first.
+    bias : int64[O].
+    shift : int32[O], as from `conv_parameters`.
+
+    Raises
+    ------
+    ModelError : a channel's scale is 128 or more, or its sum may reach 2**47.
+
+    Source: TFLM common.cc (asserted there by debug builds).
+    """
+    if shift.max() > 7:
+        raise ModelError(
+            f"input scale * weight scale / output scale of channel {int(shift.argmax())} is 128 or more, which sums of "
+            "64 bits do not allow. Quantize the model again with a larger output scale."
+        )
+    magnitudes = np.abs(weights.reshape(len(weights), -1).astype(np.int64)).sum(axis=1)
+    # In Python's integers: a bias may be as small as -2**63.
+    sums = [(int(m) << 15) + abs(int(b)) for m, b in zip(magnitudes, bias, strict=True)]
+    if max(sums) >= LARGEST_LONG_SUM:
+        raise ModelError(
+            f"the sum of channel {sums.index(max(sums))} may reach {max(sums)}, it must stay below 2**47. "
+            "Quantize the model again."
+        )
+
+
 def fold_input_offset(bias: ArrayLike | None, weights: NDArray[np.int8], input_zero_point: int) -> NDArray[np.int32]:
     """Bias of a layer that multiplies raw inputs: bias - input zero point * sum of the channel's weights.
 
@@ -176,9 +206,12 @@ class AddParameters:
 ADD_LEFT_SHIFT = 20
 """Bits by which int8 operands of add and sub are shifted left: 9 bits of difference and 20 stay inside int32."""
 
+ADD_LEFT_SHIFTS = {"int8": ADD_LEFT_SHIFT, "int16": 15}
+"""By the type of the operands; those of int16 have no zero point."""
 
-def add_parameters(a_scale: float, b_scale: float, output_scale: float) -> AddParameters:
-    """Scaling of an addition or subtraction.
+
+def add_parameters(a_scale: float, b_scale: float, output_scale: float, dtype: str = "int8") -> AddParameters:
+    """Scaling of an addition or subtraction of operands of a type, int8 or int16.
 
     Raises
     ------
@@ -187,15 +220,16 @@ def add_parameters(a_scale: float, b_scale: float, output_scale: float) -> AddPa
     Source: TFLM add_common.cc, sub_common.cc.
     """
     a, b, out = _double_scales(a_scale, b_scale, output_scale)
+    left_shift = ADD_LEFT_SHIFTS[dtype]
     twice_max = 2.0 * max(a, b)
-    to_output = twice_max / ((1 << ADD_LEFT_SHIFT) * out)
+    to_output = twice_max / ((1 << left_shift) * out)
     if to_output >= 1.0:
         raise ModelError(
             f"add or sub: twice the larger input scale is {twice_max / out} output scales, it must be below "
-            f"{1 << ADD_LEFT_SHIFT}. Quantize the model again with a larger output scale."
+            f"{1 << left_shift}. Quantize the model again with a larger output scale."
         )
     return AddParameters(
-        ADD_LEFT_SHIFT,
+        left_shift,
         *quantize_multiplier(a / twice_max),
         *quantize_multiplier(b / twice_max),
         *quantize_multiplier(to_output),
@@ -225,7 +259,7 @@ def scale_ratio(input_scale: float, output_scale: float) -> float:
 def requantize_parameters(input_scale: float, output_scale: float) -> tuple[int, int]:
     """Multiplier and shift of a change of scale: input scale / output scale.
 
-    Of QUANTIZE from int8 or uint8 and of SUM. Source: TFLM quantize_common.cc, reduce_common.cc.
+    Of QUANTIZE from any integers and of SUM. Source: TFLM quantize_common.cc, reduce_common.cc.
     """
     return quantize_multiplier(scale_ratio(input_scale, output_scale))
 
@@ -281,7 +315,7 @@ def activation_range(activation: str, scale: float, zero_point: int, dtype: str 
     ----------
     activation : "NONE", "RELU", "RELU6" or "RELU_N1_TO_1".
     scale, zero_point : of the output.
-    dtype : "int8" or "uint8".
+    dtype : "int8", "uint8" or "int16".
 
     Raises
     ------

@@ -42,7 +42,7 @@ def header(program: Program, target: Target, *, stack_bytes: int, static_bytes: 
         *_tensors(program, "INPUT", program.inputs),
         *_tensors(program, "OUTPUT", program.outputs),
         f"#define {upper}_ERROR_NULL ({ERROR_NULL})      /* a pointer that is needed is NULL */",
-        f"#define {upper}_ERROR_ALIGNMENT ({ERROR_ALIGNMENT}) /* the pool is not aligned */",
+        f"#define {upper}_ERROR_ALIGNMENT ({ERROR_ALIGNMENT}) /* {_aligned(program)} is not aligned */",
         "",
         *_struct(prefix, "inputs", [f"const void *input_{i};" for i in range(len(program.inputs))]),
         *_struct(prefix, "outputs", [f"void *output_{i};" for i in range(len(program.outputs))]),
@@ -150,6 +150,20 @@ def _accessor(program: Program, name: str, buffer: Buffer) -> list[str]:
     ]
 
 
+def _typed_outside(program: Program) -> bool:
+    """Return whether the caller has tensors of more than bytes."""
+    buffers = [*program.input_buffers, *program.output_buffers]
+    return any(b.place is not Place.WORKSPACE and b.alignment_bytes > 1 for b in buffers)
+
+
+def _aligned(program: Program) -> str:
+    return "the pool, an input or an output" if _typed_outside(program) else "the pool"
+
+
+def _needed(program: Program) -> str:
+    return "the alignment of their type" if _typed_outside(program) else "no alignment"
+
+
 def _contract(program: Program) -> list[str]:
     in_pool = any(buffer.place is Place.WORKSPACE for buffer in program.input_buffers)
     where = (
@@ -158,7 +172,7 @@ def _contract(program: Program) -> list[str]:
             "   `outputs` may be NULL. run destroys the inputs: write them again before the next call.",
         ]
         if in_pool
-        else ["   Inputs and outputs need no alignment and must not overlap each other or the pool."]
+        else [f"   Inputs and outputs need {_needed(program)} and must not overlap each other or the pool."]
     )
     return [
         "/* One inference. Returns 0 or one of the errors above. Reentrant with a pool of its own: no globals are",

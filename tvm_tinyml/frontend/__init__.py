@@ -7,8 +7,11 @@ in place, one parameter for each input and a tuple for several outputs. The modu
 whose rounding is meant, ``tflite`` or ``onnx``. Variables are called after the tensors of the source; those named
 ``real`` are float32.
 
-Activations are int8, in memory order NHWC. Below, ``dq(x)`` is ``relax.dequantize(x, scale, zero_point, axis=-1)`` and
-``q(y)`` is ``relax.quantize(y, scale, zero_point, axis=-1, out_dtype="int8")`` with scalar constants, float32 and int8.
+Activations are int8 or int16, in memory order NHWC. Below, ``dq(x)`` is
+``relax.dequantize(x, scale, zero_point, axis=-1)`` and ``q(y)`` is
+``relax.quantize(y, scale, zero_point, axis=-1, out_dtype=...)`` with scalar constants, float32 and of the tensor's
+type. An int16 tensor has zero point 0. Inputs and result of an operator are of one type; only a requantization changes
+it.
 A weight is ``dq(w) = relax.dequantize(w, scale, 0, axis=0)``: int8, output channels first, `scale` float32 of shape
 () or [O], the zero point int8 zeros of the same shape. Every operator has its own dequantize, also of a shared tensor.
 ``act`` is nothing, ``relax.nn.relu`` or ``relax.clip``.
@@ -20,22 +23,24 @@ transposed convolution  ``q(act(nn.conv2d_transpose(dq(x), dq(w)) [+ bias]))``, 
                         output channels of one group and all input channels
 dense                   ``q(act(matmul(dq(x), permute_dims(dq(w))) [+ bias]))`` with x [N, K] and w [O, K]
 bias                    ``add(..., dequantize(b, input scale * weight scale, 0, axis=0))``, b int32 [O], its zero point
-                        int32 zeros [O]
+                        int32 zeros [O]; or, with int16 inputs, ``add(..., astype(b, float32) * scale)``, b int64 [O].
+                        Sums of int16 inputs have as many bits as the bias, 64 without one
 sum and product         ``q(act(add | subtract | multiply (dq(x), dq(y))))``, numpy broadcasting, x or y may be constant
 pools                   ``q(act(nn.avg_pool2d | nn.max_pool2d (dq(x))))``, layout NHWC, padding is not counted
 mean and sum over axes  ``q(mean | sum (dq(x), axis, keepdims))``
 softmax                 ``q(nn.softmax(dq(x), axis=-1))``; a factor beta is in the scale of ``dq``
 function                ``q(f(dq(x)))``, f one of ``sigmoid``, ``tanh``, ``nn.relu``, ``clip``, ``nn.leakyrelu``,
-                        ``exp``, ``abs``, ``negative`` and ``tinyml.hard_swish`` (our own, see :mod:`.qdq`)
+                        ``exp``, ``abs``, ``negative`` and ``tinyml.hard_swish`` (our own, see :mod:`.qdq`); of int16
+                        the first four
 requantization          ``q(dq(x))``, never with equal parameters on both sides
 moving elements         ``reshape``, ``permute_dims``, ``concat``, ``split`` (at indices), ``strided_slice``,
-                        ``nn.pad`` (constant), ``image.resize2d`` (nearest_neighbor, NHWC): always on int8 itself; where
+                        ``nn.pad`` (constant), ``image.resize2d`` (nearest_neighbor, NHWC): always on integers; where
                         the source changes scale or zero point there, a requantization stands before or after
 uint8 input             ``q(relax.dequantize(x, scale, zero_point + 128))``: int8 from there on
 uint8 output            ``relax.quantize(dq(y), scale, zero_point + 128, out_dtype="uint8")``
 ======================  ================================================================================================
 
-A float input that is only quantized, and a float output that was dequantized, are int8 tensors here, with scale and
+A float input that is only quantized, and a float output that was dequantized, are integer tensors here, with scale and
 zero point in their :class:`~tvm_tinyml.model.TensorSpec`.
 """
 

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from tvm import relax
 from tvm.ir import GenericConst, Op, _ffi_api
 
+from tvm_tinyml.arithmetic import RANGES
 from tvm_tinyml.errors import ModelError
 from tvm_tinyml.model import Model, TensorSpec
 
@@ -23,16 +24,18 @@ Function = Callable[..., relax.Expr]
 
 @dataclass(frozen=True)
 class Quantization:
-    """What the integers of an int8 tensor mean: real value = scale * (integer - zero_point).
+    """What the integers of a tensor mean: real value = scale * (integer - zero_point).
 
     Attributes
     ----------
     scale : a float32 number, positive.
-    zero_point : in [-128, 127].
+    zero_point : in [-128, 127]; 0 for int16.
+    dtype : ``int8`` or ``int16``.
     """
 
     scale: float
     zero_point: int
+    dtype: str = "int8"
 
 
 RELU: Function = relax.op.nn.relu
@@ -46,7 +49,7 @@ SYMMETRIC_UNIT = Quantization(1 / 128, 0)
 
 @dataclass(frozen=True)
 class Tensor:
-    """An int8 tensor inside the graph."""
+    """A tensor inside the graph, of the type that its quantization says."""
 
     expr: relax.Expr
     quantization: Quantization
@@ -145,21 +148,21 @@ class QdqBuilder:
         self._permuted: dict[tuple[relax.Expr, tuple[int, ...]], relax.Expr] = {}
 
     def input(self, name: str, shape: Sequence[int], dtype: str, quantization: Quantization) -> Tensor:
-        """Add a parameter of `dtype` int8 or uint8; a uint8 one is at once made int8.
+        """Add a parameter of the quantization's type, or of `dtype` uint8, which is at once made int8.
 
-        `quantization` is that of the int8 tensor: a uint8 zero point is 128 greater.
+        `quantization` is that of the tensor inside: a uint8 zero point is 128 greater.
         """
         parameter = relax.Var(self._unique(name, "input"), relax.TensorType(list(shape), dtype))
         spec = TensorSpec(name, tuple(shape), dtype, *_interface(dtype, quantization))
         self._parameters.append(parameter)
         self._inputs.append(spec)
-        if dtype == "int8":
+        if dtype == quantization.dtype:
             return Tensor(parameter, quantization)
         real = self._emit(relax.op.dequantize(parameter, *_parameters(quantization, dtype), axis=-1))
         return self._quantize(real, None, quantization, f"{name}_int8")
 
     def output(self, name: str, x: Tensor, dtype: str) -> None:
-        """Make `x` the next result of the network, as `dtype` int8 or uint8."""
+        """Make `x` the next result of the network, of its own type or, where it is int8, as `dtype` uint8."""
         expr = x.expr
         if dtype == "uint8":
             real = self._dequantize(x)
@@ -170,16 +173,17 @@ class QdqBuilder:
         self._outputs.append(TensorSpec(name, x.shape, dtype, *_interface(dtype, x.quantization)))
 
     def constant(self, values: NDArray[Any], quantization: Quantization) -> Tensor:
-        """Return a constant operand."""
-        return Tensor(relax.const(np.ascontiguousarray(values, np.int8)), quantization)
+        """Return a constant operand, of the quantization's type."""
+        return Tensor(relax.const(np.ascontiguousarray(values, quantization.dtype)), quantization)
 
     def nearest(self, number: float, to: Quantization) -> float:
         """Return what stands for a number in a tensor."""
-        return int(np.clip(np.round(number / to.scale) + to.zero_point, -128, 127))
+        return int(np.clip(np.round(number / to.scale) + to.zero_point, *RANGES[to.dtype]))
 
     def limits(self, to: Quantization) -> tuple[float, float]:
         """Return the least and the largest number that a tensor can express."""
-        return to.scale * (-128 - to.zero_point), to.scale * (127 - to.zero_point)
+        least, largest = RANGES[to.dtype]
+        return to.scale * (least - to.zero_point), to.scale * (largest - to.zero_point)
 
     def apply(
         self, function: Function, *xs: Tensor, to: Quantization, name: str, activation: Function | None = None
@@ -338,7 +342,9 @@ class QdqBuilder:
         return Model(name, tidy(module), tuple(self._inputs), tuple(self._outputs), self._reference)
 
     def _dequantize(self, x: Tensor) -> relax.Expr:
-        return self._emit(relax.op.dequantize(x.expr, *_parameters(x.quantization, "int8"), axis=-1))
+        return self._emit(
+            relax.op.dequantize(x.expr, *_parameters(x.quantization, x.quantization.dtype), axis=-1)
+        )
 
     def _dequantize_weight(self, weight: Weight) -> relax.Expr:
         scale = weight.scale.astype(np.float32)
@@ -350,14 +356,19 @@ class QdqBuilder:
         if bias is None:
             return product
         scale = np.broadcast_to(np.float32(x.quantization.scale) * weight.scale, bias.shape).astype(np.float32)
-        zero = relax.const(np.zeros(bias.shape, np.int32))
-        real = self._emit(relax.op.dequantize(relax.const(bias), relax.const(scale), zero, axis=0))
+        if bias.dtype == np.int64:  # which Relax's dequantize does not take
+            # Without its type named, an int64 constant becomes int32.
+            real = self._emit(relax.op.astype(relax.const(bias, "int64"), "float32"))
+            real = self._emit(relax.op.multiply(real, relax.const(scale)))
+        else:
+            zero = relax.const(np.zeros(bias.shape, np.int32))
+            real = self._emit(relax.op.dequantize(relax.const(bias), relax.const(scale), zero, axis=0))
         return self._emit(relax.op.add(product, real))
 
     def _quantize(self, real: relax.Expr, activation: Function | None, to: Quantization, name: str) -> Tensor:
         if activation is not None:
             real = self._emit(activation(real))
-        call = relax.op.quantize(real, *_parameters(to, "int8"), axis=-1, out_dtype="int8")
+        call = relax.op.quantize(real, *_parameters(to, to.dtype), axis=-1, out_dtype=to.dtype)
         return Tensor(self._emit(call, name), to)
 
     def _emit(self, call: relax.Expr, name: str | None = None) -> relax.Expr:

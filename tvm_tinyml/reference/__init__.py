@@ -1,5 +1,6 @@
 """The reference: every integer operator as a numpy function, equal bit for bit to TensorFlow Lite Micro's kernels."""
 
+from tvm_tinyml.reference.int16_functions import logistic, requantize, softmax_int16, tanh
 from tvm_tinyml.reference.movement import concat, pad, reshape, resize_nearest, split, strided_slice, transpose
 from tvm_tinyml.reference.operators import (
     add,
@@ -23,17 +24,21 @@ __all__ = [
     "conv2d",
     "conv2d_transpose",
     "dense",
+    "logistic",
     "lookup",
     "max_pool2d",
     "mean",
     "mean_pool2d",
     "mul",
     "pad",
+    "requantize",
     "reshape",
     "resize_nearest",
     "softmax",
+    "softmax_int16",
     "split",
     "strided_slice",
     "sub",
+    "tanh",
     "transpose",
 ]

@@ -13,7 +13,7 @@ from tvm.ir import GenericConst
 
 from tvm_tinyml.passes.integer_ops import attributes_of
 from tvm_tinyml.passes.resize_to_gather import positions
-from tvm_tinyml.reference import movement, operators, real
+from tvm_tinyml.reference import int16_functions, movement, operators, real
 
 Array = NDArray[Any]
 Evaluate = Callable[[Sequence[Any], relax.Call], Any]
@@ -227,7 +227,7 @@ def _mean(args: Sequence[Array], call: relax.Call) -> Array:
         keep_dims=bool(a["keepdims"]),
         **_pick(a, "left_shift", "multiplier", "shift", "input_zero_point", "output_zero_point"),
     )
-    return np.clip(result, a["clamp_min"], a["clamp_max"]).astype(np.int8)
+    return np.clip(result, a["clamp_min"], a["clamp_max"]).astype(args[0].dtype)
 
 
 def _pad2d(args: Sequence[Array], call: relax.Call) -> Array:
@@ -324,6 +324,10 @@ _OPERATORS: dict[str, Evaluate] = {
     "tinyml.mean": _mean,
     "tinyml.lookup": lambda args, _: operators.lookup(*args),
     "tinyml.softmax": lambda args, call: operators.softmax(*args, **attributes_of(call)),
+    "tinyml.requantize": lambda args, call: int16_functions.requantize(*args, **attributes_of(call)),
+    "tinyml.logistic": lambda args, call: int16_functions.logistic(*args, **attributes_of(call)),
+    "tinyml.tanh": lambda args, call: int16_functions.tanh(*args, **attributes_of(call)),
+    "tinyml.softmax_int16": lambda args, call: int16_functions.softmax_int16(*args, **attributes_of(call)),
     "tinyml.pad2d": _pad2d,
     "tinyml.gather2d": lambda args, _: args[0][:, args[1][:, None], args[2][None, :]],
     "tinyml.unpack": _unpack,

@@ -1,7 +1,8 @@
-"""int8 operators as plain numpy: what every compiled kernel has to compute, bit for bit.
+"""Operators as plain numpy: what every compiled kernel has to compute, bit for bit.
 
-Activations are int8 in NHWC order. Every parameter is an explicit integer as derived by `tvm_tinyml.arithmetic`; there
-is no floating point in the meaning, only in the speed: matrix products run in floats that hold every sum exactly.
+Activations are int8 or int16, which the result is too, in NHWC order. Every parameter is an
+explicit integer as derived by `tvm_tinyml.arithmetic`; there is no floating point in the meaning, only in the speed:
+matrix products run in floats that hold every sum exactly.
 """
 
 from __future__ import annotations
@@ -14,8 +15,10 @@ from numpy.typing import ArrayLike, NDArray
 
 from tvm_tinyml.arithmetic import (
     ADD_LEFT_SHIFT,
+    RANGES,
     doubling_high_multiply,
     multiply_by_quantized_multiplier,
+    multiply_by_reduced_multiplier,
     reciprocal,
     rounding_right_shift,
     saturate,
@@ -24,13 +27,14 @@ from tvm_tinyml.arithmetic import (
 from tvm_tinyml.errors import ModelError
 from tvm_tinyml.reference.windows import windows
 
-Int8 = NDArray[np.int8]
+Activation = NDArray[np.int8] | NDArray[np.int16]
+Bias = NDArray[np.int32] | NDArray[np.int64]
 
 
 def conv2d(
-    x: Int8,
-    w: Int8,
-    bias: NDArray[np.int32],
+    x: Activation,
+    w: NDArray[np.int8],
+    bias: Bias,
     multiplier: NDArray[np.int32],
     shift: NDArray[np.int32],
     *,
@@ -42,14 +46,15 @@ def conv2d(
     output_zero_point: int = 0,
     clamp_min: int = -128,
     clamp_max: int = 127,
-) -> Int8:
+) -> Activation:
     """Convolve in two dimensions; depthwise is ``groups`` equal to the input channels.
 
     Parameters
     ----------
-    x : int8[N, H, W, C].
+    x : int8[N, H, W, C], or int16.
     w : int8[O, KH, KW, C // groups].
-    bias : int32[O], with the input offset folded in (`tvm_tinyml.arithmetic.fold_input_offset`).
+    bias : int32[O], with the input offset folded in (`tvm_tinyml.arithmetic.fold_input_offset`); int64[O] for sums of
+        64 bits, which are scaled by `tvm_tinyml.arithmetic.multiply_by_reduced_multiplier`.
     multiplier, shift : int32[O], as from `tvm_tinyml.arithmetic.conv_parameters`.
     strides, dilation : of height and width.
     padding : top, left, bottom, right elements, which hold ``input_zero_point``.
@@ -57,7 +62,7 @@ def conv2d(
 
     Returns
     -------
-    int8[N, OH, OW, O]. Accumulators wrap to 32 bits.
+    [N, OH, OW, O]. Sums wrap to 32 bits unless the bias has 64.
 
     Raises
     ------
@@ -73,13 +78,13 @@ def conv2d(
     padded = np.pad(x, ((0, 0), (top, bottom), (left, right), (0, 0)), constant_values=input_zero_point)
     taps = list(windows(padded, (kernel_h, kernel_w), strides, dilation, "conv2d"))
     sums = _depthwise_sums(taps, w) if depth == 1 and groups > 1 else _grouped_sums(taps, w, groups)
-    return _requantize(sums, bias, multiplier, shift, output_zero_point, clamp_min, clamp_max)
+    return _requantize(sums, bias, multiplier, shift, output_zero_point, clamp_min, clamp_max, x.dtype)
 
 
 def conv2d_transpose(
-    x: Int8,
-    w: Int8,
-    bias: NDArray[np.int32],
+    x: Activation,
+    w: NDArray[np.int8],
+    bias: Bias,
     multiplier: NDArray[np.int32],
     shift: NDArray[np.int32],
     *,
@@ -92,14 +97,14 @@ def conv2d_transpose(
     output_zero_point: int = 0,
     clamp_min: int = -128,
     clamp_max: int = 127,
-) -> Int8:
+) -> Activation:
     """Convolve in the opposite direction: every element of the input adds its multiple of the filter to the output.
 
     Parameters
     ----------
-    x : int8[N, H, W, C].
+    x : int8[N, H, W, C], or int16.
     w : int8[O, KH, KW, C // groups].
-    bias : int32[O], of the model: the input offset is not folded in.
+    bias : int32[O] or int64[O], of the model: the input offset is not folded in.
     strides, dilation : of height and width.
     padding : top, left, bottom, right elements that are cut off the full output, of
         ``(size - 1) * stride + (kernel - 1) * dilation + 1`` elements.
@@ -109,7 +114,7 @@ def conv2d_transpose(
 
     Returns
     -------
-    int8[N, OH, OW, O]. Accumulators wrap to 32 bits.
+    [N, OH, OW, O]. Sums wrap to 32 bits unless the bias has 64.
 
     Raises
     ------
@@ -137,37 +142,37 @@ def conv2d_transpose(
             products = np.einsum("nhwgc,goc->nhwgo", pixels, filters[:, :, i, j].astype(np.int64), optimize=True)
             sums[:, rows, columns] += products.reshape(batch, height, width, outputs)
     kept = sums[:, top : sums.shape[1] - bottom, left : sums.shape[2] - right]
-    return _requantize(kept, bias, multiplier, shift, output_zero_point, clamp_min, clamp_max)
+    return _requantize(kept, bias, multiplier, shift, output_zero_point, clamp_min, clamp_max, x.dtype)
 
 
 def dense(
-    x: Int8,
-    w: Int8,
-    bias: NDArray[np.int32],
+    x: Activation,
+    w: NDArray[np.int8],
+    bias: Bias,
     multiplier: ArrayLike,
     shift: ArrayLike,
     *,
     output_zero_point: int = 0,
     clamp_min: int = -128,
     clamp_max: int = 127,
-) -> Int8:
+) -> Activation:
     """Multiply by a weight matrix (FULLY_CONNECTED).
 
     Parameters
     ----------
-    x : int8[N, K]. w : int8[O, K]. bias : int32[O], with the input offset folded in.
+    x : int8[N, K], or int16. w : int8[O, K]. bias : as for `conv2d`.
     multiplier, shift : int32[O] or one integer, as from `tvm_tinyml.arithmetic.dense_parameters`.
 
     Returns
     -------
-    int8[N, O]. Accumulators wrap to 32 bits.
+    [N, O]. Sums wrap to 32 bits unless the bias has 64.
     """
-    return _requantize(_matmul(x, w.T), bias, multiplier, shift, output_zero_point, clamp_min, clamp_max)
+    return _requantize(_matmul(x, w.T), bias, multiplier, shift, output_zero_point, clamp_min, clamp_max, x.dtype)
 
 
 def add(
-    a: Int8,
-    b: Int8,
+    a: Activation,
+    b: Activation,
     *,
     a_zero_point: int,
     b_zero_point: int,
@@ -181,16 +186,17 @@ def add(
     left_shift: int = ADD_LEFT_SHIFT,
     clamp_min: int = -128,
     clamp_max: int = 127,
-) -> Int8:
-    """Add int8 arrays that broadcast; the integers are those of `tvm_tinyml.arithmetic.add_parameters`."""
+) -> Activation:
+    """Add arrays that broadcast; the integers are those of `tvm_tinyml.arithmetic.add_parameters`."""
     scaled_a = _to_common_scale(a, a_zero_point, left_shift, a_multiplier, a_shift)
     scaled_b = _to_common_scale(b, b_zero_point, left_shift, b_multiplier, b_shift)
-    return _requantize(scaled_a + scaled_b, 0, output_multiplier, output_shift, output_zero_point, clamp_min, clamp_max)
+    total = scaled_a + scaled_b
+    return _requantize(total, 0, output_multiplier, output_shift, output_zero_point, clamp_min, clamp_max, a.dtype)
 
 
 def sub(
-    a: Int8,
-    b: Int8,
+    a: Activation,
+    b: Activation,
     *,
     a_zero_point: int,
     b_zero_point: int,
@@ -204,16 +210,17 @@ def sub(
     left_shift: int = ADD_LEFT_SHIFT,
     clamp_min: int = -128,
     clamp_max: int = 127,
-) -> Int8:
-    """Subtract int8 arrays that broadcast; the integers are those of `tvm_tinyml.arithmetic.sub_parameters`."""
+) -> Activation:
+    """Subtract arrays that broadcast; the integers are those of `tvm_tinyml.arithmetic.sub_parameters`."""
     scaled_a = _to_common_scale(a, a_zero_point, left_shift, a_multiplier, a_shift)
     scaled_b = _to_common_scale(b, b_zero_point, left_shift, b_multiplier, b_shift)
-    return _requantize(scaled_a - scaled_b, 0, output_multiplier, output_shift, output_zero_point, clamp_min, clamp_max)
+    total = scaled_a - scaled_b
+    return _requantize(total, 0, output_multiplier, output_shift, output_zero_point, clamp_min, clamp_max, a.dtype)
 
 
 def mul(
-    a: Int8,
-    b: Int8,
+    a: Activation,
+    b: Activation,
     *,
     a_zero_point: int,
     b_zero_point: int,
@@ -223,8 +230,8 @@ def mul(
     left_shift: int = 0,
     clamp_min: int = -128,
     clamp_max: int = 127,
-) -> Int8:
-    """Multiply int8 arrays that broadcast.
+) -> Activation:
+    """Multiply arrays that broadcast.
 
     Parameters
     ----------
@@ -232,23 +239,24 @@ def mul(
         `tvm_tinyml.arithmetic.raised_parameters`.
     """
     product = (a.astype(np.int64) - a_zero_point) * (b.astype(np.int64) - b_zero_point)
-    return _requantize(product << left_shift, 0, multiplier, shift, output_zero_point, clamp_min, clamp_max)
+    raised = product << left_shift
+    return _requantize(raised, 0, multiplier, shift, output_zero_point, clamp_min, clamp_max, a.dtype)
 
 
 def avg_pool2d(
-    x: Int8,
+    x: Activation,
     kernel: tuple[int, int],
     *,
     strides: tuple[int, int] = (1, 1),
     padding: tuple[int, int, int, int] = (0, 0, 0, 0),
     clamp_min: int = -128,
     clamp_max: int = 127,
-) -> Int8:
+) -> Activation:
     """Average over windows, halves away from zero; padding is neither summed nor counted.
 
     Parameters
     ----------
-    x : int8[N, H, W, C], raw values: input and output have the same scale and zero point.
+    x : int8[N, H, W, C] or int16, raw values: input and output have the same scale and zero point.
     padding : top, left, bottom, right; smaller than the kernel.
 
     Source: TFLM integer_ops/pooling.h.
@@ -256,11 +264,11 @@ def avg_pool2d(
     total = sum(_pool_taps(x.astype(np.int64), kernel, strides, padding, 0))
     count = sum(_pool_taps(np.ones((1, *x.shape[1:3], 1), np.int64), kernel, strides, padding, 0))
     average = np.sign(total) * ((np.abs(total) + count // 2) // count)
-    return _clamp(average, clamp_min, clamp_max)
+    return _clamp(average, clamp_min, clamp_max, x.dtype)
 
 
 def mean_pool2d(
-    x: Int8,
+    x: Activation,
     kernel: tuple[int, int],
     *,
     strides: tuple[int, int] = (1, 1),
@@ -272,7 +280,7 @@ def mean_pool2d(
     output_zero_point: int,
     clamp_min: int = -128,
     clamp_max: int = 127,
-) -> Int8:
+) -> Activation:
     """Average over windows with a change of scale; padding is neither summed nor counted.
 
     Parameters
@@ -288,25 +296,26 @@ def mean_pool2d(
     if any(padding):
         count = sum(_pool_taps(np.ones((1, *x.shape[1:3], 1), np.int64), kernel, strides, padding, 0))
         total = np.sign(total) * ((np.abs(total) + count // 2) // count)
-    return _requantize(total, 0, multiplier, shift, output_zero_point, clamp_min, clamp_max)
+    return _requantize(total, 0, multiplier, shift, output_zero_point, clamp_min, clamp_max, x.dtype)
 
 
 def max_pool2d(
-    x: Int8,
+    x: Activation,
     kernel: tuple[int, int],
     *,
     strides: tuple[int, int] = (1, 1),
     padding: tuple[int, int, int, int] = (0, 0, 0, 0),
     clamp_min: int = -128,
     clamp_max: int = 127,
-) -> Int8:
+) -> Activation:
     """Largest value of each window; parameters as for `avg_pool2d`."""
-    largest = np.maximum.reduce(list(_pool_taps(x, kernel, strides, padding, -128)))
-    return _clamp(largest, clamp_min, clamp_max)
+    least = int(np.iinfo(x.dtype).min)
+    largest = np.maximum.reduce(list(_pool_taps(x, kernel, strides, padding, least)))
+    return _clamp(largest, clamp_min, clamp_max, x.dtype)
 
 
 def mean(
-    x: Int8,
+    x: Activation,
     axes: Sequence[int],
     *,
     multiplier: int,
@@ -315,7 +324,7 @@ def mean(
     output_zero_point: int,
     left_shift: int = 0,
     keep_dims: bool = False,
-) -> Int8:
+) -> Activation:
     """Average over axes, or add up: the integers say which.
 
     Parameters
@@ -329,7 +338,8 @@ def mean(
     total = (x.astype(np.int64) - input_zero_point).sum(axis=tuple(axes), keepdims=True)
     if not keep_dims:
         total = total.squeeze(axis=tuple(axes))
-    return _requantize(total << left_shift, 0, multiplier, shift, output_zero_point, -128, 127)
+    bounds = RANGES[str(x.dtype)]
+    return _requantize(total << left_shift, 0, multiplier, shift, output_zero_point, *bounds, x.dtype)
 
 
 def lookup(x: NDArray[Any], table: NDArray[Any]) -> NDArray[Any]:
@@ -341,7 +351,7 @@ def lookup(x: NDArray[Any], table: NDArray[Any]) -> NDArray[Any]:
 
 
 def softmax(
-    x: Int8,
+    x: Activation,
     exp_table: NDArray[np.int32],
     *,
     multiplier: int = 2**30,
@@ -349,7 +359,7 @@ def softmax(
     output_zero_point: int = -128,
     clamp_min: int = -128,
     clamp_max: int = 127,
-) -> Int8:
+) -> Activation:
     """Softmax over the last axis; as TFLite has it, the output has scale 1/256 and zero point -128.
 
     Parameters
@@ -379,14 +389,15 @@ def softmax(
     # Nothing reaches a half behind a shift of 32 and more.
     terms = np.where(bits > 31, 0, doubling_high_multiply(mantissa, terms))
     quotient = rounding_right_shift(terms, np.minimum(bits, 31))
-    return _clamp(quotient.astype(np.int64) + output_zero_point, clamp_min, clamp_max)
+    return _clamp(quotient.astype(np.int64) + output_zero_point, clamp_min, clamp_max, x.dtype)
 
 
 # Helpers ------------------------------------------------------------------------------------------------------
 
 
-def _clamp(values: ArrayLike, low: int, high: int) -> Int8:
-    return np.asarray(np.clip(np.asarray(values), low, high), np.int8)
+def _clamp(values: ArrayLike, low: int, high: int, dtype: np.dtype[Any]) -> Activation:
+    result: Activation = np.clip(np.asarray(values), low, high).astype(dtype)
+    return result
 
 
 def _requantize(
@@ -397,30 +408,33 @@ def _requantize(
     zero_point: int,
     clamp_min: int,
     clamp_max: int,
-) -> Int8:
-    """From an accumulator to int8. The zero point is added in 64 bits; in TFLM's 32 it overflows at 2**31."""
-    scaled = multiply_by_quantized_multiplier(
-        wrap(np.asarray(acc, np.int64) + np.asarray(bias, np.int64)), multiplier, shift
-    )
-    return _clamp(scaled.astype(np.int64) + zero_point, clamp_min, clamp_max)
+    dtype: np.dtype[Any],
+) -> Activation:
+    """From an accumulator to a result. The zero point is added in 64 bits; in TFLM's 32 it overflows at 2**31."""
+    total = np.asarray(acc, np.int64) + np.asarray(bias, np.int64)
+    if isinstance(bias, np.ndarray) and bias.dtype == np.int64:
+        scaled = multiply_by_reduced_multiplier(total, multiplier, shift)
+    else:
+        scaled = multiply_by_quantized_multiplier(wrap(total), multiplier, shift)
+    return _clamp(scaled.astype(np.int64) + zero_point, clamp_min, clamp_max, dtype)
 
 
-def _to_common_scale(x: Int8, zero_point: int, left_shift: int, multiplier: int, shift: int) -> NDArray[np.int64]:
+def _to_common_scale(x: Activation, zero_point: int, left_shift: int, multiplier: int, shift: int) -> NDArray[np.int64]:
     shifted = saturate((x.astype(np.int64) - zero_point) << left_shift)
     return multiply_by_quantized_multiplier(shifted, multiplier, shift).astype(np.int64)
 
 
-def _depthwise_sums(taps: Sequence[Int8], w: Int8) -> NDArray[np.int32]:
+def _depthwise_sums(taps: Sequence[Activation], w: NDArray[np.int8]) -> NDArray[np.int32]:
     """One multiplication per tap: much faster than a tiny matrix product per channel."""
     channels = taps[0].shape[-1]
-    kernel = w.reshape(channels, -1, len(taps)).astype(np.int32)
-    sums = np.zeros((*taps[0].shape, kernel.shape[1]), np.int32)
+    kernel = w.reshape(channels, -1, len(taps)).astype(np.int64)
+    sums = np.zeros((*taps[0].shape, kernel.shape[1]), np.int64)
     for i, tap in enumerate(taps):
         sums += tap[..., None] * kernel[:, :, i]
     return sums.reshape(*taps[0].shape[:-1], -1)
 
 
-def _grouped_sums(taps: Sequence[Int8], w: Int8, groups: int) -> NDArray[np.int64]:
+def _grouped_sums(taps: Sequence[Activation], w: NDArray[np.int8], groups: int) -> NDArray[np.int64]:
     """One matrix product per group: windows as rows, filters as columns."""
     depth = len(taps) * w.shape[-1]
     patches = np.stack(taps, axis=3).reshape(-1, len(taps), groups, w.shape[-1])
@@ -429,12 +443,12 @@ def _grouped_sums(taps: Sequence[Int8], w: Int8, groups: int) -> NDArray[np.int6
     return _matmul(rows, columns).transpose(1, 0, 2).reshape(*taps[0].shape[:-1], -1)
 
 
-def _matmul(a: Int8, b: Int8) -> NDArray[np.int64]:
-    """Exact product of int8 matrices through the float matrix product, which is much faster than numpy's integer one.
+def _matmul(a: NDArray[Any], b: NDArray[Any]) -> NDArray[np.int64]:
+    """Exact product of matrices through the float matrix product, which is much faster than numpy's integer one.
 
-    Products are at most 2**14, so that 1024 of them stay inside the 24 exact bits of float32.
+    Products of int8 are at most 2**14, so that 1024 of them stay inside the 24 exact bits of float32.
     """
-    exact = np.float32 if a.shape[-1] <= 1024 else np.float64
+    exact = np.float32 if a.dtype == np.int8 and a.shape[-1] <= 1024 else np.float64
     product: NDArray[np.floating] = np.matmul(a.astype(exact), b.astype(exact))
     return product.astype(np.int64)
 

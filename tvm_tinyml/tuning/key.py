@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from tvm import relax
 
+from tvm_tinyml.arithmetic import RANGES
 from tvm_tinyml.passes.integer_ops import attributes_of, shape_of
 from tvm_tinyml.tuning.records import Key
 from tvm_tinyml.tuning.space import Kernels
@@ -28,20 +29,20 @@ def key_of(call: relax.Call, kernels: Kernels) -> Key:
         "dtypes": [str(argument.ty.dtype) for argument in call.args],
         "layout": "NHWC",
         **{name: attributes[name] for name in GEOMETRY if name in attributes},
-        "epilogue": _epilogue(attributes),
+        "epilogue": _epilogue(attributes, str(call.ty.dtype)),
         "guards": kernels.guards(call),
         "kernels": KERNELS_VERSION,
     }
 
 
-def _epilogue(attributes: dict[str, int]) -> str:
+def _epilogue(attributes: dict[str, int], dtype: str) -> str:
     """Return how results are rounded and clamped, as far as it costs instructions, or longer ones."""
     names = ("clamp_min", "clamp_max", "output_zero_point")
     if not attributes.keys() >= set(names):
         return "none"
     low, high, zero_point = (attributes[name] for name in names)
     parts = ["halves corrected" if low < zero_point else "halves at the clamp"]
-    for name, bound, none in (("lower", low, -128), ("upper", high, 127)):
+    for name, bound, none in zip(("lower", "upper"), (low, high), RANGES[dtype], strict=True):
         if bound != none:
             parts.append(f"{name} bound" if bound >= 0 else f"{name} bound below 0")
     return ", ".join(parts)

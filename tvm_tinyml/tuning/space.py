@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
 import tvm_ffi
@@ -13,8 +13,9 @@ from tvm.ir import StringImm
 
 from tvm_tinyml.choice import KERNEL, Choice, Space, allowed, knobs_of
 from tvm_tinyml.passes import integer_ops
+from tvm_tinyml.passes.apply_recipes import recipes_for
 from tvm_tinyml.passes.integer_ops import Attributes, attributes_of
-from tvm_tinyml.passes.kernels.kernel import Kernel, Recipe
+from tvm_tinyml.passes.kernels.kernel import Kernel
 from tvm_tinyml.passes.lower_to_kernels import LOWERINGS
 from tvm_tinyml.passes.split_padding import without_padding
 from tvm_tinyml.targets.target import Target
@@ -89,7 +90,7 @@ class Kernels:
         found: dict[str, Space] = {}
         for form in forms(call):
             arguments, attributes = form.args, attributes_of(form)
-            for recipe in self._recipes.get(str(call.op.name), ()):
+            for recipe in recipes_for(self._recipes, call):
                 if recipe.name not in found and recipe.lower(arguments, attributes) is not None:
                     found[recipe.name] = recipe.space(arguments, attributes)
         kernel = self._unscheduled(call)
@@ -106,7 +107,7 @@ class Kernels:
 
         With less scratch a recipe may do less at once than it is told: that is another choice.
         """
-        name, knobs, recipes = choice.get(KERNEL), knobs_of(choice), self._recipes.get(str(call.op.name), ())
+        name, knobs, recipes = choice.get(KERNEL), knobs_of(choice), recipes_for(self._recipes, call)
         for form in forms(call):
             for recipe in recipes:
                 kernel = recipe.lower(form.args, attributes_of(form), knobs) if recipe.name == name else None
@@ -121,7 +122,7 @@ class Kernels:
 
     def guards(self, call: relax.Call) -> dict[str, str]:
         """Return which forms of each recipe the constants of a call allow, and how schedules have to scale sums."""
-        recipes: Sequence[Recipe] = self._recipes.get(str(call.op.name), ())
+        recipes = recipes_for(self._recipes, call)
         guards = {recipe.name: recipe.guard(call.args, attributes_of(call)) for recipe in recipes}
         kernel = self._unscheduled(call)
         guards[SCHEDULES] = _scaling(kernel, attributes_of(call)) if kernel else ""

@@ -79,7 +79,7 @@ class Workload:
         arguments = [
             relax.Var(f"x{i}", relax.TensorType(argument.shape, argument.dtype))
             if isinstance(argument, Tensor)
-            else relax.const(argument)
+            else relax.const(argument, str(argument.dtype))
             for i, argument in enumerate(self.arguments)
         ]
         call = relax.Call(Op.get(self.operator), arguments, attrs=self.attributes)

@@ -3,6 +3,7 @@ declare i32 @llvm.ctlz.i32(i32, i1)
 declare void @llvm.memset.p0.i32(ptr, i8, i32, i1)
 declare void @llvm.memcpy.p0.p0.i32(ptr, ptr, i32, i1)
 declare i32 @llvm.smax.i32(i32, i32)
+declare i32 @llvm.fshr.i32(i32, i32, i32)
 
 ; round(x / 2^bits), halves away from zero; bits in 0..31
 define i32 @tinyml_rounding_right_shift(i32 %x, i32 %bits) alwaysinline nounwind memory(none) {
@@ -49,4 +50,53 @@ define i32 @tinyml_fill(ptr %to, i32 %value, i32 %bytes) alwaysinline nounwind {
 define i32 @tinyml_copy(ptr %to, ptr %from, i32 %bytes) alwaysinline nounwind {
   call void @llvm.memcpy.p0.p0.i32(ptr align 1 %to, ptr align 1 %from, i32 %bytes, i1 false)
   ret i32 0
+}
+
+; round(x * multiplier / 2^(32 + bits)), halves up, of a sum of 48 bits; bits in -8..30, the lower half of the multiplier
+; is 0
+define i32 @tinyml_requantize_reduced_long(i64 %x, i32 %multiplier, i32 %bits) alwaysinline nounwind memory(none) {
+  %m = ashr i32 %multiplier, 16
+  %wide_m = sext i32 %m to i64
+  %product = mul nsw i64 %x, %wide_m
+  %right = add i32 %bits, 16
+  ; half a unit, and the shift, in words: cores with Helium have shifts of pairs that simulators need not know
+  %less = sub i32 %right, 1
+  %less_in_word = and i32 %less, 31
+  %bit = shl i32 1, %less_in_word
+  %half_is_low = icmp ult i32 %less, 32
+  %half_low = select i1 %half_is_low, i32 %bit, i32 0
+  %half_high = select i1 %half_is_low, i32 0, i32 %bit
+  %wide_low = zext i32 %half_low to i64
+  %wide_bit = zext i32 %half_high to i64
+  %wide_high = shl i64 %wide_bit, 32
+  %half = or i64 %wide_high, %wide_low
+  %sum = add i64 %product, %half
+  %low = trunc i64 %sum to i32
+  %upper = ashr i64 %sum, 32
+  %high = trunc i64 %upper to i32
+  %in_word = and i32 %right, 31
+  %short = call i32 @llvm.fshr.i32(i32 %high, i32 %low, i32 %in_word)
+  %long = ashr i32 %high, %in_word
+  %is_short = icmp ult i32 %right, 32
+  %result = select i1 %is_short, i32 %short, i32 %long
+  ret i32 %result
+}
+
+; a function of an int16 number by 513 points: the upper 9 bits choose, the lower 7 interpolate
+define i32 @tinyml_interpolate(i32 %x, ptr %points) alwaysinline nounwind memory(argmem: read) {
+  %step = ashr i32 %x, 7
+  %index = add i32 %step, 256
+  %at = getelementptr i16, ptr %points, i32 %index
+  %next = getelementptr i16, ptr %at, i32 1
+  %narrow_base = load i16, ptr %at, align 2
+  %narrow_end = load i16, ptr %next, align 2
+  %base = sext i16 %narrow_base to i32
+  %end = sext i16 %narrow_end to i32
+  %slope = sub i32 %end, %base
+  %offset = and i32 %x, 127
+  %product = mul nsw i32 %slope, %offset
+  %rounded = add i32 %product, 64
+  %delta = ashr i32 %rounded, 7
+  %result = add i32 %base, %delta
+  ret i32 %result
 }

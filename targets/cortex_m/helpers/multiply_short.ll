@@ -28,3 +28,17 @@ define i32 @tinyml_multiply_q31(i32 %a, i32 %b) alwaysinline nounwind memory(non
   %result = or i32 %doubled, %last
   ret i32 %result
 }
+
+; a * b, which fits 32 bits, in 64
+define i64 @tinyml_product_s64(i32 %a, i32 %b) alwaysinline nounwind memory(none) {
+  %product = mul nsw i32 %a, %b
+  %result = sext i32 %product to i64
+  ret i64 %result
+}
+
+; round(x * multiplier / 2^32), halves up, of an even multiplier
+define i32 @tinyml_requantize_reduced(i32 %x, i32 %multiplier) alwaysinline nounwind memory(none) {
+  %half = ashr i32 %multiplier, 1
+  %result = call i32 @tinyml_multiply_q31(i32 %x, i32 %half)
+  ret i32 %result
+}

@@ -11,6 +11,7 @@ from tvm_tinyml.targets.cortex_m.recipes.dense import DenseGemm, DenseRows
 from tvm_tinyml.targets.cortex_m.recipes.depthwise import Depthwise
 from tvm_tinyml.targets.cortex_m.recipes.depthwise_words import DepthwiseWords
 from tvm_tinyml.targets.cortex_m.recipes.elementwise import Sum
+from tvm_tinyml.targets.cortex_m.recipes.int16_product import Int16Product
 from tvm_tinyml.targets.cortex_m.recipes.outliers import WithOutliers
 from tvm_tinyml.targets.cortex_m.recipes.pad import Pad
 from tvm_tinyml.targets.cortex_m.recipes.pool import AveragePool, LargestPool, Mean
@@ -75,12 +76,13 @@ def _dsp(
     scratch = SCRATCH_BYTES[goal]
     convolution, rows = ConvGemm(products, choose, scratch.windows), DenseRows(scratch.row)
     winograd = [Winograd(scratch.winograd, mixed=mixed)] if scratch.winograd else []
+    of_int16 = Int16Product(scratch.windows)
     depthwise = (DepthwiseWords(mixed=mixed), Depthwise(scratch.planes))
     convolutions: Sequence[Recipe] = (*depthwise, *winograd, convolution, rows)
     return {
         **moves,
-        "tinyml.conv2d": [WithOutliers(recipe) for recipe in convolutions],
-        "tinyml.dense": (WithOutliers(DenseGemm(convolution)), WithOutliers(rows)),
+        "tinyml.conv2d": [*(WithOutliers(recipe) for recipe in convolutions), of_int16],
+        "tinyml.dense": (WithOutliers(DenseGemm(convolution)), WithOutliers(rows), of_int16),
         "tinyml.add": (Sum("add"),),
         "tinyml.subtract": (Sum("subtract"),),
         "tinyml.avg_pool2d": (AveragePool("avg_pool2d"),),

@@ -11,8 +11,8 @@ from tvm import relax
 
 from tvm_tinyml import arithmetic
 from tvm_tinyml.passes.integer_ops import Attributes
-from tvm_tinyml.passes.kernels.contraction import largest_sums, sum_bounds
 from tvm_tinyml.passes.kernels.kernel import constant
+from tvm_tinyml.passes.kernels.sums import largest_sums, sum_bounds
 from tvm_tinyml.targets.cortex_m.microkernels.output import Ints, Output, exact
 from tvm_tinyml.targets.cortex_m.microkernels.product import Product, RawHalves
 

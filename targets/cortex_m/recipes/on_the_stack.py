@@ -25,6 +25,10 @@ class _OnTheStack(Recipe):
         self._recipe = recipe
 
     @property
+    def dtype(self) -> str:
+        return self._recipe.dtype
+
+    @property
     def name(self) -> str:
         return self._recipe.name
 

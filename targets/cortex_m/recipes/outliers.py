@@ -22,9 +22,9 @@ from tvm.script.ir_builder import tirx as T
 
 from tvm_tinyml.choice import NONE, Knobs, Space
 from tvm_tinyml.passes.integer_ops import Attributes, shape_of, window_extent
-from tvm_tinyml.passes.kernels.contraction import largest_sum
 from tvm_tinyml.passes.kernels.kernel import Kernel, Recipe, constant
 from tvm_tinyml.passes.kernels.requantize import clamp, requantize_helper
+from tvm_tinyml.passes.kernels.sums import largest_sum
 from tvm_tinyml.targets.cortex_m.microkernels.output import Output, choose_output
 from tvm_tinyml.targets.cortex_m.recipes.channels import Channels, exact_channels
 

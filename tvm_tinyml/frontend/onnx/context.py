@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tvm_tinyml.errors import ModelError
-from tvm_tinyml.frontend.onnx.graph import TRANSPARENT, Constant, Graph, Node, Port
+from tvm_tinyml.frontend.onnx.graph import INTEGERS, TRANSPARENT, Constant, Graph, Node, Port
 from tvm_tinyml.frontend.qdq import QdqBuilder, Quantization, Tensor, Weight
 from tvm_tinyml.frontend.real import REAL, FloatBuilder
 from tvm_tinyml.model import Model
@@ -63,7 +63,7 @@ class Context:
         # What is quantized by us follows TFLite.
         self.builder = FloatBuilder("tflite") if graph.is_float else QdqBuilder("onnx")
         self._fused: set[str] = set()
-        self._integers = {port.name for port in graph.inputs if port.dtype in ("int8", "uint8")}
+        self._integers = {port.name for port in graph.inputs if port.dtype in INTEGERS}
         self._values: dict[str, Value | Constant] = {}
         for node in graph.nodes:
             if node.kind == "DequantizeLinear" and node.inputs[0] in graph.constants:
@@ -75,7 +75,7 @@ class Context:
         """Return the network once all operators are added."""
         for port in self.graph.outputs:
             tensor = self.plain(self.value(port.name), port.name)
-            self.builder.output(port.name, tensor, "uint8" if port.dtype == "uint8" else "int8")
+            self.builder.output(port.name, tensor, "uint8" if port.dtype == "uint8" else tensor.quantization.dtype)
         return self.builder.finish(name)
 
     def needs(self, node: Node) -> bool:
@@ -109,7 +109,7 @@ class Context:
         raise ModelError(f"The ONNX file is damaged: tensor '{name}' is used before it is computed. Export it again.")
 
     def value(self, name: str) -> Value:
-        """Return tensor `name` as an operand; a constant becomes an int8 one."""
+        """Return tensor `name` as an operand; a constant of uint8 becomes an int8 one."""
         single = self.graph.constants.get(name)
         if self.builder.real and (single is not None or isinstance(self.lookup(name), Constant)):
             return plain_value(self.builder.constant(self.real(name), REAL))
@@ -118,15 +118,16 @@ class Context:
         value = self.lookup(name)
         if isinstance(value, Value):
             return value
-        shift = {"int8": 0, "uint8": 128}.get(str(value.values.dtype))
-        if shift is None or value.scale.ndim:
+        dtype = str(value.values.dtype)
+        if dtype not in INTEGERS or value.scale.ndim:
             raise ModelError(
-                f"Constant '{name}' is {value.values.dtype} with {value.scale.size} scales; as an operand int8 or "
-                "uint8 with one scale is supported."
+                f"Constant '{name}' is {dtype} with {value.scale.size} scales; as an operand int8, uint8 or int16 with "
+                "one scale is supported."
             )
-        quantization = Quantization(float(value.scale), int(value.zero_point) - shift)
-        integers = (value.values.astype(np.int16) - shift).astype(np.int8)
-        return plain_value(self.builder.constant(integers, quantization))
+        shift = 128 if dtype == "uint8" else 0
+        inside = "int16" if dtype == "int16" else "int8"
+        quantization = Quantization(float(value.scale), int(value.zero_point) - shift, inside)
+        return plain_value(self.builder.constant(value.values.astype(np.int32) - shift, quantization))
 
     def x(self, node: Node, i: int = 0) -> Value:
         """Return input number `i` of `node`."""
@@ -265,16 +266,16 @@ class Context:
     def _input(self, port: Port) -> Tensor:
         if self.builder.real:
             return self.builder.input(port.name, port.shape, "float32", REAL)
-        kind = "DequantizeLinear" if port.dtype in ("int8", "uint8") else "QuantizeLinear"
+        kind = "DequantizeLinear" if port.dtype in INTEGERS else "QuantizeLinear"
         if kind == "QuantizeLinear" and not port.dtype.startswith("float"):
-            raise ModelError(f"Input '{port.name}' is {port.dtype}; float32, int8 and uint8 are supported.")
+            raise ModelError(f"Input '{port.name}' is {port.dtype}; float32, int8, uint8 and int16 are supported.")
         quantization = self.graph.quantization(port.name, kind)
         if quantization is None:
             raise ModelError(
                 f"The model is not quantized: input '{port.name}' ({port.dtype}), {self.graph.use(port.name)}, has no "
                 f"{kind} with one scale and zero point. {_ADVICE}"
             )
-        dtype = "uint8" if port.dtype == "uint8" else "int8"
+        dtype = "uint8" if port.dtype == "uint8" else quantization.dtype
         return self.builder.input(port.name, port.shape, dtype, quantization)
 
 

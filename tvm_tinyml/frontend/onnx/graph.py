@@ -19,6 +19,9 @@ OPSETS = range(11, 23)
 PLAIN_OPSET = 13
 """From it on, all that the importer reads looks alike; older models are converted to it."""
 
+INTEGERS = ("int8", "uint8", "int16")
+"""Types of activations."""
+
 TRANSPARENT = (
     "Clip",
     "Concat",
@@ -206,7 +209,7 @@ class Graph:
         return found.pop() if len(found) == 1 else None
 
     def parameters(self, node: Node) -> Quantization:
-        """Return scale and zero point of a QuantizeLinear or DequantizeLinear of an activation, made int8."""
+        """Return scale and zero point of a QuantizeLinear or DequantizeLinear of an activation; uint8 is made int8."""
         scale = self.constant(node, 1)
         if scale.size != 1:
             raise node.refuse(f"{scale.size} scales; an activation has one.")
@@ -216,11 +219,15 @@ class Graph:
             dtype, zero_point = str(value.dtype), int(value.ravel()[0])
         elif node.attributes.get("output_dtype", 0):
             dtype = str(onnx.helper.tensor_dtype_to_np_dtype(node.attributes["output_dtype"]))
-        if dtype not in ("int8", "uint8"):
-            raise node.refuse(f"quantization to {dtype}; int8 and uint8 are supported.")
+        if dtype not in INTEGERS:
+            raise node.refuse(f"quantization to {dtype}; int8, uint8 and int16 are supported.")
         number = float(np.float32(scale.ravel()[0]))
         if not 0.0 < number < float("inf"):
             raise node.refuse(f"scale {number} is not positive.")
+        if dtype == "int16":
+            if zero_point:
+                raise node.refuse(f"quantization to int16 with zero point {zero_point}; 0 is supported.")
+            return Quantization(number, 0, dtype)
         return Quantization(number, zero_point - (128 if dtype == "uint8" else 0))
 
     def dequantized(self, node: Node) -> Constant:
@@ -232,8 +239,8 @@ class Graph:
             scale, zero_point = scale.reshape(()), zero_point.reshape(())
         if node.attributes.get("block_size", 0) or scale.ndim > 1 or scale.shape != zero_point.shape:
             raise node.refuse("scales in blocks are not supported; use one, or one for each output channel.")
-        if str(values.dtype) not in ("int8", "uint8", "int32"):
-            raise node.refuse(f"constants of type {values.dtype} are not supported; use int8, uint8 or int32.")
+        if str(values.dtype) not in (*INTEGERS, "int32"):
+            raise node.refuse(f"constants of type {values.dtype} are not supported; use int8, uint8, int16 or int32.")
         axis = node.attributes.get("axis", 1) % max(values.ndim, 1)
         if scale.ndim and scale.size != values.shape[axis]:
             raise node.refuse(f"{scale.size} scales for {values.shape[axis]} channels on axis {axis}.")

@@ -138,7 +138,10 @@ def _dense(context: Context, node: Node, transposed: bool, bias: Constant | NDAr
 def _bias(
     node: Node, x: Tensor, weight: Weight, bias: Constant | NDArray[Any] | None
 ) -> NDArray[Any] | None:
-    """Return `bias` in units of input scale * weight scale, or as it is in a float network."""
+    """Return `bias` in units of input scale * weight scale, or as it is in a float network.
+
+    Beside int16 it has 64 bits, as sums then have.
+    """
     if bias is None:
         return None
     if x.quantization == REAL:
@@ -153,6 +156,8 @@ def _bias(
     integers = np.broadcast_to(integers, weight.values.shape[:1])
     if np.any(np.abs(integers) >= 2**31):
         raise node.refuse("its bias exceeds int32 in units of input scale * weight scale.")
+    if x.quantization.dtype == "int16":
+        return np.ascontiguousarray(integers, np.int64)
     return np.ascontiguousarray(integers, np.int32)
 
 

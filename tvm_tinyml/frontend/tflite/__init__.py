@@ -1,4 +1,4 @@
-"""Imports an int8 TFLite model."""
+"""Imports an int8 or 16x8 TFLite model."""
 
 from __future__ import annotations
 

@@ -23,6 +23,9 @@ _ACTIVATIONS: dict[int, Function | None] = {
     schema.ActivationFunctionType.RELU_N1_TO_1: qdq.clip(-1.0, 1.0),
 }
 
+INTEGERS = ("int8", "uint8", "int16")
+"""Types of activations."""
+
 _FIXED = {"SOFTMAX": qdq.UNIT_INTERVAL, "LOGISTIC": qdq.UNIT_INTERVAL, "TANH": qdq.SYMMETRIC_UNIT}
 """Quantization of a float output of the model that one of these makes."""
 
@@ -46,8 +49,9 @@ class Context:
                 )
         if min(tensor.shape, default=1) < 1:
             raise ModelError(f"Input '{tensor.name}' has shape {tensor.shape}. Convert the model with a fixed shape.")
-        dtype = "uint8" if tensor.dtype == "uint8" else "int8"
-        self._values[i] = self.builder.input(tensor.name, tensor.shape, dtype, self.quantization(i))
+        quantization = self.quantization(i)
+        dtype = "uint8" if tensor.dtype == "uint8" else quantization.dtype
+        self._values[i] = self.builder.input(tensor.name, tensor.shape, dtype, quantization)
 
     def define(self, node: Node, made: Tensor | list[Tensor]) -> None:
         """Say what the outputs of `node` are."""
@@ -63,8 +67,8 @@ class Context:
     def finish(self, name: str) -> Model:
         """Return the network once all operators are added."""
         for i in self.graph.outputs:
-            tensor = self.graph.tensors[i]
-            self.builder.output(tensor.name, self.value(i), "uint8" if tensor.dtype == "uint8" else "int8")
+            tensor, value = self.graph.tensors[i], self.value(i)
+            self.builder.output(tensor.name, value, "uint8" if tensor.dtype == "uint8" else value.quantization.dtype)
         return self.builder.finish(name)
 
     def value(self, i: int) -> Tensor:
@@ -78,10 +82,10 @@ class Context:
             return self.builder.constant(tensor.real, REAL)
         shift = 128 if tensor.dtype == "uint8" else 0
         quantization = self.quantization(i)
-        return self.builder.constant((tensor.values.astype(np.int16) - shift).astype(np.int8), quantization)
+        return self.builder.constant(tensor.values.astype(np.int32) - shift, quantization)
 
     def quantization(self, i: int) -> Quantization:
-        """Return what tensor number `i` means once it is int8, or nothing in a float network."""
+        """Return what tensor number `i` means once it is int8 or int16, or nothing in a float network."""
         if self.builder.real:
             return REAL
         if i in self._float_quantization:
@@ -194,15 +198,24 @@ class Node:
         scale = tensor.scale.reshape(()) if tensor.scale.size == 1 else tensor.scale
         return Weight(np.ascontiguousarray(np.transpose(values, axes)), scale)
 
-    def bias(self, i: int) -> NDArray[Any] | None:
-        """Return the bias at input number `i`, int32 or float32, None without one."""
+    def bias(self, i: int, x: Tensor, channels: int) -> NDArray[Any] | None:
+        """Return the bias at input number `i` of a layer of `x`, None without one.
+
+        Sums of int16 inputs have the bias's type in TFLite, or the one that the options name, else 64 bits. In a float
+        network it is float32.
+        """
         if not self.has(i):
-            return None
+            narrow = self.options.get("QuantizedBiasType") == schema.TensorType.INT32
+            return np.zeros(channels, np.int32) if narrow and x.quantization.dtype == "int16" else None
         tensor = self.constant(i)
         if self.builder.real:
             return tensor.real.ravel()
-        if tensor.dtype != "int32":
-            raise ModelError(f"{self}: the bias '{tensor.name}' is {tensor.dtype}, int32 is supported.")
+        allowed = ("int32", "int64") if x.quantization.dtype == "int16" else ("int32",)
+        if tensor.dtype not in allowed:
+            raise ModelError(
+                f"{self}: the bias '{tensor.name}' is {tensor.dtype}, {' or '.join(allowed)} is supported with inputs "
+                f"of {x.quantization.dtype}."
+            )
         return _values(tensor).ravel()
 
     def _require(self, i: int) -> None:
@@ -226,8 +239,10 @@ def _is_float(graph: FileGraph) -> bool:
 
 
 def _quantization(tensor: FileTensor) -> Quantization:
-    if tensor.dtype not in ("int8", "uint8"):
-        raise ModelError(f"Tensor '{tensor.name}' is {tensor.dtype}; activations of int8 and uint8 are supported.")
+    if tensor.dtype not in INTEGERS:
+        raise ModelError(
+            f"Tensor '{tensor.name}' is {tensor.dtype}; activations of int8, uint8 and int16 are supported."
+        )
     if tensor.scale.size != 1 or tensor.zero_point.size != 1:
         raise ModelError(
             f"Tensor '{tensor.name}' has {tensor.scale.size} scales and {tensor.zero_point.size} zero points, an "
@@ -237,7 +252,13 @@ def _quantization(tensor: FileTensor) -> Quantization:
     scale = float(tensor.scale[0])
     if not (0.0 < scale < float("inf")) or not -128 <= zero_point <= 127:
         raise ModelError(f"Tensor '{tensor.name}': scale {scale} or zero point {zero_point} is out of range.")
-    return Quantization(scale, zero_point)
+    if tensor.dtype != "int16":
+        return Quantization(scale, zero_point)
+    if zero_point:
+        raise ModelError(
+            f"Tensor '{tensor.name}' is int16 with zero point {zero_point}, 0 is supported. Quantize it symmetrically."
+        )
+    return Quantization(scale, 0, "int16")
 
 
 def _float_boundary(graph: FileGraph) -> dict[int, Quantization]:
@@ -256,7 +277,7 @@ def _float_boundary(graph: FileGraph) -> dict[int, Quantization]:
     for operator in graph.operators:
         if operator.kind == "DEQUANTIZE":
             source = operator.inputs[0]
-            if graph.tensors[source].dtype in ("int8", "uint8"):
+            if graph.tensors[source].dtype in INTEGERS:
                 result[operator.outputs[0]] = _quantization(graph.tensors[source])
         elif operator.kind in _FIXED and graph.tensors[operator.outputs[0]].dtype == "float32":
             result[operator.outputs[0]] = _FIXED[operator.kind]

@@ -36,13 +36,19 @@ OPTIONS: dict[str, tuple[Any, tuple[str, ...]]] = {
     "CONCATENATION": (tflite.ConcatenationOptions, ("Axis", "FusedActivationFunction")),
     "CONV_2D": (
         tflite.Conv2DOptions,
-        ("Padding", "StrideH", "StrideW", "DilationHFactor", "DilationWFactor", "FusedActivationFunction"),
+        (
+            *("Padding", "StrideH", "StrideW", "DilationHFactor", "DilationWFactor", "FusedActivationFunction"),
+            "QuantizedBiasType",
+        ),
     ),
     "DEPTHWISE_CONV_2D": (
         tflite.DepthwiseConv2DOptions,
         ("Padding", "StrideH", "StrideW", "DilationHFactor", "DilationWFactor", "FusedActivationFunction"),
     ),
-    "FULLY_CONNECTED": (tflite.FullyConnectedOptions, ("WeightsFormat", "FusedActivationFunction")),
+    "FULLY_CONNECTED": (
+        tflite.FullyConnectedOptions,
+        ("WeightsFormat", "FusedActivationFunction", "QuantizedBiasType"),
+    ),
     "LEAKY_RELU": (tflite.LeakyReluOptions, ("Alpha",)),
     "MAX_POOL_2D": (
         tflite.Pool2DOptions,

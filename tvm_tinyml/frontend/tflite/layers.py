@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from math import prod
+from typing import Any
 
+import numpy as np
 import tflite as schema
+from numpy.typing import NDArray
 
 from tvm_tinyml.errors import ModelError
 from tvm_tinyml.frontend.qdq import Tensor, Weight
@@ -15,12 +18,15 @@ from tvm_tinyml.frontend.tflite.window import pads
 def conv2d(node: Node) -> Tensor:
     """Add a CONV_2D; the depth of the filter says how many groups there are."""
     weight = node.weight(1, (0, 1, 2, 3), 0)
-    return _convolution(node, weight, node.x().shape[-1] // weight.values.shape[3])
+    x = node.x()
+    bias = node.bias(2, x, len(weight.values))
+    return _convolution(node, weight, bias, x.shape[-1] // weight.values.shape[3])
 
 
 def depthwise_conv2d(node: Node) -> Tensor:
     """Add a DEPTHWISE_CONV_2D."""
-    return _convolution(node, node.weight(1, (3, 1, 2, 0), 3), node.x().shape[-1])
+    weight, x = node.weight(1, (3, 1, 2, 0), 3), node.x()
+    return _convolution(node, weight, _long(node.bias(2, x, len(weight.values)), x), x.shape[-1])
 
 
 def transpose_conv(node: Node) -> Tensor:
@@ -37,7 +43,7 @@ def transpose_conv(node: Node) -> Tensor:
     return node.builder.conv2d_transpose(
         x,
         weight,
-        node.bias(3),
+        _long(node.bias(3, x, len(weight.values)), x),
         strides=strides,
         padding=(top, left, max(bottom, 0), max(right, 0)),
         output_padding=(max(-bottom, 0), max(-right, 0)),
@@ -55,11 +61,17 @@ def fully_connected(node: Node) -> Tensor:
     depth = weight.values.shape[1]
     x = node.x()
     rows = node.builder.reshape(x, (prod(x.shape) // depth, depth), f"{node.name}_rows")
-    y = node.builder.dense(rows, weight, node.bias(2), activation=node.activation, to=node.to, name=node.name)
+    bias = node.bias(2, x, len(weight.values))
+    y = node.builder.dense(rows, weight, bias, activation=node.activation, to=node.to, name=node.name)
     return node.builder.reshape(y, node.shape, node.name)
 
 
-def _convolution(node: Node, weight: Weight, groups: int) -> Tensor:
+def _long(bias: NDArray[Any] | None, x: Tensor) -> NDArray[Any] | None:
+    """Return a bias for sums that have 64 bits with int16 inputs in any case."""
+    return bias.astype(np.int64) if bias is not None and x.quantization.dtype == "int16" else bias
+
+
+def _convolution(node: Node, weight: Weight, bias: NDArray[Any] | None, groups: int) -> Tensor:
     x = node.x()
     strides = node.options["StrideH"], node.options["StrideW"]
     dilation = node.options["DilationHFactor"], node.options["DilationWFactor"]
@@ -67,7 +79,7 @@ def _convolution(node: Node, weight: Weight, groups: int) -> Tensor:
     return node.builder.conv2d(
         x,
         weight,
-        node.bias(2),
+        bias,
         strides=strides,
         padding=pads(node, x.shape[1:3], window, strides),
         dilation=dilation,

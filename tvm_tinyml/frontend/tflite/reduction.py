@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 from tvm import relax
 
 from tvm_tinyml import arithmetic
 from tvm_tinyml.errors import ModelError
-from tvm_tinyml.frontend.qdq import Function, Quantization, Tensor
+from tvm_tinyml.frontend.qdq import Function, Tensor
 from tvm_tinyml.frontend.tflite.context import Node, Operator
 from tvm_tinyml.frontend.tflite.window import pads
 
@@ -58,9 +60,13 @@ def _times(node: Node, x: Tensor, beta: float) -> Tensor:
     """Return `x` with a scale of beta * scale, if that gives the exponentials which TFLite computes with beta."""
     scale = x.quantization.scale
     product = float(np.float32(beta) * np.float32(scale))
-    if not np.array_equal(arithmetic.softmax_exp_table(product), arithmetic.softmax_exp_table(scale, beta)):
+    if x.quantization.dtype == "int16":
+        same = arithmetic.softmax_input_parameters(product) == arithmetic.softmax_input_parameters(scale, beta)
+    else:
+        same = np.array_equal(arithmetic.softmax_exp_table(product), arithmetic.softmax_exp_table(scale, beta))
+    if not same:
         raise ModelError(
             f"{node}: beta is {beta}, whose product with the input's scale {scale} is no float32 number. Use a power "
             "of two, or scale the input."
         )
-    return Tensor(x.expr, Quantization(product, x.quantization.zero_point))
+    return Tensor(x.expr, replace(x.quantization, scale=product))
