@@ -185,7 +185,8 @@ def _sigmoid(x: Real) -> Real:
 
 def _hard_sigmoid(args: Sequence[Real], call: relax.Call) -> Real:
     alpha, beta = (np.float32(number.value) for number in call.args[1:])
-    return np.clip(args[0] * alpha + beta, np.float32(0), np.float32(1))
+    result: Real = np.clip(args[0] * alpha + beta, np.float32(0), np.float32(1))
+    return result
 
 
 def _hard_swish(x: Real) -> Real:

@@ -93,7 +93,9 @@ def matmul(context: Context, node: Node) -> None:
 def batch_normalization(context: Context, node: Node) -> None:
     """Add a BatchNormalization that no layer took: in a float network a product and a sum."""
     if not context.builder.real:
-        raise node.refuse("supported only directly after a Conv or Gemm, as its only consumer. Fold it before the export.")
+        raise node.refuse(
+            "supported only directly after a Conv or Gemm, as its only consumer. Fold it before the export."
+        )
     value = context.x(node)
     factor, offset = _affine(context, node)
     spread = (-1,) if value.channels_last else (-1, *[1] * (len(value.shape) - 2))
