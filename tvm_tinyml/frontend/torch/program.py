@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import torch
@@ -84,6 +84,13 @@ def calls(program: ExportedProgram) -> Iterator[Call]:
     for node in program.graph.nodes:
         if node.op == "call_function" and node.users and not isinstance(node.meta.get("val"), _NUMBERS):
             yield Call(node)
+
+
+def check_supported(program: ExportedProgram, known: Iterable[str]) -> None:
+    """Raise ModelError, with all their names, if there are operators whose kind is not known."""
+    unknown = [str(call) for call in calls(program) if call.kind not in known]
+    if unknown:
+        raise ModelError(f"Operators that are not supported: {', '.join(unknown)}. Supported: {', '.join(known)}.")
 
 
 def check_inference(program: ExportedProgram) -> None:

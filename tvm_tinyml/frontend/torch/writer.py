@@ -14,7 +14,7 @@ from torch.export import ExportedProgram
 from torch.export.graph_signature import InputKind, OutputKind, TensorArgument
 
 from tvm_tinyml.errors import ModelError
-from tvm_tinyml.frontend.torch.program import Call, calls
+from tvm_tinyml.frontend.torch.program import Call, calls, check_supported
 
 OPSET = 17
 
@@ -49,13 +49,8 @@ class Writer:
         ModelError : operators are not supported (all are named), or a type is not.
         """
         inputs = [self._input(spec) for spec in self._program.graph_signature.input_specs]
-        operators = list(calls(self._program))
-        unknown = [str(call) for call in operators if call.kind not in self._operators]
-        if unknown:
-            raise ModelError(
-                f"Operators that are not supported: {', '.join(unknown)}. Supported: {', '.join(self._operators)}."
-            )
-        for call in operators:
+        check_supported(self._program, self._operators)
+        for call in calls(self._program):
             self._results[call.name] = self._operators[call.kind](self, call)
         outputs = [self._output(spec) for spec in self._program.graph_signature.output_specs]
         graph = onnx.helper.make_graph(
