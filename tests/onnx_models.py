@@ -158,6 +158,14 @@ def gemm(seed: int) -> OnnxNetwork:
     return g.end("gemm", g.node("Gemm", x, weight, *bias, transB=transposed))
 
 
+def gemm_batch_norm(seed: int) -> OnnxNetwork:
+    g = _Draw(seed)
+    y = g.node("Gemm", g.input((2, 12)), g.weight(g.rng.normal(size=(5, 12))), transB=1)
+    draws = [g.rng.normal(size=5) for _ in range(3)] + [g.rng.uniform(0.5, 2, 5)]
+    y = g.node("BatchNormalization", y, *[g.constant(d.astype(np.float32)) for d in draws], epsilon=1e-3)
+    return g.end("gemm_batch_norm", g.node("Relu", y))
+
+
 def flat_gemm(seed: int) -> OnnxNetwork:
     """A dense layer on a flattened image: rows of the weight are channels first."""
     g = _Draw(seed)
@@ -215,6 +223,11 @@ def constant_operand(seed: int) -> OnnxNetwork:
     return g.end("constant_operand", g.node(g.pick(("Add", "Mul", "Sub")), x, other))
 
 
+def divide(seed: int) -> OnnxNetwork:
+    g = _Draw(seed)
+    return g.end("divide", g.node("Div", g.conv(g.image(), 4), g.constant(np.float32(g.rng.uniform(0.5, 3)))))
+
+
 def unary(kind: str, **attributes: Any) -> Callable[[int], OnnxNetwork]:
     def build(seed: int) -> OnnxNetwork:
         g = _Draw(seed)
@@ -267,12 +280,15 @@ def global_pool(kind: str) -> Callable[[int], OnnxNetwork]:
     return build
 
 
-def reduce_mean(seed: int) -> OnnxNetwork:
-    g = _Draw(seed, opset=18)
-    x = g.conv(g.image(), 4) if g.rng.random() < 0.5 else g.image()
-    axes = g.pick(((2, 3), (-1, -2), (1,), (1, 3), (0, 1, 2, 3), (-1,)))
-    y = g.node("ReduceMean", x, g.constant(np.array(axes, np.int64)), keepdims=g.size(0, 1))
-    return g.end("reduce_mean", y)
+def reduce(kind: str) -> Callable[[int], OnnxNetwork]:
+    def build(seed: int) -> OnnxNetwork:
+        g = _Draw(seed, opset=18)
+        x = g.conv(g.image(), 4) if g.rng.random() < 0.5 else g.image()
+        axes = g.pick(((2, 3), (-1, -2), (1,), (1, 3), (0, 1, 2, 3), (-1,)))
+        y = g.node(kind, x, g.constant(np.array(axes, np.int64)), keepdims=g.size(0, 1))
+        return g.end(kind.lower(), y)
+
+    return build
 
 
 def reshape(seed: int) -> OnnxNetwork:
@@ -415,13 +431,16 @@ MODELS: dict[str, Callable[[int], OnnxNetwork]] = {
     "conv_transpose": conv_transpose,
     "conv_transpose_batch_norm": conv_transpose_batch_norm,
     "gemm": gemm,
+    "gemm_batch_norm": gemm_batch_norm,
     "flat_gemm": flat_gemm,
     "matmul": matmul,
     "matmul_transposed_weight": matmul_transposed_weight,
     "binary": binary,
     "constant_operand": constant_operand,
+    "divide": divide,
     "abs": unary("Abs"),
     "exp": unary("Exp"),
+    "hard_sigmoid": unary("HardSigmoid", alpha=1 / 6, beta=0.5),
     "hard_swish": unary("HardSwish"),
     "leaky_relu": unary("LeakyRelu", alpha=0.3),
     "neg": unary("Neg"),
@@ -436,7 +455,8 @@ MODELS: dict[str, Callable[[int], OnnxNetwork]] = {
     "max_pool": pool("MaxPool"),
     "global_average_pool": global_pool("GlobalAveragePool"),
     "global_max_pool": global_pool("GlobalMaxPool"),
-    "reduce_mean": reduce_mean,
+    "reduce_mean": reduce("ReduceMean"),
+    "reduce_sum": reduce("ReduceSum"),
     "reshape": reshape,
     "reshape_and_back": reshape_and_back,
     "computed_shape": computed_shape,

@@ -23,17 +23,23 @@ def _exact(real: Callable[[relax.Call], Real]) -> Tabulate:
     return tabulate
 
 
-def _bounds(call: relax.Call) -> tuple[float, float]:
+def _numbers(call: relax.Call) -> tuple[float, float]:
+    """Return the two numbers after the tensor that a function is of."""
     return float(call.args[1].value), float(call.args[2].value)
+
+
+def _hard_sigmoid(alpha: float, beta: float) -> Real:
+    return lambda x: np.clip(alpha * x + beta, 0, 1)
 
 
 _EXACT = {
     "relax.sigmoid": _exact(lambda _: lambda x: 1 / (1 + np.exp(-x))),
     "relax.tanh": _exact(lambda _: np.tanh),
     "relax.nn.relu": _exact(lambda _: lambda x: np.maximum(x, 0)),
-    "relax.clip": _exact(lambda call: lambda x: np.clip(x, *_bounds(call))),
+    "relax.clip": _exact(lambda call: lambda x: np.clip(x, *_numbers(call))),
     "relax.nn.leakyrelu": _exact(lambda call: lambda x: np.where(x >= 0, x, x * float(call.attrs.alpha))),
     "tinyml.hard_swish": _exact(lambda _: lambda x: x * np.clip(x + 3, 0, 6) / 6),
+    "tinyml.hard_sigmoid": _exact(lambda call: _hard_sigmoid(*_numbers(call))),
     "relax.exp": _exact(lambda _: np.exp),
     "relax.abs": _exact(lambda _: np.abs),
     "relax.negative": _exact(lambda _: np.negative),
@@ -52,7 +58,7 @@ def _fixed_output(table: Callable[[float, int], np.ndarray], output: Quantizatio
 
 
 def _tflite_clip(source: Quantization, result: Quantization, call: relax.Call) -> np.ndarray:
-    if _bounds(call) == (0.0, 6.0) and source == result:
+    if _numbers(call) == (0.0, 6.0) and source == result:
         return arithmetic.relu6_table(source.scale, source.zero_point)
     return _EXACT["relax.clip"](source, result, call)
 
@@ -69,7 +75,7 @@ _TFLITE: dict[str, Tabulate] = {
     "tinyml.hard_swish": lambda s, r, _: arithmetic.hard_swish_table(s.scale, s.zero_point, r.scale, r.zero_point),
 }
 
-_ARITY = {"relax.clip": 3}
+_ARITY = {"relax.clip": 3, "tinyml.hard_sigmoid": 3}
 
 FUNCTIONS: dict[str, dict[str, Tabulate]] = {"tflite": _TFLITE, "onnx": _EXACT}
 """By the model's reference, then by the float operator."""

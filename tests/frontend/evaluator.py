@@ -220,5 +220,6 @@ OPERATORS: dict[str, Callable[..., Any]] = {
     "subtract": lambda _, x, y: x - y,
     "sum": _sum,
     "tanh": lambda _, x: np.tanh(x),
+    "tinyml.hard_sigmoid": lambda _, x, alpha, beta: np.clip(alpha * x + beta, 0, 1),
     "tinyml.hard_swish": lambda _, x: x * np.clip(x + 3, 0, 6) / 6,
 }

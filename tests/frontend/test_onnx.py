@@ -363,7 +363,37 @@ def test_batch_normalization_elsewhere_is_refused() -> None:
     graph = QdqGraph(0)
     parameters = [graph.constant(np.ones(3, np.float32)) for _ in range(4)]
     y = graph.quantized(graph.node("BatchNormalization", graph.input((1, 3, 5, 5)), *parameters))
-    check_refused(graph, "BatchNormalization '.*': supported only directly after a Conv", y)
+    check_refused(graph, "BatchNormalization '.*': supported only directly after a Conv or Gemm", y)
+
+
+def test_batch_normalization_after_a_dense_layer_goes_into_it() -> None:
+    assert operators(load(MODELS["gemm_batch_norm"](0).model).module) == [
+        "permute_dims",
+        "matmul",
+        "add",
+        "nn.relu",
+        "quantize",
+    ]
+
+
+def test_a_hard_sigmoid_is_a_function_of_its_own() -> None:
+    graph = QdqGraph(0)
+    y = graph.quantized(graph.node("HardSigmoid", graph.input((1, 4))))
+    model = imported(graph, y)
+    assert operators(model.module) == ["tinyml.hard_sigmoid", "quantize"]
+    (call,) = [b.value for b in model.module["main"].body.blocks[0].bindings if "hard_sigmoid" in str(b.value)]
+    assert [number.value for number in call.args[1:]] == [pytest.approx(0.2), 0.5]  # ONNX's defaults
+
+
+def test_divisors_are_constants_other_than_zero() -> None:
+    graph = QdqGraph(0)
+    x = graph.input((1, 4))
+    y = graph.quantized(graph.node("Div", x, graph.quantized(graph.node("Exp", x))))
+    check_refused(graph, r"Div 'div_\d+': its divisor 'dequantizelinear_\d+' must be constant", y)
+    graph = QdqGraph(0)
+    zero = graph.constant(np.float32(0))
+    y = graph.quantized(graph.node("Div", graph.input((1, 4)), zero, value=ANY))
+    check_refused(graph, "its divisor 'constant_0' has zeros", y)
 
 
 @pytest.mark.parametrize(
@@ -562,7 +592,7 @@ def test_resizing_beyond_the_nearest_pixel_is_refused(
     ("node", "message"),
     [
         (("MaxPool", "x", {"kernel_shape": [2, 2], "outputs": 2}), "its second output, the indices"),
-        (("ReduceMean", "x", {"noop_with_empty_axes": 1}), "a mean over no axes is not supported"),
+        (("ReduceMean", "x", {"noop_with_empty_axes": 1}), "a mean or sum over no axes is not supported"),
         (("Pad", "x", "pads", {}), "negative pads are not supported"),
         (("Reshape", "x", {}), "input 1 is missing"),
         (("Reshape", "x", "x", {}), "input 1, '.*', must be constant"),

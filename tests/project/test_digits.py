@@ -66,3 +66,9 @@ def test_pictures_to_test_with_are_not_those_to_train_on() -> None:
     assert unseen.images.dtype == np.float32
     assert unseen.images.shape[1:] == (1, 8, 8)
     assert 0.0 <= unseen.images.min() < unseen.images.max() <= 1.0
+
+
+def test_halves_share_no_picture() -> None:
+    seen, unseen = demo.halves()
+    assert {image.tobytes() for image in seen.images}.isdisjoint({image.tobytes() for image in unseen.images})
+    assert (len(seen.labels), len(unseen.labels)) == (898, 899)

@@ -31,6 +31,20 @@ def split() -> tuple[Pictures, Pictures]:
     ------
     InputError : scikit-learn is not installed.
     """
+    return _split(0.25)
+
+
+def halves() -> tuple[Pictures, Pictures]:
+    """Return as many pictures to train on as to test with, the same ones every time.
+
+    Raises
+    ------
+    InputError : scikit-learn is not installed.
+    """
+    return _split(0.5)
+
+
+def _split(unseen_share: float) -> tuple[Pictures, Pictures]:
     try:
         from sklearn.datasets import load_digits
         from sklearn.model_selection import train_test_split
@@ -42,7 +56,7 @@ def split() -> tuple[Pictures, Pictures]:
     images = (data.images[:, None] / 16.0).astype(np.float32)
     labels = data.target.astype(np.int64)
     seen, unseen, seen_labels, unseen_labels = train_test_split(
-        images, labels, test_size=0.25, stratify=labels, random_state=0
+        images, labels, test_size=unseen_share, stratify=labels, random_state=0
     )
     return Pictures(seen, seen_labels), Pictures(unseen, unseen_labels)
 

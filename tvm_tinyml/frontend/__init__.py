@@ -30,8 +30,8 @@ pools                   ``q(act(nn.avg_pool2d | nn.max_pool2d (dq(x))))``, layou
 mean and sum over axes  ``q(mean | sum (dq(x), axis, keepdims))``
 softmax                 ``q(nn.softmax(dq(x), axis=-1))``; a factor beta is in the scale of ``dq``
 function                ``q(f(dq(x)))``, f one of ``sigmoid``, ``tanh``, ``nn.relu``, ``clip``, ``nn.leakyrelu``,
-                        ``exp``, ``abs``, ``negative`` and ``tinyml.hard_swish`` (our own, see :mod:`.qdq`); of int16
-                        the first four
+                        ``exp``, ``abs``, ``negative``, ``tinyml.hard_swish`` and ``tinyml.hard_sigmoid`` (our
+                        own, see :mod:`.qdq`); of int16 the first four
 requantization          ``q(dq(x))``, never with equal parameters on both sides
 moving elements         ``reshape``, ``permute_dims``, ``concat``, ``split`` (at indices), ``strided_slice``,
                         ``nn.pad`` (constant), ``image.resize2d`` (nearest_neighbor, NHWC): always on integers; where
@@ -47,7 +47,9 @@ zero point in their :class:`~tvm_tinyml.model.TensorSpec`.
 from __future__ import annotations
 
 import re
+import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from onnx import ModelProto
 
@@ -58,21 +60,28 @@ from tvm_tinyml.frontend.qdq import identifier
 from tvm_tinyml.frontend.tflite.file import MAGIC
 from tvm_tinyml.model import Model
 
+if TYPE_CHECKING:
+    from torch.export import ExportedProgram
+
 __all__ = ["load"]
 
+ARCHIVE = b"PK\x03\x04"
+"""Begin of a file that ``torch.export.save`` wrote, and of every other zip archive."""
 
-def load(source: str | Path | bytes | ModelProto, *, name: str | None = None) -> Model:
+
+def load(source: str | Path | bytes | ModelProto | ExportedProgram, *, name: str | None = None) -> Model:
     """Import a network.
 
     Parameters
     ----------
-    source : a TFLite or ONNX file, its content, or an ONNX model in memory. The content says which it is.
+    source : a TFLite, ONNX or ``torch.export`` file, its content, an ONNX model or an exported program in memory. The
+        content says which it is.
     name : a C identifier; left out, one is made of the file's stem, or it is ``model``.
 
     Raises
     ------
     ModelError : the file cannot be read or is damaged, operators are not supported (all are named), a dimension is not
-        fixed, the network is not quantized, or `name` is no C identifier.
+        fixed, the network is not quantized, torch is needed and not installed, or `name` is no C identifier.
     """
     if name is None:
         name = identifier(Path(source).stem if isinstance(source, (str, Path)) else "", "model")
@@ -81,6 +90,8 @@ def load(source: str | Path | bytes | ModelProto, *, name: str | None = None) ->
         return onnx.load(source, name)
     if isinstance(source, bytes):
         return _load(source, None, name)
+    if not isinstance(source, (str, Path)):
+        return _load_object(source, name)
     path = Path(source)
     try:
         return _load(_read(path), path, name)
@@ -101,7 +112,33 @@ def _check_name(name: str) -> None:
 def _load(content: bytes, path: Path | None, name: str) -> Model:
     if content[4:8] == MAGIC:
         return tflite.load(content, name)
+    if content.startswith(ARCHIVE):
+        return _load_archive(content, name)
     return onnx.load(parse(content, path), name)
+
+
+def _load_archive(content: bytes, name: str) -> Model:
+    try:
+        from tvm_tinyml.frontend import torch
+    except ModuleNotFoundError as error:
+        raise ModelError(
+            "A program that torch.export wrote needs PyTorch, which is not installed. Install it: "
+            "pip install 'tvm-tinyml[torch]'."
+        ) from error
+    return torch.load(torch.read(content), name)
+
+
+def _load_object(source: ExportedProgram, name: str) -> Model:
+    """Import an exported program, which cannot exist unless torch is there already."""
+    export = sys.modules.get("torch.export")
+    if export is None or not isinstance(source, export.ExportedProgram):
+        raise ModelError(
+            f"A {type(source).__name__} is no model. Pass the path or the content of a file, an ONNX model, or an "
+            "exported program: torch.export.export(model.eval(), inputs)."
+        )
+    from tvm_tinyml.frontend import torch
+
+    return torch.load(source, name)
 
 
 def _read(path: Path) -> bytes:

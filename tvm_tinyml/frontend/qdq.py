@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import tvm
 from numpy.typing import NDArray
-from tvm import relax
+from tvm import relax, tirx
 from tvm.ir import GenericConst, Op, _ffi_api
 
 from tvm_tinyml.arithmetic import RANGES
@@ -99,23 +99,29 @@ def importing(operator: object) -> Iterator[None]:
         ) from error
 
 
-def _register_hard_swish() -> Op:
-    name = "tinyml.hard_swish"
+def _register(name: str, inputs: int, formula: str) -> Op:
+    """Register an element-wise operator that Relax lacks."""
     if name not in Op.list_op_names():
-        _ffi_api.RegisterOp(name, "x * min(max(x + 3, 0), 6) / 6, float32")
+        _ffi_api.RegisterOp(name, f"{formula}, float32")
     op = Op.get(name)
-    op.set_num_inputs(1)
+    op.set_num_inputs(inputs)
     op.set_attr("FPurity", True)
     op.set_attr("FInferType", lambda call, _context: call.args[0].ty)
     return op
 
 
-_HARD_SWISH = _register_hard_swish()
+_HARD_SWISH = _register("tinyml.hard_swish", 1, "x * min(max(x + 3, 0), 6) / 6")
+_HARD_SIGMOID = _register("tinyml.hard_sigmoid", 3, "min(max(alpha * x + beta, 0), 1)")
 
 
 def hard_swish(x: relax.Expr) -> relax.Call:
     """Call the float32 operator ``tinyml.hard_swish``, which Relax lacks."""
     return relax.Call(_HARD_SWISH, [x])
+
+
+def hard_sigmoid(x: relax.Expr, alpha: float, beta: float) -> relax.Call:
+    """Call the float32 operator ``tinyml.hard_sigmoid``, min(max(alpha * x + beta, 0), 1)."""
+    return relax.Call(_HARD_SIGMOID, [x, tirx.FloatImm("float32", alpha), tirx.FloatImm("float32", beta)])
 
 
 class QdqBuilder:

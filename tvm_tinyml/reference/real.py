@@ -183,6 +183,12 @@ def _sigmoid(x: Real) -> Real:
     return result
 
 
+def _hard_sigmoid(args: Sequence[Real], call: relax.Call) -> Real:
+    alpha, beta = (np.float32(number.value) for number in call.args[1:])
+    result: Real = np.clip(args[0] * alpha + beta, np.float32(0), np.float32(1))
+    return result
+
+
 def _hard_swish(x: Real) -> Real:
     result: Real = x * np.clip(x + 3, 0, 6) / 6
     return result
@@ -214,6 +220,7 @@ OPERATORS: Mapping[str, Evaluate] = {
     "relax.subtract": _element(np.subtract),
     "relax.sum": _reduce(np.sum),
     "relax.tanh": _element(np.tanh),
+    "tinyml.hard_sigmoid": _hard_sigmoid,
     "tinyml.hard_swish": _element(_hard_swish),
 }
 """By the operator's name in the canonical form, quantized or not."""

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 from tvm import relax
 
+from tvm_tinyml.frontend import qdq
 from tvm_tinyml.frontend.onnx.context import Context, Operator, image_value, plain_value
 from tvm_tinyml.frontend.onnx.fusion import Chain, activation
 from tvm_tinyml.frontend.onnx.graph import Node
@@ -37,6 +38,25 @@ def limit(context: Context, node: Node) -> None:
     """Add a Relu or Clip that is no operator's activation."""
     to = context.target(node, inherit=context.x(node).tensor.quantization)
     _apply(context, node, activation(context, node, to), to)
+
+
+def divide(context: Context, node: Node) -> None:
+    """Add a Div by a constant: the product with its reciprocal."""
+    divisor = node.inputs[1]
+    if divisor not in context.graph.constants and context.constant(divisor) is None:
+        raise node.refuse(f"its divisor '{divisor}' must be constant.")
+    numbers = context.real(divisor)
+    if not numbers.all():
+        raise node.refuse(f"its divisor '{divisor}' has zeros.")
+    reciprocal = f"{node.outputs[0]}_reciprocal"
+    context.graph.constants[reciprocal] = 1 / numbers
+    binary(relax.op.multiply)(context, replace(node, inputs=(node.inputs[0], reciprocal)))
+
+
+def hard_sigmoid(context: Context, node: Node) -> None:
+    """Add a HardSigmoid."""
+    numbers = node.attributes.get("alpha", 0.2), node.attributes.get("beta", 0.5)
+    _apply(context, node, lambda e: qdq.hard_sigmoid(e, *numbers), context.target(node))
 
 
 def leaky_relu(context: Context, node: Node) -> None:

@@ -91,9 +91,11 @@ def matmul(context: Context, node: Node) -> None:
 
 
 def batch_normalization(context: Context, node: Node) -> None:
-    """Add a BatchNormalization that no Conv took: in a float network a product and a sum."""
+    """Add a BatchNormalization that no layer took: in a float network a product and a sum."""
     if not context.builder.real:
-        raise node.refuse("supported only directly after a Conv, as its only consumer. Fold it before the export.")
+        raise node.refuse(
+            "supported only directly after a Conv or Gemm, as its only consumer. Fold it before the export."
+        )
     value = context.x(node)
     factor, offset = _affine(context, node)
     spread = (-1,) if value.channels_last else (-1, *[1] * (len(value.shape) - 2))
@@ -124,6 +126,9 @@ def _dense(context: Context, node: Node, transposed: bool, bias: Constant | NDAr
     weight = Weight(np.ascontiguousarray(matrix), weight.scale)
     chain = Chain(context, node)
     bias = chain.bias(units) if bias is None else bias
+    norm = chain.take("BatchNormalization") if len(value.shape) == 2 else None
+    if norm is not None:
+        weight, bias = _normalized(context, node, norm, weight, bias)
     result = builder.dense(
         builder.reshape(tensor, (prod(value.shape) // depth, depth), f"{node.inputs[0]}_rows"),
         weight,
@@ -170,7 +175,7 @@ def _normalized(
     if context.builder.real:
         values = weight.values * factor.reshape(-1, *[1] * (weight.values.ndim - 1))
         return Weight(values.astype(np.float32), weight.scale), real * factor + offset
-    sign = np.sign(factor).astype(np.int16).reshape(-1, 1, 1, 1)
+    sign = np.sign(factor).astype(np.int16).reshape(-1, *[1] * (weight.values.ndim - 1))
     values = weight.values * sign
     if values.max() > 127:
         raise node.refuse(

@@ -8,10 +8,10 @@ import numpy as np
 from tvm import relax
 
 from tvm_tinyml.frontend import qdq
-from tvm_tinyml.frontend.onnx.context import TO_NCHW, Context, image_value, plain_value
+from tvm_tinyml.frontend.onnx.context import TO_NCHW, Context, Operator, image_value, plain_value
 from tvm_tinyml.frontend.onnx.graph import Node
 from tvm_tinyml.frontend.onnx.window import pads, window
-from tvm_tinyml.frontend.qdq import Tensor
+from tvm_tinyml.frontend.qdq import Function, Tensor
 
 
 def pool(context: Context, node: Node) -> None:
@@ -45,13 +45,17 @@ def global_average_pool(context: Context, node: Node) -> None:
     context.define(node.outputs[0], image_value(result))
 
 
-def reduce_mean(context: Context, node: Node) -> None:
-    """Add a ReduceMean."""
+def reduce(function: Function) -> Operator:
+    """Return what adds a ReduceMean or ReduceSum."""
+    return lambda context, node: _reduce(context, node, function)
+
+
+def _reduce(context: Context, node: Node, function: Function) -> None:
     value = context.x(node)
     rank = len(value.shape)
     axes = context.graph.integers(node, 1) if node.has(1) else list(node.attributes.get("axes", ()))
     if not axes and node.attributes.get("noop_with_empty_axes", 0):
-        raise node.refuse("a mean over no axes is not supported. Remove it.")
+        raise node.refuse("a mean or sum over no axes is not supported. Remove it.")
     axes = sorted({axis % rank for axis in axes or range(rank)})
     keep = bool(node.attributes.get("keepdims", 1))
     if value.channels_last and (keep or axes == [2, 3]):
@@ -60,7 +64,7 @@ def reduce_mean(context: Context, node: Node) -> None:
     else:
         tensor, value_of = context.plain(value, node.inputs[0]), plain_value
     result = context.builder.apply(
-        lambda e: relax.op.mean(e, axes, keep), tensor, to=context.target(node), name=node.outputs[0]
+        lambda e: function(e, axes, keep), tensor, to=context.target(node), name=node.outputs[0]
     )
     context.define(node.outputs[0], value_of(result))
 
