@@ -373,7 +373,7 @@ def test_state_that_is_kept_is_refused() -> None:
             self.seen.add_(1)
             return x + self.seen
 
-    with pytest.raises(ModelError, match=r"buffer mutation, not a tensor that the network returns"):
+    with pytest.raises(ModelError, match=r"Output 'add' is buffer mutation, not a tensor that the network returns"):
         load(torch.export.export(Counter(), drawn((1, 3))))
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from copy import deepcopy
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -301,3 +303,11 @@ def test_training_wins_back_what_few_bits_lose() -> None:
     assert accuracy(teacher) - 0.03 < accuracy(student)
     model = tinyml.load(training.convert(student, (seen[0][:1],)))
     assert np.mean(integers(model, unseen[0][:100]).argmax(1) == unseen[1][:100].numpy()) > 0.9
+
+
+def test_without_torch_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in [name for name in sys.modules if name.startswith("tvm_tinyml.training")]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "torch", None)
+    with pytest.raises(ImportError, match=r"needs PyTorch, which is not installed.*pip install 'tvm-tinyml\[torch\]'"):
+        import_module("tvm_tinyml.training")

@@ -7,10 +7,15 @@
     network = tinyml.load(training.convert(student, (image,)))           # the very same integers
 """
 
-from tvm_tinyml.training.convert import convert
-from tvm_tinyml.training.finetune import Distillation, finetune
-from tvm_tinyml.training.prepare import prepare
-from tvm_tinyml.training.quantizers import ActivationQuantizer, Quantizer, WeightQuantizer
+try:
+    from tvm_tinyml.training.convert import convert
+    from tvm_tinyml.training.finetune import Distillation, finetune
+    from tvm_tinyml.training.prepare import prepare
+    from tvm_tinyml.training.quantizers import ActivationQuantizer, Quantizer, WeightQuantizer
+except ModuleNotFoundError as error:
+    raise ImportError(
+        "Training needs PyTorch, which is not installed. Install it: pip install 'tvm-tinyml[torch]'."
+    ) from error
 
 __all__ = [
     "ActivationQuantizer",

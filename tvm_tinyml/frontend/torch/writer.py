@@ -119,8 +119,8 @@ class Writer:
     def _output(self, spec: Any) -> onnx.ValueInfoProto:
         if spec.kind != OutputKind.USER_OUTPUT or not isinstance(spec.arg, TensorArgument):
             raise ModelError(
-                f"Output {spec.arg} is {spec.kind.name.lower().replace('_', ' ')}, not a tensor that the network "
-                "returns. Export a module that keeps nothing and returns tensors."
+                f"Output '{getattr(spec.arg, 'name', spec.arg)}' is {spec.kind.name.lower().replace('_', ' ')}, not a "
+                "tensor that the network returns. Export a module that keeps nothing and returns tensors."
             )
         name = spec.arg.name
         if self._results[name] != name:
