@@ -147,6 +147,7 @@ LAYERS: dict[str, tuple[Any, tuple[int, ...]]] = {
     "hardsigmoid": (nn.Hardsigmoid, (12,)),
     "leaky_relu": (lambda: nn.LeakyReLU(0.2), (12,)),
     "softmax": (lambda: nn.Softmax(dim=1), (12,)),
+    "clip on its own": (lambda: nn.Sequential(nn.Hardtanh(-0.9, 0.7), nn.Linear(12, 5)), (12,)),
     "upsampled": (lambda: nn.Upsample(scale_factor=2), (3, 4, 4)),
     "concatenation": (lambda: Function(lambda x: torch.cat([x, F.relu(x), 2 * x], 1)), (3, 4, 4)),
     "split": (lambda: Function(lambda x: torch.cat(torch.split(x, 2, 1)[::-1], 1)), (4, 4, 4)),

@@ -22,7 +22,7 @@ MOVES = {
     *("aten.chunk", "aten.select", "aten.slice", "aten.split", "aten.split_with_sizes"),
     *("aten.constant_pad_nd", "aten.pad", "aten.upsample_nearest2d"),
     *("aten.max_pool2d", "aten.max_pool2d_with_indices"),
-    *ACTIVATIONS,  # of what is rounded already
+    "aten.relu",  # of what is rounded already
 }
 """Operators whose results need no rounding: their integers are some of those that they read."""
 
@@ -53,7 +53,7 @@ def rounded_tensors(graph: fx.Graph) -> list[Rounded]:
     """Return what is to be rounded in a graph.
 
     Every input and every result of an operator that computes is; a layer or sum together with its activation. Operands
-    of a concatenation share a quantizer, and so do both ends of an average pool.
+    of a concatenation share a quantizer, and so do both ends of an average pool or of a clip on its own.
     """
     parent: dict[fx.Node, fx.Node] = {}
     fixed: dict[fx.Node, tuple[float, int]] = {}
@@ -67,10 +67,10 @@ def rounded_tensors(graph: fx.Graph) -> list[Rounded]:
     for node in graph.nodes:
         before = [source[each] for each in node.all_input_nodes if each in source]
         computed = before and isinstance(node.meta.get("val"), torch.Tensor | list | tuple)
-        if node.op != "placeholder" and not computed:
+        if node in source or (node.op != "placeholder" and not computed):
             continue
         kind = Call(node).kind if node.op == "call_function" else ""
-        if kind in MOVES and before:
+        if kind in MOVES:
             source[node] = before[0]
             continue
         if kind == "aten.cat" and not any(root(each) in fixed for each in before):
@@ -79,7 +79,7 @@ def rounded_tensors(graph: fx.Graph) -> list[Rounded]:
             source[node] = before[0]
             continue
         place = _with_activation(node)
-        parent[place] = root(before[0]) if _averages(node, kind) else place
+        parent[place] = root(before[0]) if _keeps_scale(node, kind) else place
         if kind in FIXED:
             fixed[place] = FIXED[kind]
         source[node] = source[place] = place
@@ -101,10 +101,14 @@ def _is_activation(node: fx.Node) -> bool:
     return node.op == "call_function" and Call(node).kind in ACTIVATIONS
 
 
-def _averages(node: fx.Node, kind: str) -> bool:
-    """Tell whether a node is a pool of averages; one over all of an image is a mean, with a range of its own."""
-    adaptive = kind in ("aten.adaptive_avg_pool2d", "aten._adaptive_avg_pool2d")
-    return kind == "aten.avg_pool2d" or (adaptive and shape_of(node)[2:] != (1, 1))
+def _keeps_scale(node: fx.Node, kind: str) -> bool:
+    """Tell whether a node is a clip, whose bounds are rounded as what it reads, or a pool of averages.
+
+    A pool over all of an image is a mean, with a range of its own.
+    """
+    if kind in ("aten.adaptive_avg_pool2d", "aten._adaptive_avg_pool2d"):
+        return shape_of(node)[2:] != (1, 1)
+    return kind == "aten.avg_pool2d" or kind in ACTIVATIONS
 
 
 def weights_of(graph: fx.Graph) -> Iterator[tuple[fx.Node, fx.Node, int | None]]:
