@@ -17,6 +17,9 @@ from tvm.relax.expr_functor import PyExprMutator, mutator
 from tvm_tinyml.passes import integer_ops
 from tvm_tinyml.passes.callable_pass import CallablePass
 
+NARROW = "tinyml.narrow"
+"""Attribute of kernels of layers for which `is_narrow_layer` holds."""
+
 LEAST, LARGEST = -8, 7
 """Weights of four bits."""
 
@@ -97,15 +100,21 @@ class PackWeights(CallablePass):
 
     def transform_module(self, mod: IRModule, _ctx: PassContext) -> IRModule:
         """Return a new module, with calls of the integer dialect that are still to be lowered."""
-        rewriter = _Rewriter(mod)
+        rewriter = _Packer(mod)
         rewriter.builder_.update_func(mod.get_global_var("main"), rewriter.visit_expr(mod["main"]))
         return rewriter.builder_.get()
 
 
 @mutator
-class _Rewriter(PyExprMutator):  # type: ignore[misc]
+class _Packer(PyExprMutator):  # type: ignore[misc]
+    def __init__(self, mod: IRModule) -> None:
+        super().__init__(mod)
+        self._narrow = {
+            variable for variable, func in mod.functions.items() if func.attrs is not None and NARROW in func.attrs
+        }
+
     def visit_call_(self, call: relax.Call) -> relax.Expr:
-        if not (isinstance(call.op, Op) and call.op.name == "relax.call_tir"):
+        if not (isinstance(call.op, Op) and call.op.name == "relax.call_tir" and call.args[0] in self._narrow):
             return super().visit_call_(call)
         arguments = call.args[1].fields
         fields = [self._unpacked(argument) for argument in arguments]

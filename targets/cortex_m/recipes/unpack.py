@@ -24,6 +24,8 @@ class Unpack(Recipe):
     dsp : with the DSP extension.
     """
 
+    dtype = "int32"
+
     def __init__(self, *, dsp: bool) -> None:
         self._dsp = dsp
 
