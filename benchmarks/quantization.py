@@ -26,7 +26,7 @@ from tvm_tinyml.model import Model
 from tvm_tinyml.passes import FoldQuantization
 from tvm_tinyml.quantization.network import MEASURED
 from tvm_tinyml.quantization.observers import OBSERVERS
-from tvm_tinyml.quantization.sensitivity import before_softmax, decibels
+from tvm_tinyml.quantization.signal import before_softmax, decibels
 from tvm_tinyml.reference.evaluate import takes_samples, trace
 from tvm_tinyml.tables import table
 

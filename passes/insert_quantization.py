@@ -174,19 +174,22 @@ class _Rewriter:
         weights: Weights | None,
     ) -> relax.Expr:
         """Return a constant, dequantized: weights, a bias, or an operand."""
+        source = self._scheme.activations[group.sources[0]]
         if weights is None:
-            return self._operand(constant.value.numpy())
+            return self._operand(constant.value.numpy(), source.dtype)
         if call.op.name in (*LAYERS, "relax.permute_dims"):
             zero = np.zeros(weights.scale.shape, np.int8)
             return self._emit(_dequantized(weights.values, weights.scale, zero, axis=0))
-        source = self._scheme.activations[group.sources[0]]
         scale = np.broadcast_to(np.float32(source.scale) * weights.scale, weights.bias.shape).astype(np.float32)
+        if source.dtype == "int16":  # whose sums have 64 bits, as TFLite has them
+            real = self._emit(relax.op.astype(relax.const(weights.bias.astype(np.int64), "int64"), "float32"))
+            return self._emit(relax.op.multiply(real, relax.const(scale)))
         return self._emit(_dequantized(weights.bias, scale, np.zeros(scale.shape, np.int32), axis=0))
 
-    def _operand(self, values: NDArray[np.float32]) -> relax.Expr:
+    def _operand(self, values: NDArray[np.float32], dtype: str) -> relax.Expr:
         largest = float(np.abs(values).max())
-        to = Activation(float(np.float32(largest / 127)) or 1.0, 0)
-        zero = np.array(0, np.int8)
+        to = Activation(float(np.float32(largest / np.iinfo(dtype).max)) or 1.0, 0, dtype)
+        zero = np.array(0, dtype)
         return self._emit(_dequantized(_integers(values, to), np.array(to.scale, np.float32), zero, axis=-1))
 
     def _dequantize(self, old: relax.Var) -> relax.Expr:

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from tvm import IRModule
+
+if TYPE_CHECKING:
+    from tvm_tinyml.quantization.report import QuantizationReport
 
 
 @dataclass(frozen=True)
@@ -36,6 +40,7 @@ class Model:
     module : Relax module with one function ``main`` in the canonical form of :mod:`tvm_tinyml.frontend`.
     inputs, outputs : in the model's order; ``main`` has one parameter for each input.
     reference : whose rounding the integers follow where tools differ: ``tflite`` or ``onnx``.
+    quantization : what `quantize` did to a float network; None for one that was imported as it is.
     """
 
     name: str
@@ -43,6 +48,7 @@ class Model:
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
     reference: str
+    quantization: QuantizationReport | None = None
 
     @property
     def is_float(self) -> bool:

@@ -18,7 +18,7 @@ from tvm_tinyml.errors import InputError, QuantizationError
 from tvm_tinyml.frontend import load
 from tvm_tinyml.passes import FoldQuantization
 from tvm_tinyml.quantization.observers import OBSERVERS
-from tvm_tinyml.quantization.sensitivity import decibels
+from tvm_tinyml.quantization.signal import decibels
 from tvm_tinyml.reference.evaluate import evaluate
 
 

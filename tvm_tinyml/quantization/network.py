@@ -3,29 +3,38 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
-from tvm import IRModule
+from tvm import IRModule, relax
 
 from tvm_tinyml.errors import QuantizationError
 from tvm_tinyml.model import Model, TensorSpec
 from tvm_tinyml.options import nearest
-from tvm_tinyml.passes.float_groups import leaves
+from tvm_tinyml.passes.float_groups import groups, leaves
 from tvm_tinyml.passes.insert_quantization import Activation, InsertQuantization, Scheme, Weights
 from tvm_tinyml.quantization.equalize import equalized
-from tvm_tinyml.quantization.layers import Layer, Round, Simulation, corrected
+from tvm_tinyml.quantization.layers import Layer, Simulation, corrected, real_constants
+from tvm_tinyml.quantization.mixed import MIXED, Bits, all_narrow, budget_of, mixed
 from tvm_tinyml.quantization.observers import OBSERVERS
 from tvm_tinyml.quantization.ranges import Ranges, candidates, ranges_of
+from tvm_tinyml.quantization.report import LayerReport, Point, QuantizationReport, TensorReport
+from tvm_tinyml.quantization.rounding import learned
 from tvm_tinyml.quantization.samples import Calibration, samples_of
 from tvm_tinyml.quantization.scheme import Shared, activation, activations, rounded, shared_tensors
-from tvm_tinyml.quantization.sensitivity import before_softmax
+from tvm_tinyml.quantization.signal import before_softmax, decibels
 from tvm_tinyml.quantization.statistics import Trace, observe, traces
 
 Array = NDArray[Any]
 
-RECIPES = ("int8",)
+RECIPES = {
+    "int8": "activations and weights of 8 bits",
+    "int16x8": "activations of 16 bits, weights of 8",
+    "w4": "activations of 8 bits, weights of 4 wherever there are kernels for them",
+    f"{MIXED}BUDGET": "activations of 8 bits, weights of 8 and 4 within 60% of the bytes of 8, or 20000 bytes",
+}
 
 MEASURED = "measured"
 """Instead of an observer's name: each tensor gets the range of the one with which the outputs have the least error."""
@@ -50,7 +59,10 @@ def quantize(
     Parameters
     ----------
     model : from `load`, float.
-    recipe : ``int8``: activations and weights of 8 bits.
+    recipe : ``int8``: activations and weights of 8 bits. ``int16x8``: activations of 16. ``w4``: weights of 4 bits, in
+        all layers that have kernels for them: those without groups. ``mixed:60%``, ``mixed:20000``: as many of them
+        as it takes for weights to keep to a share of the bytes of 8 bits, or to so many bytes; those first that cost
+        the outputs the least.
     calibration : samples of the inputs: arrays as for `Library.run`, an iterable of them such as a ``DataLoader``, the
         path of an ``.npz`` file, or ``random``.
     observer : how ranges are found: ``min-max``, ``moving-average``, ``percentile``, ``entropy``, ``mse``, or
@@ -58,32 +70,79 @@ def quantize(
     bias_correction : take the mean error of each channel off the biases.
     equalization : scale channels so that they are alike; None: if the outputs have less error then.
 
+    Returns
+    -------
+    The network; its ``quantization`` says what was done and how far the integers are from the floats.
+
     Raises
     ------
-    QuantizationError : there are no samples, the network is quantized already, or an option is not offered.
+    QuantizationError : there are no samples, the network is quantized already, an option is not offered, or a budget
+        cannot be met.
     InputError : the samples do not fit the network.
     """
     if not model.is_float:
         raise QuantizationError(f"Network '{model.name}' is quantized already. Quantize a float one.")
-    for what, given, known in (("recipe", recipe, RECIPES), ("observer", observer, (*OBSERVERS, MEASURED))):
+    kind = f"{MIXED}BUDGET" if recipe.startswith(MIXED) else recipe
+    for what, given, known in (("recipe", kind, RECIPES), ("observer", observer, (*OBSERVERS, MEASURED))):
         if given not in known:
-            raise QuantizationError(f"There is no {what} {given!r}.{nearest(given, known)} Known: {', '.join(known)}.")
+            close = nearest(given, list(known))
+            raise QuantizationError(f"There is no {what} {given!r}.{close} Known: {', '.join(known)}.")
+    budget = budget_of(recipe, model.module) if recipe.startswith(MIXED) else None
     inputs = samples_of(calibration, model)
-    choose: Round = corrected(nearest_integers) if bias_correction else nearest_integers
+    way = _Way("int16" if recipe == "int16x8" else "int8", bias_correction)
+    if recipe == "w4":
+        way = replace(way, bits=all_narrow(model.module))
     modules = [] if equalization is True else [model.module]
     if equalization is not False:
         modules.append(equalized(model.module, inputs))
-    best = min((_best(module, inputs, observer, choose) for module in modules), key=lambda attempt: attempt.noise)
-    return best.on(inputs).model(model)
+    best = min((_best(module, inputs, observer, way) for module in modules), key=lambda attempt: attempt.noise)
+    choices: Sequence[Point] = ()
+    if budget is not None:
+        bits, choices = mixed(model.module, budget, lambda bits: best.with_bits(bits).decibels)
+        best = best.with_bits(bits)
+    final = best.on(inputs)
+    report = QuantizationReport(
+        recipe=recipe,
+        observer=observer,
+        equalized=final.module is not model.module,
+        samples=len(inputs[0]),
+        decibels=final.decibels,
+        tensors=final.tensors(),
+        layers=final.layers(),
+        choices=choices,
+    )
+    return replace(final.model(model), quantization=report)
 
 
-def _best(module: IRModule, inputs: Sequence[Array], observer: str, choose: Round) -> Attempt:
+@dataclass(frozen=True)
+class _Way:
+    """How tensors and weights become integers.
+
+    Attributes
+    ----------
+    dtype : of activations.
+    corrects : whether biases make up for mean errors.
+    bits : of the weights of layers that have not 8.
+    """
+
+    dtype: str
+    corrects: bool
+    bits: Bits = field(default_factory=dict)
+
+    def choose(self, layer: Layer) -> Weights:
+        """Return the integers of a layer."""
+        bits = self.bits.get(layer.group.name, 8)
+        choose = nearest_integers if bits == 8 else learned(bits)
+        return corrected(choose)(layer) if self.corrects else choose(layer)
+
+
+def _best(module: IRModule, inputs: Sequence[Array], observer: str, way: _Way) -> Attempt:
     """Return a network quantized with the ranges of an observer, or with the best of all, as some samples show it."""
     some = [array[:TRIED] for array in inputs]
     tensors, statistics, real = shared_tensors(module), observe(module, inputs), traces(module, some)
     names = list(OBSERVERS) if observer == MEASURED else [observer]
-    found = [ranges_of(statistics, tensors, OBSERVERS[name], LEVELS["int8"]) for name in names]
-    attempts = [Attempt(module, real, tensors, ranges, choose) for ranges in found]
+    found = [ranges_of(statistics, tensors, OBSERVERS[name], LEVELS[way.dtype]) for name in names]
+    attempts = [Attempt(module, real, tensors, ranges, way) for ranges in found]
     best = min(attempts, key=lambda attempt: attempt.noise)
     return min((best, best.improved(found)), key=lambda attempt: attempt.noise) if observer == MEASURED else best
 
@@ -95,25 +154,32 @@ class Attempt:
     ----------
     real : for each batch of samples all that the float network computes.
     ranges : of all tensors that have none by themselves.
-    choose : decides about the integers of a layer.
 
     Attributes
     ----------
     noise : mean square of the outputs' errors on the samples.
+    decibels : of the outputs, signal to noise.
     """
 
     def __init__(
-        self, module: IRModule, real: Sequence[Trace], tensors: Sequence[Shared], ranges: Ranges, choose: Round
+        self, module: IRModule, real: Sequence[Trace], tensors: Sequence[Shared], ranges: Ranges, way: _Way
     ) -> None:
-        self._module, self._tensors, self._ranges, self._choose = module, tensors, ranges, choose
-        self._scales = activations(tensors, ranges, "int8")
+        self.module = module
+        self._tensors, self._ranges, self._way = tensors, ranges, way
+        self._scales = activations(tensors, ranges, way.dtype)
         self._outputs = before_softmax(module)
-        self._simulation = Simulation(module, real, self._scales, choose)
-        self.noise = self._simulation.noise(self._outputs)[1]
+        self._simulation = Simulation(module, real, self._scales, way.choose)
+        power, self.noise = self._simulation.noise(self._outputs)
+        self.decibels = decibels(power, self.noise)
 
     def on(self, inputs: Sequence[Array]) -> Attempt:
         """Return the same attempt with other samples."""
-        return self._with(traces(self._module, inputs), self._ranges)
+        return self._with(traces(self.module, inputs), self._ranges)
+
+    def with_bits(self, bits: Bits) -> Attempt:
+        """Return the same attempt with other bits for weights."""
+        way = replace(self._way, bits=bits)
+        return Attempt(self.module, self._simulation.real, self._tensors, self._ranges, way)
 
     def improved(self, found: Sequence[Ranges]) -> Attempt:
         """Return another attempt: each tensor in turn gets the range with which the outputs have the least error."""
@@ -122,24 +188,60 @@ class Attempt:
         for names, now in self._ranges.items():
             for bounds in candidates(found, names):
                 if bounds != now:
-                    trial = {**changed, **dict.fromkeys(names, activation(bounds, "int8"))}
+                    trial = {**changed, **dict.fromkeys(names, activation(bounds, self._way.dtype))}
                     noise = self._simulation.noise(self._outputs, trial)[1]
                     if noise < least:
                         least, changed, ranges[names] = noise, trial, bounds
         return self._with(self._simulation.real, ranges)
 
     def _with(self, real: Sequence[Trace], ranges: Ranges) -> Attempt:
-        return Attempt(self._module, real, self._tensors, ranges, self._choose)
+        return Attempt(self.module, real, self._tensors, ranges, self._way)
 
     def model(self, source: Model) -> Model:
         """Return the quantized network."""
-        main = self._module["main"]
-        module = InsertQuantization(Scheme(self._scales, self._simulation.weights))(self._module)
+        main = self.module["main"]
+        module = InsertQuantization(Scheme(self._scales, self._simulation.weights))(self.module)
         return replace(
             source,
             module=module,
             inputs=self._specs(source.inputs, main.params),
             outputs=self._specs(source.outputs, leaves(main.body.body)),
+        )
+
+    def tensors(self) -> list[TensorReport]:
+        """Return what became of each tensor."""
+        return [
+            self._tensor(var, self._scales[str(var.name)])
+            for var in self._simulation.simulated[0]
+            if isinstance(var.ty, relax.TensorType)
+        ]
+
+    def layers(self) -> list[LayerReport]:
+        """Return what became of each layer's weights."""
+        found = []
+        for group in groups(self.module["main"]):
+            if group.is_layer:
+                values, weights = group.weight.value.numpy(), self._simulation.weights[group.name]
+                error = values - real_constants(group, weights, 1.0)[group.weight]
+                bits = self._way.bits.get(group.name, 8)
+                ratio = decibels(float(np.square(values).mean()), float(np.square(error).mean()))
+                found.append(LayerReport(group.name, bits, -(-values.size * bits // 8), ratio))
+        return found
+
+    def _tensor(self, var: relax.Var, to: Activation) -> TensorReport:
+        arrays = [known[var] for known in self._simulation.real]
+        limits = np.iinfo(to.dtype)
+        low, high = (to.scale * (bound - to.zero_point) for bound in (limits.min - 0.5, limits.max + 0.5))
+        outside = sum(int(((array < low) | (array > high)).sum()) for array in arrays)
+        return TensorReport(
+            name=str(var.name),
+            dtype=to.dtype,
+            scale=to.scale,
+            zero_point=to.zero_point,
+            low=float(min(array.min() for array in arrays)),
+            high=float(max(array.max() for array in arrays)),
+            clipped_share=outside / sum(array.size for array in arrays),
+            decibels=decibels(*self._simulation.noise([var])),
         )
 
     def _specs(self, specs: Sequence[TensorSpec], variables: Sequence[Any]) -> tuple[TensorSpec, ...]:

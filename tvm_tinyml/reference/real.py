@@ -201,6 +201,7 @@ def _element(function: Callable[..., Real]) -> Evaluate:
 OPERATORS: Mapping[str, Evaluate] = {
     "relax.abs": _element(np.abs),
     "relax.add": _element(np.add),
+    "relax.astype": lambda args, call: args[0].astype(str(call.attrs.dtype)),
     "relax.clip": _clip,
     "relax.dequantize": _dequantize,
     "relax.exp": _element(np.exp),
