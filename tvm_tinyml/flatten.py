@@ -54,6 +54,7 @@ def flatten(module: IRModule, model: Model, *, io_in_workspace: bool, pools: Map
         constants=flat.constants,
         regions=regions,
         pools=placed,
+        quantization=model.quantization,
     )
 
 

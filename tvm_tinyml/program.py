@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +14,9 @@ from tvm import IRModule
 from tvm_tinyml.choice import Choice
 from tvm_tinyml.model import TensorSpec
 from tvm_tinyml.passes.kernels.kernel import Overlap
+
+if TYPE_CHECKING:
+    from tvm_tinyml.quantization.report import QuantizationReport
 
 ALIGNMENT_BYTES = 16
 """Alignment of memory pools and of every tensor inside them."""
@@ -188,6 +191,7 @@ class Program:
     pools : at least one, the fastest first.
     in_ram : constants, by index, that start-up code copies from flash to RAM.
     cuts : what there was to choose from, where least RAM was the goal.
+    quantization : what was done to a float network before.
     """
 
     name: str
@@ -204,6 +208,7 @@ class Program:
     pools: Sequence[Pool]
     in_ram: frozenset[int] = frozenset()
     cuts: Sequence[Cut] = ()
+    quantization: QuantizationReport | None = None
 
     @property
     def prefix(self) -> str:

@@ -96,6 +96,7 @@ def metadata(
         },
         "memory_map": memory_map(program),
         "cuts": [asdict(cut) for cut in program.cuts],
+        "quantization": program.quantization.as_dict() if program.quantization else None,
     }
 
 

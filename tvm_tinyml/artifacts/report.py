@@ -42,6 +42,8 @@ def _sections(metadata: Metadata) -> Iterable[str]:
     yield _section("Layers", _layers(metadata), _code_note(metadata))
     yield _section("Workspace", *_workspace(metadata))
     yield _section("Inputs and outputs", *_inputs_and_outputs(metadata))
+    if metadata.get("quantization"):
+        yield _section("Quantization", *_quantization(metadata["quantization"]))
     if metadata.get("files"):
         yield _section("Files", _files(metadata["files"]))
     yield _section("What the figures are", *_notes(metadata))
@@ -129,8 +131,8 @@ def _bar(value: int | None, most: int, total: int) -> str:
     if value is None:
         return _cell(None, "number")
     bar = f'<i style="width:{100 * value / most:.1f}%"></i>' if value else ""
-    share = f"{100 * value / total if total else 0:.1f} % of all"
-    return f'<td class="number" title="{share}"><div class="bar"><span>{bar}</span>{value:,}</div></td>'
+    title = f' title="{100 * value / total:.1f} % of all"' if total else ""
+    return f'<td class="number"{title}><div class="bar"><span>{bar}</span>{value:,}</div></td>'
 
 
 def _code(metadata: Metadata) -> Iterable[str]:
@@ -277,6 +279,51 @@ def _inputs_and_outputs(metadata: Metadata) -> Iterable[str]:
 
 def _where(offset: int | None) -> str:
     return "the caller's buffer" if offset is None else f"workspace, offset {offset:,}"
+
+
+def _quantization(report: Mapping[str, Any]) -> Iterable[str]:
+    """Yield signal to noise along the network as bars, then what became of tensors and weights."""
+    most = round(max((tensor["decibels"] for tensor in report["tensors"]), default=0))
+    yield _paragraph(
+        f"Recipe {_text(report['recipe'])}, observer {_text(report['observer'])}, {report['samples']} samples: "
+        f"{report['decibels']:.1f} dB at the outputs, before a softmax."
+    )
+    yield _table(
+        ["Tensor", "Type", ">Least", ">Largest", ">Scale", ">Zero point", ">Clipped", ">Signal to noise, dB"],
+        [
+            [
+                *(_cell(tensor[key]) for key in ("name", "dtype")),
+                *(_cell(f"{tensor[key]:.4g}", "number") for key in ("low", "high", "scale")),
+                _number(tensor["zero_point"]),
+                _cell(f"{100 * tensor['clipped_share']:.2f} %", "number"),
+                _bar(round(tensor["decibels"]), most, 0),
+            ]
+            for tensor in report["tensors"]
+        ],
+    )
+    yield _table(
+        ["Layer", ">Bits", ">Weights, bytes", ">Weights, dB"],
+        [
+            [
+                _cell(layer["name"]),
+                *(_number(layer[key]) for key in ("bits", "weight_bytes")),
+                _cell(f"{layer['decibels']:.1f}", "number"),
+            ]
+            for layer in report["layers"]
+        ],
+    )
+    if report["choices"]:
+        yield _table(
+            [">Weights, bytes", ">Outputs, dB", ">Layers of 4 bits"],
+            [
+                [
+                    _number(point["weight_bytes"]),
+                    _cell(f"{point['decibels']:.1f}", "number"),
+                    _number(len(point["narrow"])),
+                ]
+                for point in report["choices"]
+            ],
+        )
 
 
 def _files(files: Mapping[str, int]) -> str:

@@ -93,7 +93,12 @@ class _Pools(argparse.Action):
 
 def add_quantize(parser: argparse.ArgumentParser) -> None:
     """Add what makes a float network an integer one."""
-    parser.add_argument("--quantize", metavar="RECIPE", help="of a float model: int8; default with --calibration: int8")
+    parser.add_argument(
+        "--quantize",
+        metavar="RECIPE",
+        help="of a float model: int8 | int16x8 | w4 | mixed:60%% (of the bytes of int8 weights, or in bytes: "
+        "mixed:20000); default with --calibration: int8",
+    )
     parser.add_argument(
         "--calibration",
         metavar="X.npz|random",

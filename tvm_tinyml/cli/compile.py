@@ -39,7 +39,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--emit", default="both", metavar="FORM", help=f"{choices('emit')}; default: both")
     parser.add_argument("--verify", action="store_true", help="run the result on the simulator and compare every byte")
     parser.add_argument(
-        "-v", "--verbose", action="store_true", help="show what --goal ram had to choose from: RAM against work"
+        "-v",
+        "--verbose",
+        action="store_true",
+        help="show what --goal ram had to choose from, RAM against work, and what quantization did to each tensor",
     )
     add_quantize(parser)
     add_quiet(parser)
@@ -85,7 +88,15 @@ def execute(options: argparse.Namespace) -> bool:
         print(f"flash  {flash['total']:,} bytes: weights {flash['weights']:,}, code {flash['code']:,}")
         if ram["static"]:
             print(f"copied {ram['static']:,} bytes of weights from flash to RAM, by start-up code")
+        if model.quantization:
+            report = model.quantization
+            print(
+                f"quantized {report.recipe}: {report.decibels:.1f} dB signal to noise on {report.samples} calibration "
+                f"samples, weights of {report.weight_bytes:,} bytes"
+            )
         if options.verbose:
+            if model.quantization:
+                print(model.quantization.text())
             print(_cuts(library.metadata))
         print(f"files  {options.output}/: {', '.join(written)}, metadata.json, report.html")
     return True

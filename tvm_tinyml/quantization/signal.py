@@ -7,10 +7,13 @@ from tvm import IRModule, relax
 
 from tvm_tinyml.passes.float_groups import leaves
 
+MOST = 200.0
+"""Decibels, also without any noise."""
+
 
 def decibels(power: float, noise: float) -> float:
-    """Return the ratio of signal to noise, in dB; infinite without noise."""
-    return float(10 * np.log10(power / noise)) if noise > 0 and power > 0 else float("inf")
+    """Return the ratio of signal to noise, in dB."""
+    return min(MOST, float(10 * np.log10(power / noise))) if noise > 0 and power > 0 else MOST
 
 
 def before_softmax(module: IRModule) -> list[relax.Var]:

@@ -1,0 +1,128 @@
+"""Weights of four bits: what is stored, what is computed, and what is left alone."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import tvm_ffi
+from numpy.typing import NDArray
+from tvm import IRModule, relax
+
+import tvm_tinyml as tinyml
+from benchmarks.int8_graph import Int8Graph, Network
+from tests.passes.graphs import PLAIN, integer
+from tests.simulated import needs_simulator
+from tvm_tinyml.benchmark import bench
+from tvm_tinyml.passes import integer_ops
+from tvm_tinyml.passes.pack_weights import PART_BYTES, SplitNarrowLayers, packed, stored_bytes
+from tvm_tinyml.reference.evaluate import evaluate
+
+
+def narrow(shape: tuple[int, ...], seed: int = 0) -> NDArray[np.int8]:
+    return np.random.default_rng(seed).integers(-7, 8, shape).astype(np.int8)
+
+
+def convolution(channels: int, weight: NDArray[np.int8] | None = None) -> IRModule:
+    weight = narrow((channels, 3, 3, 16)) if weight is None else weight
+    ones = np.ones(channels, np.int32)
+    rest = [relax.const(array) for array in (5 * ones, ones * (1 << 30), -7 * ones)]
+    plain = {"strides": [1, 1], "padding": [1, 1, 1, 1], "dilation": [1, 1], "groups": 1, "input_zero_point": -3}
+    return integer(lambda x: integer_ops.conv2d(x, relax.const(weight), *rest, **PLAIN, **plain), (1, 6, 5, 16))
+
+
+def names(module: IRModule) -> list[str]:
+    return [str(b.value.op.name) for block in module["main"].body.blocks for b in block.bindings]
+
+
+@pytest.mark.parametrize("dtype", [np.int8, np.int32])
+def test_a_constant_is_packed_where_it_is_narrow(dtype: type) -> None:
+    values = np.concatenate([narrow((400,)), np.arange(-100, 100, dtype=np.int8), narrow((1000,))]).view(dtype)
+    words = packed(values)
+    assert words is not None
+    assert words.nbytes < 0.75 * values.nbytes
+    module = integer(
+        lambda _: integer_ops.unpack(relax.const(words), shape=list(values.shape), bits=8 * values.itemsize), (1,)
+    )
+    np.testing.assert_array_equal(evaluate(module, [np.zeros(1, np.int8)])[0], values)
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        narrow((100,)),  # little
+        np.arange(-128, 127, dtype=np.int8).repeat(4),  # wide
+        narrow((1001,)),  # no words
+        narrow((1000,)).astype(np.int16),
+    ],
+)
+def test_what_saves_little_is_left_alone(values: NDArray[np.generic]) -> None:
+    assert packed(values) is None
+    assert stored_bytes([relax.const(values)]) == values.nbytes
+
+
+def test_long_runs_are_several() -> None:
+    values = narrow((4 * 4 * 0x10010,))
+    words = packed(values)
+    assert words is not None
+    module = integer(lambda _: integer_ops.unpack(relax.const(words), shape=list(values.shape), bits=8), (1,))
+    np.testing.assert_array_equal(evaluate(module, [np.zeros(1, np.int8)])[0], values)
+
+
+def test_a_large_layer_is_computed_in_parts() -> None:
+    module = convolution(200)
+    split = SplitNarrowLayers()(module)
+    parts = -(-200 * 144 // PART_BYTES)
+    assert names(split) == ["tinyml.conv2d"] * parts + ["relax.concat"]
+    x = np.random.default_rng(1).integers(-128, 128, (1, 6, 5, 16)).astype(np.int8)
+    np.testing.assert_array_equal(evaluate(split, [x])[0], evaluate(module, [x])[0])
+    assert tvm_ffi.structural_equal(SplitNarrowLayers()(split), split), "twice changes nothing more"
+
+
+def test_small_and_wide_layers_stay_whole() -> None:
+    for module in (convolution(20), convolution(200, 9 * narrow((200, 3, 3, 16)))):
+        assert tvm_ffi.structural_equal(SplitNarrowLayers()(module), module)
+
+
+def network(bits: int = 4) -> Network:
+    """Convolution, depthwise, large pointwise and dense layers, all with weights of so many bits."""
+    graph = Int8Graph(5, samples=2)
+    largest = 7 if bits == 4 else 127
+
+    def weights(*shape: int) -> NDArray[np.int8]:
+        return graph.rng.integers(-largest, largest + 1, shape).astype(np.int8)
+
+    x = graph.input((1, 9, 8, 3), (0.05, -4))
+    x = graph.conv(x, 64, (3, 3), strides=(2, 2), weights=weights(64, 3, 3, 3), activation="RELU")
+    x = graph.conv(graph.depthwise(x, (3, 3), activation="RELU"), 160, (1, 1), weights=weights(160, 1, 1, 64))
+    x = graph.mean(x, (1, 2))
+    return graph.finish("narrow", graph.dense(graph.dense(x, 100, weights=weights(100, 160)), 10))
+
+
+@needs_simulator
+@pytest.mark.parametrize("target", ["cortex-m4", "cortex-m7", "cortex-m3", "cortex-m0plus", "cortex-m33+nodsp"])
+@pytest.mark.parametrize("goal", ["time", "ram", "flash"])
+def test_networks_compute_the_same_from_less_flash(target: str, goal: str) -> None:
+    model = tinyml.load(network().data, name="narrow")
+    library = tinyml.build(model, target, goal=goal, emit="lib")
+    figures = bench(library, model)
+    assert figures["reference"]["differing"] == 0
+    plain = tinyml.build(model, target, goal=goal, emit="lib", disabled_passes=["tinyml.PackWeights"])
+    weights, before = (each.metadata["flash_bytes"]["weights"] for each in (library, plain))
+    kinds = {layer["op"] for layer in library.metadata["layers"]}
+    if "unpack" in kinds:
+        assert weights < 0.75 * before
+    else:
+        assert weights == before
+
+
+@needs_simulator
+def test_who_can_unpack() -> None:
+    model = tinyml.load(network().data, name="narrow")
+    for target, can in (("cortex-m4", True), ("cortex-m3", True), ("cortex-m55", True), ("cortex-m0plus", False)):
+        library = tinyml.build(model, target, emit="lib")
+        assert ("unpack" in {layer["op"] for layer in library.metadata["layers"]}) == can
+
+
+def test_weights_of_eight_bits_are_never_packed() -> None:
+    library = tinyml.build(tinyml.load(network(8).data, name="wide"), "cortex-m4", emit="lib")
+    assert "unpack" not in {layer["op"] for layer in library.metadata["layers"]}
