@@ -3,8 +3,8 @@
 ``ad``, ``ic``, ``vww``: three networks of MLPerf Tiny, float, calibrated and scored with seeded inputs like theirs:
 decibels of signal to noise, beside the published int8 files. ``kws``: the fourth with real samples: 100 calibrate, and
 the other 400 are scored once for each configuration. ``digits``: networks trained by `examples.digits`, scored on the
-half of the pictures that they did not learn from. ``bytes``: libraries against the integer graph in numpy, 100 inputs each.
-Writes ``results/quantization-CASE.json``.
+half of the pictures that they did not learn from. ``bytes``: libraries against the integer graph in numpy, 100 inputs
+each. Writes ``results/quantization-CASE.json``.
 """
 
 from __future__ import annotations
