@@ -213,7 +213,7 @@ def test_what_is_missing_or_in_the_way_is_one_line(arguments: tuple[str, ...], t
 
 def test_a_float_model_is_refused(there: Path, refused: Refused) -> None:
     (there / "float.onnx").write_bytes(float_model())
-    assert "'float.onnx': The model is not quantized: " in refused("tune", "float.onnx", *TUNE[2:])
+    assert "This is a float network" in refused("tune", "float.onnx", *TUNE[2:])
 
 
 @pytest.mark.usefixtures("there")

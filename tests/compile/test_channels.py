@@ -70,8 +70,8 @@ def build(network: Network, core: str, goal: str, io: str, emit: str = "lib") ->
 @pytest.mark.parametrize("core", CORES)
 @pytest.mark.parametrize("name", NETWORKS)
 def test_known_blocks_give_the_reference_bytes(name: str, core: str) -> None:
-    network = NETWORKS[name]()
-    for goal in GOALS:
+    network, first = NETWORKS[name](), CORES.index(core)
+    for goal in GOALS if core == "cortex-m4" else [GOALS[(first + list(NETWORKS).index(name)) % len(GOALS)]]:
         library = build(network, core, goal, "workspace")
         run_poisoned(library.metadata, library.objects, network, f"{core}, {goal}")
 
@@ -97,7 +97,7 @@ def test_on_the_host_the_c_form_does_nothing_undefined(name: str, tmp_path: Path
 
 @pytest.mark.parametrize(
     ("core", "count"),
-    [("cortex-m4", 16), ("cortex-m7", 8), ("cortex-m33", 8), *((core, 4) for core in ("cortex-m4+nofp", "cortex-m3"))],
+    [("cortex-m4", 8), ("cortex-m7", 4), ("cortex-m33", 4), *((core, 2) for core in ("cortex-m4+nofp", "cortex-m3"))],
 )
 def test_random_networks_give_the_reference_bytes(core: str, count: int) -> None:
     for seed in range(count):
@@ -107,7 +107,7 @@ def test_random_networks_give_the_reference_bytes(core: str, count: int) -> None
         run_poisoned(library.metadata, library.objects, network, f"{core}, {goal}, {io}, seed {seed}")
 
 
-@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("seed", range(3))
 def test_on_the_host_random_networks_give_the_reference_bytes(seed: int, tmp_path: Path) -> None:
     network = channel_network(seed)
     library = build(network, "cortex-m4", GOALS[seed % 3], "workspace", "c")
