@@ -165,7 +165,7 @@ def spotted(chosen: Mapping[str, Mapping[str, Any]]) -> Rows:
     real, published = (tinyml.load(folder / f"{n}.tflite") for n in ("kws_ref_model_float32", "kws_ref_model"))
     calibration, scored = keywords(folder.parents[1] / "data" / "kws01" / "kws01_dev.npz")
     wanted = outputs(real, scored.samples)
-    other = _divergence(wanted, outputs(published, scored.samples))
+    other = _divergence(wanted, outputs(published, scored.samples), published.outputs[0].scale or 0.0)
     rows: Rows = {
         "float": {"accuracy": _accuracy(wanted, scored)},
         "published int8": _scores(published, scored, wanted, other),
@@ -247,7 +247,7 @@ def _scores(model: Model, scored: Keywords, wanted: Array, other: Array) -> dict
     other : divergences of the published file, sample by sample.
     """
     made = outputs(model, scored.samples)
-    own = _divergence(wanted, made)
+    own = _divergence(wanted, made, model.outputs[0].scale or 0.0)
     draws = np.random.default_rng(BOOTSTRAP_SEED).integers(0, len(own), (RESAMPLES, len(own)))
     low, high = np.quantile((own - other)[draws].mean(axis=1), (0.025, 0.975))
     return {
@@ -258,9 +258,9 @@ def _scores(model: Model, scored: Keywords, wanted: Array, other: Array) -> dict
     }
 
 
-def _divergence(wanted: Array, made: Array) -> Array:
-    """Return for each sample the Kullback-Leibler divergence from the float softmax; a 0 counts as half of 1 / 256."""
-    ratio = np.log(np.maximum(wanted, 1e-12) / np.maximum(made, 1 / 512))
+def _divergence(wanted: Array, made: Array, scale: float) -> Array:
+    """Return for each sample the Kullback-Leibler divergence from the float softmax; a 0 counts as half of a scale."""
+    ratio = np.log(np.maximum(wanted, 1e-12) / np.maximum(made, scale / 2))
     divergence: Array = (wanted * ratio).sum(axis=1)
     return divergence
 

@@ -30,6 +30,9 @@ FIXED: Mapping[str, Mapping[str, Activation]] = {
 POOLS = ("relax.nn.max_pool2d", "relax.nn.avg_pool2d")
 """They keep the scale of what they read."""
 
+HEADROOM = 2.0
+"""Times the range that 16 bits reach over: they have steps to spare, so that more than the samples show is expressed."""
+
 LARGEST = {8: 127, 4: 7}
 """Integer of weights, by their bits: symmetric, so that no weight needs an offset."""
 
@@ -96,7 +99,7 @@ def activation(bounds: Range, dtype: str) -> Activation:
     """
     low, high = bounds
     if dtype == "int16":
-        return Activation(float(np.float32(max(-low, high) / 32767)) or 1.0, 0, dtype)
+        return Activation(float(np.float32(HEADROOM * max(-low, high) / 32767)) or 1.0, 0, dtype)
     scale = float(np.float32((high - low) / 255)) or 1.0
     return Activation(scale, int(np.clip(np.round(-128 - low / scale), -128, 127)))
 
