@@ -31,7 +31,7 @@ POOLS = ("relax.nn.max_pool2d", "relax.nn.avg_pool2d")
 """They keep the scale of what they read."""
 
 HEADROOM = 2.0
-"""Times the range that 16 bits reach over: they have steps to spare, so that more than the samples show is expressed."""
+"""Times the range that 16 bits reach over: they have steps to spare, and more than the samples show may come."""
 
 LARGEST = {8: 127, 4: 7}
 """Integer of weights, by their bits: symmetric, so that no weight needs an offset."""
