@@ -16,6 +16,7 @@ from tvm_tinyml.artifacts.stack import frames, worst_stack_bytes
 from tvm_tinyml.choice import Choice
 from tvm_tinyml.device.archive import write_archive
 from tvm_tinyml.device.strip import strip
+from tvm_tinyml.errors import TargetError
 from tvm_tinyml.fit import check_fit, fits
 from tvm_tinyml.flatten import flatten
 from tvm_tinyml.hot_constants import fill_ram
@@ -42,10 +43,12 @@ def compile_model(model: Model, target: Target, options: BuildOptions) -> Librar
     Raises
     ------
     ModelError : the model is not fully quantized.
+    TargetError : its weights have 4 bits, and the target no kernel for them.
     FitError : the library takes more than the options allow.
     TuningLogError : the tuning log is damaged.
     NotTunedError : operators have no record, and the options require them.
     """
+    _check_bits(model, target, options)
     library = _build(model, target, options)
     if not fits(library, options):
         # Stripes of layers are no operators that anybody has tuned.
@@ -54,6 +57,16 @@ def compile_model(model: Model, target: Target, options: BuildOptions) -> Librar
             return cut
         check_fit(library, options, lambda others: _build(model, target, others))
     return library
+
+
+def _check_bits(model: Model, target: Target, options: BuildOptions) -> None:
+    """Refuse weights that were made narrow for nothing."""
+    narrow = [layer.name for layer in model.quantization.layers if layer.bits < 8] if model.quantization else []
+    if narrow and "tinyml.unpack" not in target.recipes(options.goal):
+        raise TargetError(
+            f"{len(narrow)} layers of '{model.name}' have weights of 4 bits, and {target.name} has no kernel that "
+            "unpacks them. Quantize with int8 or int16x8, or build for a core with Thumb-2."
+        )
 
 
 def _build(model: Model, target: Target, options: BuildOptions) -> Library:

@@ -10,7 +10,7 @@ import pytest
 import tvm_tinyml as tinyml
 from tests.quantization.networks import cnn, keyword_spotting
 from tests.simulated import needs_simulator
-from tvm_tinyml.errors import QuantizationError
+from tvm_tinyml.errors import QuantizationError, TargetError
 from tvm_tinyml.passes import FoldQuantization
 from tvm_tinyml.quantization.mixed import all_narrow, bytes_of
 from tvm_tinyml.verification import verify
@@ -94,6 +94,14 @@ def test_a_budget_that_cannot_be_met_is_refused_with_the_nearest_that_can() -> N
 def test_a_budget_that_is_no_number_is_refused(recipe: str) -> None:
     with pytest.raises(QuantizationError, match=re.escape(repr(recipe)) + " names no budget"):
         tinyml.quantize(cnn().model, recipe, calibration="random")
+
+
+def test_a_target_that_cannot_unpack_refuses_four_bits() -> None:
+    network = keyword_spotting()
+    model = tinyml.quantize(network.model, "w4", calibration=network.samples[:8], observer="min-max")
+    with pytest.raises(TargetError, match=r"6 layers of 'net' have weights of 4 bits, and cortex-m0plus has no kernel"):
+        tinyml.build(model, "cortex-m0plus")
+    tinyml.build(tinyml.quantize(network.model, calibration="random", observer="min-max"), "cortex-m0plus", emit="lib")
 
 
 def test_the_report_tells_what_was_done() -> None:
