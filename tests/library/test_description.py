@@ -150,8 +150,11 @@ def test_groups_of_instructions_add_up_to_a_layer() -> None:
     convolutions = [layer for layer in library("kws").profile().layers if layer.op == "conv2d"]
     for layer in convolutions:
         shares = layer.instructions_by_group
-        assert min(shares["load"], shares["multiply"], shares["widen"]) > layer.instructions // 10
+        assert min(shares["load"], shares["multiply"]) > layer.instructions // 10
         assert layer.macs <= 2 * shares["multiply"] + layer.instructions // 100  # SMLAD does two at once
+    # Bytes are widened, but for a kernel that keeps its weights as halves.
+    widened = [layer.instructions_by_group["widen"] > layer.instructions // 10 for layer in convolutions]
+    assert sum(widened) >= len(convolutions) - 1
 
 
 def test_flash_that_waits_costs_what_the_profile_says() -> None:
