@@ -27,11 +27,15 @@ def equalizable(main: relax.Function) -> dict[str, tuple[Group, Group]]:
     makers = {group.name: group for group in every}
     pairs = {}
     for second in every:
-        if second.is_layer and second.kind != "relax.nn.conv2d_transpose":
-            first = makers.get(second.sources[0])
-            if first is not None and first.is_layer and reads[first.name] == 1 and _is_homogeneous(first):
-                pairs[first.name] = (first, second)
+        first = makers.get(second.sources[0]) if _has_own_filters(second) else None
+        if first is not None and _has_own_filters(first) and reads[first.name] == 1 and _is_homogeneous(first):
+            pairs[first.name] = (first, second)
     return pairs
+
+
+def _has_own_filters(group: Group) -> bool:
+    """Return whether each output channel has a filter: in a transposed convolution groups share them."""
+    return group.is_layer and group.kind != "relax.nn.conv2d_transpose"
 
 
 def column_peaks(group: Group) -> NDArray[np.float32]:

@@ -13,6 +13,7 @@ from tvm import IRModule, relax
 from tvm.ir import GenericConst
 from tvm.ir.transform import PassContext
 
+from tvm_tinyml.arithmetic import quantize_array
 from tvm_tinyml.passes.callable_pass import CallablePass
 from tvm_tinyml.passes.float_groups import LAYERS, Group, groups, leaves
 
@@ -38,9 +39,9 @@ class Weights:
 
     Attributes
     ----------
-    values : int8, output channels first.
-    scale : float32 of shape () or [O].
-    bias : int32 [O], in units of the input's scale * `scale`.
+    values : int8, filters first.
+    scale : float32 of shape () or [filters].
+    bias : int32 [output channels], in units of the input's scale * `scale`.
     """
 
     values: NDArray[np.int8]
@@ -180,7 +181,8 @@ class _Rewriter:
         if call.op.name in (*LAYERS, "relax.permute_dims"):
             zero = np.zeros(weights.scale.shape, np.int8)
             return self._emit(_dequantized(weights.values, weights.scale, zero, axis=0))
-        scale = np.broadcast_to(np.float32(source.scale) * weights.scale, weights.bias.shape).astype(np.float32)
+        # The groups of a transposed convolution share their filters and scales.
+        scale = np.resize(np.float32(source.scale) * weights.scale, weights.bias.shape).astype(np.float32)
         if source.dtype == "int16":  # whose sums have 64 bits, as TFLite has them
             real = self._emit(relax.op.astype(relax.const(weights.bias.astype(np.int64), "int64"), "float32"))
             return self._emit(relax.op.multiply(real, relax.const(scale)))
@@ -209,12 +211,7 @@ class _Rewriter:
 
 
 def _integers(values: NDArray[Any], to: Activation) -> NDArray[Any]:
-    """Return the nearest integers, halves away from zero."""
-    limits = np.iinfo(to.dtype)
-    scaled = values.astype(np.float64) / to.scale
-    rounded = np.trunc(scaled + np.copysign(0.5, scaled)) + to.zero_point
-    integers: NDArray[Any] = np.clip(rounded, limits.min, limits.max).astype(to.dtype)
-    return integers
+    return quantize_array(values, to.scale, to.zero_point, to.dtype)
 
 
 def _dequantized(

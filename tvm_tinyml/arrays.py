@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from tvm_tinyml.arithmetic import quantize_array
 from tvm_tinyml.artifacts.folder import reason
 from tvm_tinyml.errors import InputError
 from tvm_tinyml.options import nearest
@@ -189,10 +190,7 @@ def _quantize(array: NDArray[Any], tensor: TensorInfo) -> NDArray[Any]:
     """Return the nearest integers, halves away from zero, saturated."""
     if not np.isfinite(array).all():
         raise InputError(f"Input '{tensor['name']}' holds values that are not finite.")
-    scaled = array.astype(np.float64) / tensor["scale"]
-    rounded = np.trunc(scaled + np.copysign(0.5, scaled)) + tensor["zero_point"]
-    quantized: NDArray[Any] = np.clip(rounded, *_limits(np.dtype(tensor["dtype"]))).astype(tensor["dtype"])
-    return quantized
+    return quantize_array(array, tensor["scale"], tensor["zero_point"], tensor["dtype"])
 
 
 def _limits(dtype: np.dtype[Any]) -> tuple[int, int]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -351,6 +352,14 @@ def quantize_value(value: float, scale: float, zero_point: int) -> int:
     if abs(quotient) >= 2.0**31:
         raise ModelError(f"{value} / {scale} does not fit 32 bits. The output scale is too small; quantize again.")
     return int(quotient) + zero_point
+
+
+def quantize_array(values: ArrayLike, scale: float, zero_point: int, dtype: str) -> NDArray[Any]:
+    """Quantize real values: round(values / scale) + zero point, halves away from zero, saturated to `dtype`."""
+    limits = np.iinfo(dtype)
+    integers = round_half_away(np.asarray(values, np.float64) / scale) + zero_point
+    quantized: NDArray[Any] = np.clip(integers, limits.min, limits.max).astype(dtype)
+    return quantized
 
 
 # Positions ----------------------------------------------------------------------------------------------------

@@ -124,17 +124,18 @@ def load_model(options: argparse.Namespace, name: str | None = None) -> Model:
         if options.observer:
             raise TargetError("--observer is for float models: it needs --calibration X.npz.")
         return model
-    if options.calibration == RANDOM and not getattr(options, "quiet", False):
-        print(
-            "Calibrated on random numbers: sizes and cycles are right; what the network computes is not to be used.",
-            file=sys.stderr,
-        )
-    return quantize(
+    quantized = quantize(
         model,
         recipe=options.quantize or "int8",
         calibration=options.calibration,
         observer=options.observer or "measured",
     )
+    if options.calibration == RANDOM and not getattr(options, "quiet", False):
+        print(
+            "Calibrated on random numbers: sizes and cycles are right; what the network computes is not to be used.",
+            file=sys.stderr,
+        )
+    return quantized
 
 
 def add_memory(parser: argparse.ArgumentParser) -> None:

@@ -132,7 +132,7 @@ class Simulation:
 def real_constants(group: Group, weights: Weights, input_scale: float) -> dict[relax.Expr, Array]:
     """Return by a layer's constants the numbers that its integers stand for."""
     scale = weights.scale.reshape(-1, *[1] * (weights.values.ndim - 1)) if weights.scale.ndim else weights.scale
-    bias = weights.bias * np.float64(np.float32(input_scale)) * weights.scale
+    bias = weights.bias * np.float64(np.float32(input_scale)) * np.resize(weights.scale, weights.bias.shape)
     return {group.weight: (weights.values * scale).astype(np.float32), group.bias: bias.astype(np.float32)}
 
 

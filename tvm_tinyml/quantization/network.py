@@ -13,6 +13,7 @@ from tvm import IRModule, relax
 from tvm_tinyml.errors import QuantizationError
 from tvm_tinyml.model import Model, TensorSpec
 from tvm_tinyml.options import nearest
+from tvm_tinyml.passes import FoldQuantization
 from tvm_tinyml.passes.float_groups import groups, leaves
 from tvm_tinyml.passes.insert_quantization import Activation, InsertQuantization, Scheme, Weights
 from tvm_tinyml.quantization.equalize import equalized
@@ -29,12 +30,7 @@ from tvm_tinyml.quantization.statistics import Trace, observe, traces
 
 Array = NDArray[Any]
 
-RECIPES = {
-    "int8": "activations and weights of 8 bits",
-    "int16x8": "activations of 16 bits, weights of 8",
-    "w4": "activations of 8 bits, weights of 4 wherever there are kernels for them",
-    f"{MIXED}BUDGET": "activations of 8 bits, weights of 8 and 4 within 60% of the bytes of 8, or 20000 bytes",
-}
+RECIPES = ("int8", "int16x8", "w4", f"{MIXED}BUDGET")
 
 MEASURED = "measured"
 """Instead of an observer's name: each tensor gets the range of the one with which the outputs have the least error."""
@@ -78,6 +74,7 @@ def quantize(
     ------
     QuantizationError : there are no samples, the network is quantized already, an option is not offered, or a budget
         cannot be met.
+    ModelError : an operator has no kernel for activations of 16 bits.
     InputError : the samples do not fit the network.
     """
     if not model.is_float:
@@ -85,7 +82,7 @@ def quantize(
     kind = f"{MIXED}BUDGET" if recipe.startswith(MIXED) else recipe
     for what, given, known in (("recipe", kind, RECIPES), ("observer", observer, (*OBSERVERS, MEASURED))):
         if given not in known:
-            close = nearest(given, list(known))
+            close = nearest(given, known)
             raise QuantizationError(f"There is no {what} {given!r}.{close} Known: {', '.join(known)}.")
     budget = budget_of(recipe, model.module) if recipe.startswith(MIXED) else None
     inputs = samples_of(calibration, model)
@@ -111,7 +108,9 @@ def quantize(
         layers=final.layers(),
         choices=choices,
     )
-    return replace(final.model(model), quantization=report)
+    quantized = replace(final.model(model), quantization=report)
+    FoldQuantization()(quantized.module)  # refuses what there are no integer operators for, now and not at the build
+    return quantized
 
 
 @dataclass(frozen=True)

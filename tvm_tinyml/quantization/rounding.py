@@ -38,13 +38,13 @@ def learned(bits: int) -> Round:
 
     Parameters
     ----------
-    bits : of a weight.
+    bits : of a weight. Layers are convolutions and dense layers; transposed ones are left to `scheme.rounded`.
     """
 
     def choose(layer: Layer) -> Weights:
         values, bias = layer.group.weight.value.numpy(), layer.group.bias.value.numpy()
         rows = values.reshape(len(values), -1).astype(np.float64)
-        least = least_scales(bias, layer.input_scale)
+        least = least_scales(bias, layer.input_scale, len(rows))
         integers, scale = np.empty(rows.shape, np.int8), np.empty(len(rows), np.float32)
         patches = _patches(layer)
         per_group = len(rows) // len(patches)
@@ -65,8 +65,6 @@ def _patches(layer: Layer) -> list[Array]:
         return [_some(np.concatenate([array.reshape(-1, array.shape[-1]) for array in layer.inputs]))]
     call = next(b.value for b in group.product if str(b.value.op.name) == group.kind)
     count = int(call.attrs.groups)
-    if group.kind == "relax.nn.conv2d_transpose":
-        return [np.eye(group.weight.value.numpy()[0].size)] * (1 if count == 1 else count)
     found = [_windows(array, call, group) for array in layer.inputs]
     every = np.concatenate(found)
     return [_some(every[:, :, i].reshape(len(every), -1)) for i in range(count)]

@@ -114,21 +114,26 @@ def rounded(values: NDArray[np.float32], bias: NDArray[np.float32], input_scale:
     bits : of a weight.
     """
     rows = values.reshape(len(values), -1).astype(np.float64)
-    scale = np.maximum(np.abs(rows).max(axis=1) / LARGEST[bits], least_scales(bias, input_scale))
+    scale = np.maximum(np.abs(rows).max(axis=1) / LARGEST[bits], least_scales(bias, input_scale, len(rows)))
     scale = np.where(scale > 0, scale, 1.0).astype(np.float32)
     integers = np.round(rows / scale[:, None].astype(np.float64)).clip(-LARGEST[bits], LARGEST[bits])
     return Weights(integers.astype(np.int8).reshape(values.shape), scale, integer_bias(bias, input_scale, scale))
 
 
-def least_scales(bias: NDArray[Any], input_scale: float) -> NDArray[np.float64]:
-    """Return for each channel the least scale of its weights with which its bias, in such units, fits an int32."""
-    least: NDArray[np.float64] = np.abs(bias).astype(np.float64) / (input_scale * 2.0**30)
-    return least
+def least_scales(bias: NDArray[Any], input_scale: float, filters: int) -> NDArray[np.float64]:
+    """Return for each filter the least scale of its weights with which its bias, in such units, fits an int32.
+
+    Parameters
+    ----------
+    bias : [output channels], a multiple of the filters where the groups of a transposed convolution share them.
+    """
+    least: NDArray[np.float64] = np.abs(bias).astype(np.float64).reshape(-1, filters).max(axis=0)
+    return least / (input_scale * 2.0**30)
 
 
 def integer_bias(bias: NDArray[Any], input_scale: float, scale: NDArray[np.float32]) -> NDArray[np.int32]:
     """Return a bias in units of input scale * weight scale."""
-    units = np.float64(np.float32(input_scale)) * scale.astype(np.float64)
+    units = np.float64(np.float32(input_scale)) * np.resize(scale.astype(np.float64), bias.shape)
     return np.round(bias.astype(np.float64) / units).clip(-(2**31), 2**31 - 1).astype(np.int32)
 
 

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tvm import relax
 
-from tvm_tinyml.arithmetic import round_half_away
+from tvm_tinyml.arithmetic import quantize_array
 from tvm_tinyml.reference.windows import windows
 
 Real = NDArray[Any]
@@ -164,9 +164,7 @@ def _leaky_relu(args: Sequence[Real], call: relax.Call) -> Real:
 
 def _quantize(args: Sequence[Any], call: relax.Call) -> Any:
     x, scale, zero_point = args
-    limits = np.iinfo(str(call.attrs.out_dtype))
-    quotient = round_half_away(np.asarray(x, np.float32) / scale)
-    return np.clip(quotient + int(zero_point), limits.min, limits.max).astype(limits.dtype)
+    return quantize_array(x, float(scale), int(zero_point), str(call.attrs.out_dtype))
 
 
 def _dequantize(args: Sequence[Any], call: relax.Call) -> Real:
