@@ -132,6 +132,9 @@ def _compiled(options: argparse.Namespace) -> tuple[Library, None]:
     from tvm_tinyml.errors import TargetError
     from tvm_tinyml.library import Library
 
+    for name in ("quantize", "calibration", "observer"):
+        if getattr(options, name) is not None:
+            raise TargetError(f"'{options.model}' is compiled: --{name} is for a float model. Leave it out.")
     library = Library.read(options.model)
     built = {**library.metadata, **library.metadata["options"]}
     for name, value in {"target": options.target, **build_options(options)}.items():

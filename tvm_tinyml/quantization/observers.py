@@ -82,6 +82,8 @@ def entropy(statistics: Statistics, levels: int) -> Range:
             (len(inside) - 1 - int(np.argmax(inside[::-1])), centers > high + scale / 2),
         ):
             kept[end] += counts[outside].sum()
+        if not (inside & taken).any():
+            return np.inf
         of_integer = np.bincount(index, np.where(inside, counts, 0.0), levels)
         bins = np.bincount(index, inside & taken, levels)
         spread = np.where(inside & taken, of_integer[index] / np.maximum(bins[index], 1), 0.0)
