@@ -166,3 +166,19 @@ def test_rights_that_are_missing_are_seen_before_the_work() -> None:
         f"Output folder 'D' {end}",
         f"Output file 'D/f' {end}",
     ]
+
+
+def test_torch_is_imported_only_for_networks_of_torch(folder: Path) -> None:
+    pytest.importorskip("torch")
+    program = """
+import sys
+from tvm_tinyml.cli import main
+main(["targets"])
+assert "tvm" in sys.modules and "torch" not in sys.modules
+import torch
+torch.export.save(torch.export.export(torch.nn.Linear(8, 3), (torch.zeros(1, 8),)), "linear.pt2")
+compiling = ["compile", "linear.pt2", "--target", "cortex-m4", "--quantize", "int8", "--calibration", "random"]
+assert main([*compiling, "-o", "linear"]) == 0
+"""
+    done = python(program, folder)
+    assert done.returncode == 0, done.stderr

@@ -9,12 +9,14 @@ import io
 import os
 import sys
 from collections.abc import Sequence
+from importlib import import_module
 from typing import Any, NoReturn
 
 from tvm_tinyml import __version__
 from tvm_tinyml.cli import bench, compile, demo, inspect, run, targets, tune
 from tvm_tinyml.cli.interrupts import Interrupts
 from tvm_tinyml.errors import DeviceError, TinyMLError
+from tvm_tinyml.hidden_torch import torch_hidden
 from tvm_tinyml.options import nearest
 
 DONE, CHECK_FAILED, BAD_USE, DEVICE_TROUBLE = 0, 1, 2, 3
@@ -108,6 +110,8 @@ def _run(arguments: Sequence[str] | None, interrupts: Interrupts) -> int:
             stream.reconfigure(errors="backslashreplace")
     try:
         options = parser().parse_args(arguments, argparse.Namespace(interrupts=interrupts))
+        with torch_hidden():
+            import_module("tvm")
         passed: bool = options.execute(options)
     finally:
         if sys.stdout is not None:

@@ -9,14 +9,17 @@ import sys
 import threading
 from typing import Any
 
+from tvm_tinyml.hidden_torch import torch_hidden
+
 
 def main() -> None:
     """Read a function and arguments from the standard input, and write the results to what was the standard output."""
     with os.fdopen(os.dup(1), "wb") as results:
         os.dup2(2, 1)  # what TVM or LLVM print is no result
         received: queue.SimpleQueue[Any] = queue.SimpleQueue()
-        threading.Thread(target=_receive, args=(received,), daemon=True).start()
-        function = received.get()
+        with torch_hidden():  # the module that the function comes from may import TVM
+            threading.Thread(target=_receive, args=(received,), daemon=True).start()
+            function = received.get()
         answer = None  # it is there
         while True:
             pickle.dump(answer, results, pickle.HIGHEST_PROTOCOL)
