@@ -15,8 +15,9 @@ from tvm_tinyml.passes.callable_pass import CallablePass
 from tvm_tinyml.passes.choose_kernels import choice_of
 from tvm_tinyml.passes.integer_ops import Attributes, attributes_of
 from tvm_tinyml.passes.kernels.kernel import Kernel, Recipe, call_kernel
-from tvm_tinyml.passes.pack_weights import is_narrow_layer, stored_bytes
+from tvm_tinyml.passes.pack_weights import coding_of_layer, stored_bytes
 from tvm_tinyml.passes.steps import Steps
+from tvm_tinyml.passes.weight_codes import Coding
 
 MORE = 1.5
 """Times the bytes of a layer with weights of four bits that a recipe may store."""
@@ -74,16 +75,20 @@ def first_kernel(recipes: Recipes, call: relax.Call, asked: Attributes) -> tuple
     asked : attributes beside the call's own: see `Recipe.lower`.
     """
     choice = choice_of(call) or {}
-    narrow = "tinyml.unpack" in recipes and is_narrow_layer(call)
+    coding = coding_of_layer(call) if "tinyml.unpack" in recipes else None
     for recipe in recipes_for(recipes, call):
         if choice.get(KERNEL, recipe.name) != recipe.name:
             continue
         kernel = recipe.lower(call.args, {**attributes_of(call), **asked}, knobs_of(choice))
-        if kernel is not None and not (narrow and stored_bytes(kernel.arguments) > MORE * stored_bytes(call.args)):
+        if kernel is not None and not (coding and _takes_more(kernel, call, coding)):
             return kernel, recipe
         if recipe.leaves_padding(call.args, attributes_of(call)):
             return None
     return None
+
+
+def _takes_more(kernel: Kernel, call: relax.Call, coding: Coding) -> bool:
+    return stored_bytes(kernel.arguments, coding) > MORE * stored_bytes(call.args, coding)
 
 
 def recipes_for(recipes: Recipes, call: relax.Call) -> list[Recipe]:

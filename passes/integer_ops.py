@@ -277,13 +277,10 @@ gather2d = IntegerOp(
 unpack = IntegerOp(
     "unpack",
     ("x",),
-    ("shape", "bits"),
+    ("shape", "bits", "form", "pairs"),
     lambda _, attributes: attributes["shape"],
 )
-"""int32 words -> int8 or int32, by `bits`. The words are runs; each begins with one: in its lower half how many times
-16 numbers of four bits follow, in its upper half how many words after them are only copied; a word of 0 ends all. 16
-numbers are two words: byte b of word w has number 8 w + b in its lower half and 8 w + 4 + b in its upper half, each
-plus 8; they become bytes."""
+"""int32 words, a code of `tvm_tinyml.passes.weight_codes`, -> the int8 or int32, by `bits`, that it stands for."""
 
 view = IntegerOp("view", ("x",), ("begin", "shape"), lambda _, attributes: attributes["shape"])
 """The elements of a tensor from `begin` on, as they lie in memory, in another shape: no work at all."""

@@ -1,9 +1,10 @@
-"""Store weights that need no more than four bits two to a byte, and unpack them before the layer that reads them."""
+"""Store weights of four bits two to a byte, and unpack them before the layer that reads them."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -16,12 +17,10 @@ from tvm.relax.expr_functor import PyExprMutator, mutator
 
 from tvm_tinyml.passes import integer_ops
 from tvm_tinyml.passes.callable_pass import CallablePass
+from tvm_tinyml.passes.weight_codes import FORMS, Coding, Form, Kind, coding_of, encoded
 
 NARROW = "tinyml.narrow"
-"""Attribute of kernels of layers for which `is_narrow_layer` holds."""
-
-LEAST, LARGEST = -8, 7
-"""Weights of four bits."""
+"""Attribute of kernels of layers with weights of four bits: see `as_attribute`."""
 
 LEAST_BYTES = 256
 """Of constants: fewer save less than what unpacks them takes."""
@@ -29,65 +28,68 @@ LEAST_BYTES = 256
 WORTH = 0.75
 """Of its bytes that a constant may take when it is packed; what saves less is left as it is."""
 
-GROUP_WORDS = 4
-"""Of a constant that are packed at a time, into two."""
-
-MOST = 0xFFFF
-"""Groups, or words that are copied, in one run."""
-
 PART_BYTES = 8192
 """Of a layer's weights that are unpacked at once."""
 
 
-def is_narrow(values: NDArray[Any]) -> bool:
-    """Return whether all weights fit into four bits, and are worth it."""
-    return bool(
-        values.dtype == np.int8 and values.size >= LEAST_BYTES and values.min() >= LEAST and values.max() <= LARGEST
-    )
+def as_attribute(coding: Coding) -> list[int]:
+    """Return a coding as numbers."""
+    return [int(coding.kind), *coding.table]
 
 
-def packed(values: NDArray[Any]) -> NDArray[np.int32] | None:
-    """Return a constant as runs of packed weights and copied words, or None where that saves little.
+def as_coding(attribute: Sequence[Any]) -> Coding:
+    """Return what `as_attribute` was made of."""
+    kind, *table = (int(number) for number in attribute)
+    return Coding(Kind(kind), tuple(table))
 
-    Kernels keep weights beside scales and biases: what of it fits into four bits is found word by word. For the format
-    see `tvm_tinyml.passes.integer_ops.unpack`.
+
+def coding_of_layer(call: relax.Call) -> Coding | None:
+    """Return how a layer of the integer dialect stores weights of four bits, or None if it has others.
+
+    Those of layers with groups are few, and their kernels want them in another form.
+    """
+    if call.op not in (integer_ops.conv2d.op, integer_ops.dense.op) or not isinstance(call.args[1], GenericConst):
+        return None
+    weights = call.args[1].value.numpy()
+    if integer_ops.attributes_of(call).get("groups", 1) != 1 or weights.size < LEAST_BYTES:
+        return None
+    return coding_of(weights)
+
+
+@dataclass(frozen=True)
+class Packed:
+    """A constant as a code of `passes.weight_codes`."""
+
+    words: NDArray[np.int32]
+    form: Form
+    pairs: bool
+
+    def unpacked(self, shape: Sequence[int], bits: int) -> relax.Call:
+        """Return the call that makes the constant, with numbers of so many bits."""
+        code = relax.const(self.words)
+        return integer_ops.unpack(code, shape=list(shape), bits=bits, form=int(self.form), pairs=int(self.pairs))
+
+
+def packed(values: NDArray[Any], coding: Coding) -> Packed | None:
+    """Return a constant in which there are weights of a layer in less space, or None where that saves little.
+
+    Kernels keep weights beside scales and biases, and two of them in a number of 16 bits, as they want them.
     """
     if values.nbytes < LEAST_BYTES or values.nbytes % 4 or values.dtype not in (np.int8, np.int32):
         return None
-    words = np.ascontiguousarray(values).ravel().view("<i4")
-    numbers = words.view(np.int8).reshape(-1, 4)
-    fits: NDArray[np.bool_] = np.all((numbers >= LEAST) & (numbers <= LARGEST), axis=1)
-    runs, i = list[NDArray[np.int32]](), 0
-    while i < len(words):
-        groups = _run(fits, i) // GROUP_WORDS
-        end = i + groups * GROUP_WORDS
-        copied = end
-        while copied < len(words) and _run(fits, copied) < GROUP_WORDS:
-            copied += max(_run(fits, copied), 1)
-        runs.append(_encoded(words[i:end], words[end:copied]))
-        i = copied
-    result = np.concatenate([*runs, np.zeros(1, np.int32)])
-    return result if result.nbytes <= WORTH * values.nbytes else None
+    # Four bits that are the weight itself have room for what pairs take from the second one.
+    ways = (False,) if coding.kind is Kind.PLAIN else (False, True)
+    codes = [
+        Packed(encoded(values, coding, form, pairs=pairs), form, pairs) for form in FORMS[coding.kind] for pairs in ways
+    ]
+    least = min(codes, key=lambda code: code.words.nbytes)
+    return least if least.words.nbytes <= WORTH * values.nbytes else None
 
 
-def stored_bytes(arguments: Sequence[relax.Expr]) -> int:
+def stored_bytes(arguments: Sequence[relax.Expr], coding: Coding) -> int:
     """Return the bytes that a kernel's constants take once they are packed where they can be."""
     arrays = [argument.value.numpy() for argument in arguments if isinstance(argument, GenericConst)]
-    return sum(array.nbytes if (small := packed(array)) is None else small.nbytes for array in arrays)
-
-
-def _run(fits: NDArray[np.bool_], first: int) -> int:
-    """Return how many words in a row fit, from one on, as far as one run goes."""
-    part = fits[first : first + MOST * GROUP_WORDS]
-    return int(np.argmin(part)) if not part.all() else len(part)
-
-
-def _encoded(narrow: NDArray[np.int32], copied: NDArray[np.int32]) -> NDArray[np.int32]:
-    """Return a run."""
-    nibbles = (narrow.view(np.int8).astype(np.int16) - LEAST).astype(np.uint8).reshape(-1, 2, 4)
-    pairs = np.ascontiguousarray(nibbles[:, 0] | nibbles[:, 1] << 4).view("<i4").ravel()
-    head = np.array([len(narrow) // GROUP_WORDS | len(copied) << 16], np.int64).astype(np.uint32).view(np.int32)
-    return np.concatenate([head, pairs, copied])
+    return sum(array.nbytes if (small := packed(array, coding)) is None else small.words.nbytes for array in arrays)
 
 
 @tvm.transform.module_pass(opt_level=0, name="tinyml.PackWeights")
@@ -109,27 +111,30 @@ class PackWeights(CallablePass):
 class _Packer(PyExprMutator):  # type: ignore[misc]
     def __init__(self, mod: IRModule) -> None:
         super().__init__(mod)
-        self._narrow = {
-            variable for variable, func in mod.functions.items() if func.attrs is not None and NARROW in func.attrs
+        self._codings = {
+            variable: as_coding(func.attrs[NARROW])
+            for variable, func in mod.functions.items()
+            if func.attrs is not None and NARROW in func.attrs
         }
 
     def visit_call_(self, call: relax.Call) -> relax.Expr:
-        if not (isinstance(call.op, Op) and call.op.name == "relax.call_tir" and call.args[0] in self._narrow):
+        is_kernel = isinstance(call.op, Op) and call.op.name == "relax.call_tir"
+        coding = self._codings.get(call.args[0]) if is_kernel else None
+        if coding is None:
             return super().visit_call_(call)
         arguments = call.args[1].fields
-        fields = [self._unpacked(argument) for argument in arguments]
+        fields = [self._unpacked(argument, coding) for argument in arguments]
         if all(new is old for new, old in zip(fields, arguments, strict=True)):
             return super().visit_call_(call)
         new = relax.Call(call.op, [call.args[0], relax.Tuple(fields)], call.attrs, call.ty_args)
         return super().visit_call_(new)
 
-    def _unpacked(self, argument: relax.Expr) -> relax.Expr:
+    def _unpacked(self, argument: relax.Expr, coding: Coding) -> relax.Expr:
         values = argument.value.numpy() if isinstance(argument, GenericConst) else None
-        words = None if values is None else packed(values)
-        if values is None or words is None:
+        small = None if values is None else packed(values, coding)
+        if values is None or small is None:
             return argument
-        weights = integer_ops.unpack(relax.const(words), shape=list(values.shape), bits=8 * values.itemsize)
-        return self.builder_.emit(weights, "weights")
+        return self.builder_.emit(small.unpacked(values.shape, 8 * values.itemsize), "weights")
 
 
 @tvm.transform.module_pass(opt_level=0, name="tinyml.SplitNarrowLayers")
@@ -150,7 +155,7 @@ class SplitNarrowLayers(CallablePass):
 class _Splitter(PyExprMutator):  # type: ignore[misc]
     def visit_call_(self, call: relax.Call) -> relax.Expr:
         call = self.visit_expr_post_order(call)
-        if not is_narrow_layer(call):
+        if coding_of_layer(call) is None:
             return call
         weight, *rest = (argument.value.numpy() for argument in call.args[1:])
         parts = -(-weight.nbytes // PART_BYTES)
@@ -166,14 +171,3 @@ class _Splitter(PyExprMutator):  # type: ignore[misc]
         if math.prod(shape[:-1]) == 1:
             return integer_ops.join(*made, shape=shape)
         return relax.op.concat(made, axis=-1)
-
-
-def is_narrow_layer(call: relax.Call) -> bool:
-    """Return whether a layer of the integer dialect has weights of four bits that are to be stored so.
-
-    Those of layers with groups are few, and their kernels want them in another form.
-    """
-    if call.op not in (integer_ops.conv2d.op, integer_ops.dense.op):
-        return False
-    one_group = integer_ops.attributes_of(call).get("groups", 1) == 1
-    return one_group and isinstance(call.args[1], GenericConst) and is_narrow(call.args[1].value.numpy())

@@ -15,7 +15,7 @@ from tvm import relax, te, tirx
 from tvm_tinyml.choice import NONE, Choice, Knobs, Space, allowed
 from tvm_tinyml.passes import integer_ops
 from tvm_tinyml.passes.integer_ops import Attributes, shape_of, span
-from tvm_tinyml.passes.pack_weights import NARROW, is_narrow_layer
+from tvm_tinyml.passes.pack_weights import NARROW, as_attribute, coding_of_layer
 
 
 @dataclass(frozen=True)
@@ -169,8 +169,9 @@ def call_kernel(
     if kernel.rereads:
         rereads = {name: [r.at_once_bytes, r.times, r.calls] for name, r in kernel.rereads.items()}
         func = func.with_attr("tinyml.rereads", rereads)
-    if is_narrow_layer(call):
-        func = func.with_attr(NARROW, 1)
+    coding = coding_of_layer(call)
+    if coding:
+        func = func.with_attr(NARROW, as_attribute(coding))
     shape = shape_of(call)
     if kernel.output_step:
         func = func.with_attr("tinyml.output", [shape[-1], kernel.output_step])

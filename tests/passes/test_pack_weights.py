@@ -11,11 +11,13 @@ from tvm import IRModule, relax
 import tvm_tinyml as tinyml
 from benchmarks.int8_graph import Int8Graph, Network
 from tests.passes.graphs import PLAIN, integer
+from tests.passes.narrow_weights import KINDS, WAYS, weights, words
 from tests.simulated import needs_simulator
-from tvm_tinyml.benchmark import bench
 from tvm_tinyml.passes import integer_ops
 from tvm_tinyml.passes.pack_weights import PART_BYTES, SplitNarrowLayers, packed, stored_bytes
+from tvm_tinyml.passes.weight_codes import Coding, Form, Kind
 from tvm_tinyml.reference.evaluate import evaluate
+from tvm_tinyml.verification import verify
 
 
 def narrow(shape: tuple[int, ...], seed: int = 0) -> NDArray[np.int8]:
@@ -34,15 +36,18 @@ def names(module: IRModule) -> list[str]:
     return [str(b.value.op.name) for block in module["main"].body.blocks for b in block.bindings]
 
 
+@pytest.mark.parametrize(("form", "pairs"), WAYS)
 @pytest.mark.parametrize("dtype", [np.int8, np.int32])
-def test_a_constant_is_packed_where_it_is_narrow(dtype: type) -> None:
-    values = np.concatenate([narrow((400,)), np.arange(-100, 100, dtype=np.int8), narrow((1000,))]).view(dtype)
-    words = packed(values)
-    assert words is not None
-    assert words.nbytes < 0.75 * values.nbytes
-    module = integer(
-        lambda _: integer_ops.unpack(relax.const(words), shape=list(values.shape), bits=8 * values.itemsize), (1,)
-    )
+def test_a_constant_is_packed_where_it_is_narrow(
+    form: Form, pairs: bool, dtype: type, rng: np.random.Generator
+) -> None:
+    numbers, coding = words(rng, form, pairs=pairs)
+    values = numbers.view(dtype)
+    small = packed(values, coding)
+    assert small is not None
+    assert (small.form, small.pairs) == (form, pairs)
+    assert stored_bytes([relax.const(values)], coding) == small.words.nbytes < 0.75 * values.nbytes
+    module = integer(lambda _: small.unpacked(values.shape, 8 * values.itemsize), (1,))
     np.testing.assert_array_equal(evaluate(module, [np.zeros(1, np.int8)])[0], values)
 
 
@@ -56,16 +61,9 @@ def test_a_constant_is_packed_where_it_is_narrow(dtype: type) -> None:
     ],
 )
 def test_what_saves_little_is_left_alone(values: NDArray[np.generic]) -> None:
-    assert packed(values) is None
-    assert stored_bytes([relax.const(values)]) == values.nbytes
-
-
-def test_long_runs_are_several() -> None:
-    values = narrow((4 * 4 * 0x10010,))
-    words = packed(values)
-    assert words is not None
-    module = integer(lambda _: integer_ops.unpack(relax.const(words), shape=list(values.shape), bits=8), (1,))
-    np.testing.assert_array_equal(evaluate(module, [np.zeros(1, np.int8)])[0], values)
+    coding = Coding(Kind.PLAIN)
+    assert packed(values, coding) is None
+    assert stored_bytes([relax.const(values)], coding) == values.nbytes
 
 
 def test_a_large_layer_is_computed_in_parts() -> None:
@@ -79,40 +77,38 @@ def test_a_large_layer_is_computed_in_parts() -> None:
 
 
 def test_small_and_wide_layers_stay_whole() -> None:
-    for module in (convolution(20), convolution(200, 9 * narrow((200, 3, 3, 16)))):
+    wide = np.random.default_rng(2).integers(-127, 128, (200, 3, 3, 16)).astype(np.int8)
+    for module in (convolution(20), convolution(200, wide)):
         assert tvm_ffi.structural_equal(SplitNarrowLayers()(module), module)
 
 
-def network(bits: int = 4) -> Network:
-    """Convolution, depthwise, large pointwise and dense layers, all with weights of so many bits."""
+def network(kind: Kind | None = Kind.PLAIN) -> Network:
+    """Convolution, depthwise, large pointwise and dense layers, with weights of four bits of a kind, or of eight."""
     graph = Int8Graph(5, samples=2)
-    largest = 7 if bits == 4 else 127
 
-    def weights(*shape: int) -> NDArray[np.int8]:
-        return graph.rng.integers(-largest, largest + 1, shape).astype(np.int8)
+    def some(*shape: int) -> NDArray[np.int8]:
+        return graph.rng.integers(-127, 128, shape).astype(np.int8) if kind is None else weights(graph.rng, kind, shape)
 
     x = graph.input((1, 9, 8, 3), (0.05, -4))
-    x = graph.conv(x, 64, (3, 3), strides=(2, 2), weights=weights(64, 3, 3, 3), activation="RELU")
-    x = graph.conv(graph.depthwise(x, (3, 3), activation="RELU"), 160, (1, 1), weights=weights(160, 1, 1, 64))
+    x = graph.conv(x, 64, (3, 3), strides=(2, 2), weights=some(64, 3, 3, 3), activation="RELU")
+    x = graph.conv(graph.depthwise(x, (3, 3), activation="RELU"), 160, (1, 1), weights=some(160, 1, 1, 64))
     x = graph.mean(x, (1, 2))
-    return graph.finish("narrow", graph.dense(graph.dense(x, 100, weights=weights(100, 160)), 10))
+    return graph.finish("narrow", graph.dense(graph.dense(x, 100, weights=some(100, 160)), 10))
 
 
 @needs_simulator
-@pytest.mark.parametrize("target", ["cortex-m4", "cortex-m7", "cortex-m3", "cortex-m0plus", "cortex-m33+nodsp"])
-@pytest.mark.parametrize("goal", ["time", "ram", "flash"])
-def test_networks_compute_the_same_from_less_flash(target: str, goal: str) -> None:
-    model = tinyml.load(network().data, name="narrow")
+@pytest.mark.parametrize("target", ["cortex-m4", "cortex-m7", "cortex-m3", "cortex-m33+nodsp", "cortex-m55"])
+@pytest.mark.parametrize("goal", ["time", "flash"])
+@pytest.mark.parametrize("kind", KINDS)
+def test_networks_compute_the_same_from_less_flash(kind: Kind, target: str, goal: str) -> None:
+    model = tinyml.load(network(kind).data, name="narrow")
     library = tinyml.build(model, target, goal=goal, emit="lib")
-    figures = bench(library, model)
-    assert figures["reference"]["differing"] == 0
+    result = verify(model, library)
+    assert (result.differing, result.samples) == (0, 3)
     plain = tinyml.build(model, target, goal=goal, emit="lib", disabled_passes=["tinyml.PackWeights"])
-    weights, before = (each.metadata["flash_bytes"]["weights"] for each in (library, plain))
-    kinds = {layer["op"] for layer in library.metadata["layers"]}
-    if "unpack" in kinds:
-        assert weights < 0.75 * before
-    else:
-        assert weights == before
+    stored, before = (each.metadata["flash_bytes"]["weights"] for each in (library, plain))
+    assert "unpack" in {layer["op"] for layer in library.metadata["layers"]}
+    assert stored < (0.75 if kind is Kind.PLAIN else 0.8) * before
 
 
 @needs_simulator
@@ -124,5 +120,5 @@ def test_who_can_unpack() -> None:
 
 
 def test_weights_of_eight_bits_are_never_packed() -> None:
-    library = tinyml.build(tinyml.load(network(8).data, name="wide"), "cortex-m4", emit="lib")
+    library = tinyml.build(tinyml.load(network(None).data, name="wide"), "cortex-m4", emit="lib")
     assert "unpack" not in {layer["op"] for layer in library.metadata["layers"]}

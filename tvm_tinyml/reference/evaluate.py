@@ -13,6 +13,7 @@ from tvm.ir import GenericConst
 
 from tvm_tinyml.passes.integer_ops import attributes_of
 from tvm_tinyml.passes.resize_to_gather import positions
+from tvm_tinyml.passes.weight_codes import Form, decoded
 from tvm_tinyml.reference import int16_functions, movement, operators, real
 
 Array = NDArray[Any]
@@ -263,15 +264,8 @@ def _split(args: Sequence[Array], call: relax.Call) -> list[Array]:
 
 def _unpack(args: Sequence[Array], call: relax.Call) -> Array:
     a: Mapping[str, Any] = attributes_of(call)
-    words, made, i = args[0].astype("<i4"), list[Array](), 0
-    while words[i] != 0:
-        groups, copied = int(words[i]) & 0xFFFF, int(words[i]) >> 16 & 0xFFFF
-        packed = words[i + 1 : i + 1 + 2 * groups].view(np.uint8).reshape(-1, 1, 4)
-        halves = np.concatenate([packed & 15, packed >> 4], axis=1).astype(np.int16) - 8
-        i += 1 + 2 * groups
-        made += [halves.astype(np.int8).ravel(), words[i : i + copied].view(np.int8)]
-        i += copied
-    return np.concatenate(made).view(f"int{a['bits']}").reshape(a["shape"])
+    made = decoded(args[0], Form(a["form"]), pairs=bool(a["pairs"]))
+    return made.view(f"int{a['bits']}").reshape(a["shape"])
 
 
 def _view(args: Sequence[Array], call: relax.Call) -> Array:

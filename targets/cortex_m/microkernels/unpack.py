@@ -1,17 +1,73 @@
-"""Weights of four bits, two to a byte, made bytes again."""
+"""Weights of four bits, two to a byte, made bytes again: one kernel for each form of code.
+
+See `tvm_tinyml.passes.weight_codes` for the codes.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+from tvm_tinyml.passes.weight_codes import GROUP, UPPER, Form
 from tvm_tinyml.targets.cortex_m.microkernels.microkernel import DSP, THUMB2, Microkernel
 
+PARAMETERS = ("int8_t *to", "const int32_t *packed")
+"""Both are aligned to 4 bytes."""
 
-def unpack(*, dsp: bool) -> Microkernel:
-    """Return the kernel for any number of runs.
 
-    Its arguments: where to, and words, both aligned to 4 bytes. Each run begins with a word: in its lower half how many
-    times 16 weights follow, in its upper half how many words after them are only copied; a word of 0 ends all. 16
-    weights are two words: byte b of word w has weight 8 w + b in its lower half and weight 8 w + 4 + b in its upper
-    half, each plus 8.
+NAMES = {Form.TABLE: "table", Form.LANES: "lanes", Form.ODD: "odd", Form.HALVES: "halves"}
+
+
+def unpack(form: Form, *, pairs: bool, dsp: bool) -> Microkernel:
+    """Return the kernel for a form of code, with any number of runs.
+
+    Parameters
+    ----------
+    pairs : two weights are ``first + 256 * second``.
+    dsp : with the DSP extension.
+    """
+    begin, head = list[str](), list[str]()
+    match form:
+        case Form.PLAIN:
+            assert not pairs
+            return _plain(dsp=dsp)
+        case Form.TABLE:
+            begin, group = ["mov r12, r1", "adds r1, #16"], _looked_up(pairs)
+        case Form.LANES:
+            head, group = ["ldm r1!, {r10, r11}"], _with_lanes(pairs)
+        case Form.ODD | Form.HALVES:
+            # r10: the bytes of multipliers, up to a whole word
+            head, group = ["mov r10, r1", "add r5, r9, #3", "bic r5, r5, #3", "add r1, r1, r5"], _with_two(form, pairs)
+    return Microkernel(
+        name=f"tinyml_unpack_{NAMES[form]}" + ("_pairs" if pairs else ""),
+        parameters=PARAMETERS,
+        assembly=_all_runs("r4-r11", begin, head, group, GROUP),
+        portable=_portable(form, pairs=pairs),
+        condition=THUMB2,
+    )
+
+
+def _all_runs(
+    saved: str, begin: Sequence[str], head: Sequence[str], group: Sequence[str], written: int = 0
+) -> list[str]:
+    """Return the loops around what unpacks a group: words r3 and r4, to r0; r2 and r9 count.
+
+    Parameters
+    ----------
+    written : bytes that r0 still has to be moved by after a group.
+    """
+    return [
+        *(f"push {{{saved}, lr}}", *begin),
+        *("0:", "ldr r2, [r1], #4", "cmp r2, #0", "beq 9f"),
+        *("uxth r9, r2", "lsrs r2, r2, #16", "cmp r9, #0", "beq 2f", *head),
+        *(".p2align 2", "1:", "ldm r1!, {r3, r4}", *group, *([f"adds r0, #{written}"] if written else [])),
+        *("subs r9, #1", "bne 1b"),
+        *("2:", "subs r2, #1", "bmi 0b", "ldr r3, [r1], #4", "str r3, [r0], #4", "b 2b"),
+        *("9:", f"pop {{{saved}, pc}}"),
+    ]
+
+
+def _plain(*, dsp: bool) -> Microkernel:
+    """Return the kernel for weights that are 8 less than their bits, four at a time.
 
     Parameters
     ----------
@@ -25,25 +81,9 @@ def unpack(*, dsp: bool) -> Microkernel:
             code += [f"ssub8 {register}, {register}, r12"] if dsp else _subtracted(register)
     return Microkernel(
         name="tinyml_unpack_dsp" if dsp else "tinyml_unpack",
-        parameters=("int8_t *to", "const int32_t *packed"),
-        assembly=[
-            *("push {r4-r9, lr}", "mov r12, #0x08080808"),
-            *("0:", "ldr r2, [r1], #4", "cmp r2, #0", "beq 9f"),
-            *("uxth r9, r2", "lsrs r2, r2, #16", "cmp r9, #0", "beq 2f"),
-            *(".p2align 2", "1:", "ldm r1!, {r3, r4}", *code, "stm r0!, {r5, r6, r7, r8}", "subs r9, #1", "bne 1b"),
-            *("2:", "subs r2, #1", "bmi 0b", "ldr r3, [r1], #4", "str r3, [r0], #4", "b 2b"),
-            *("9:", "pop {r4-r9, pc}"),
-        ],
-        portable="""  for (; *packed != 0;) {
-    int32_t words = 2 * (*packed & 0xffff), copied = (*packed >> 16) & 0xffff, b;
-    for (++packed; words > 0; --words, ++packed) {
-      for (b = 0; b < 4; ++b) *to++ = (int8_t)(((*packed >> (8 * b)) & 0xf) - 8);
-      for (b = 0; b < 4; ++b) *to++ = (int8_t)(((*packed >> (8 * b + 4)) & 0xf) - 8);
-    }
-    memcpy(to, packed, 4 * (size_t)copied);
-    to += 4 * copied, packed += copied;
-  }
-""",
+        parameters=PARAMETERS,
+        assembly=_all_runs("r4-r9", ["mov r12, #0x08080808"], [], [*code, "stm r0!, {r5, r6, r7, r8}"]),
+        portable=_portable(Form.PLAIN, pairs=False),
         condition=DSP if dsp else THUMB2,
     )
 
@@ -55,3 +95,80 @@ def _subtracted(register: str) -> list[str]:
         f"sub {register}, {register}, r12",
         f"eor {register}, {register}, #0x80808080",
     ]
+
+
+def _bits(j: int) -> str:
+    """Return where the bits of weight j of a group are: register, first bit, how many."""
+    return f"{'r3' if j < 8 else 'r4'}, #{8 * (j % 4) + j % 8 // 4 * 4}, #4"
+
+
+def _with_lanes(pairs: bool) -> list[str]:
+    """Sixteen weights, each with a multiplier less 1 in r10 or r11: bits * (multiplier - 1) + bits."""
+    code = list[str]()
+    for j in range(GROUP):
+        register = f"r{5 + j % 4}"
+        code += [f"sbfx {register}, {_bits(j)}", f"ubfx lr, {'r10' if j < 8 else 'r11'}, #{4 * (j % 8)}, #4"]
+        code += [f"mla {register}, {register}, lr, {register}", *(_stored(j - 3, pairs) if j % 4 == 3 else [])]
+    return code
+
+
+def _with_two(form: Form, pairs: bool) -> list[str]:
+    """Sixteen weights with the two multipliers of the byte at r10."""
+    code = ["ldrb r12, [r10], #1", "lsrs r11, r12, #4", "and r12, r12, #15"]
+    for j in range(GROUP):
+        register, multiplier = f"r{5 + j % 4}", "r11" if UPPER[form][j] else "r12"
+        code += [f"sbfx {register}, {_bits(j)}", f"mla {register}, {register}, {multiplier}, {register}"]
+        code += _stored(j - 3, pairs) if j % 4 == 3 else []
+    return code
+
+
+def _looked_up(pairs: bool) -> list[str]:
+    """Sixteen weights, with the table at r12; loads one after the other take a cycle each."""
+    load = "ldrsb" if pairs else "ldrb"
+    code = list[str]()
+    for first in range(0, GROUP, 4):
+        code += [f"ubfx r{5 + i}, {_bits(first + i)}" for i in range(4)]
+        code += [f"{load} r{5 + i}, [r12, r{5 + i}]" for i in range(4)]
+        code += _stored(first, pairs)
+    return code
+
+
+def _stored(first: int, pairs: bool) -> list[str]:
+    if not pairs:
+        return [f"strb r{5 + i}, [r0, #{first + i}]" for i in range(4)]
+    sums = [f"add r{5 + i}, r{5 + i}, r{6 + i}, lsl #8" for i in (0, 2)]
+    return [*sums, *(f"strh r{5 + i}, [r0, #{first + i}]" for i in (0, 2))]
+
+
+def _portable(form: Form, *, pairs: bool) -> str:
+    """Return the body in C."""
+    before, head, multiplier = "", "", ""
+    match form:
+        case Form.PLAIN:
+            weight = "bits - 8"
+        case Form.TABLE:
+            before = "  const int8_t *table = (const int8_t *)packed;\n  packed += 4;\n"
+            weight = "table[bits]"
+        case Form.LANES:
+            head = "    const int32_t *multipliers = packed;\n    if (left > 0) packed += 2;\n"
+            weight, multiplier = "((bits ^ 8) - 8)", "multipliers[j / 8] >> (4 * (j % 8))"
+        case Form.ODD | Form.HALVES:
+            head = "    const uint8_t *multipliers = (const uint8_t *)packed;\n    packed += (left + 3) / 4;\n"
+            bit = 1 if form is Form.ODD else 2
+            weight, multiplier = "((bits ^ 8) - 8)", f"*multipliers >> (j & {bit} ? 4 : 0)"
+    times = f" * (1 + (({multiplier}) & 0xf))" if multiplier else ""
+    step = ", ++multipliers" if form in UPPER else ""
+    pair = "        if (j % 2 != 0 && to[j - 1] < 0) --to[j];\n" if pairs else ""
+    return f"""{before}  while (*packed != 0) {{
+    int32_t left = *packed & 0xffff, copied = (*packed >> 16) & 0xffff, j;
+    ++packed;
+{head}    for (; left > 0; --left, packed += 2, to += 16{step}) {{
+      for (j = 0; j < 16; ++j) {{
+        const int32_t bits = (packed[j / 8] >> (8 * (j % 4) + 4 * (j % 8 / 4))) & 0xf;
+        to[j] = (int8_t)({weight}{times});
+{pair}      }}
+    }}
+    memcpy(to, packed, 4 * (size_t)copied);
+    to += 4 * copied, packed += copied;
+  }}
+"""

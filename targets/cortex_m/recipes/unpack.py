@@ -12,12 +12,13 @@ from tvm.script.ir_builder import tirx as T
 from tvm_tinyml.choice import NONE, Knobs
 from tvm_tinyml.passes.integer_ops import Attributes, shape_of
 from tvm_tinyml.passes.kernels.kernel import Kernel, Method, Recipe
+from tvm_tinyml.passes.weight_codes import Form
 from tvm_tinyml.targets.cortex_m.microkernels.microkernel import texts
 from tvm_tinyml.targets.cortex_m.microkernels.unpack import unpack
 
 
 class Unpack(Recipe):
-    """``tinyml.unpack``: one function for all layers.
+    """``tinyml.unpack``: one function for all layers whose weights have the same form of code.
 
     Parameters
     ----------
@@ -33,7 +34,8 @@ class Unpack(Recipe):
         """Return the kernel; it has no knobs."""
         if knobs:
             return None
-        (words,), count, kernel = shape_of(arguments[0]), math.prod(attributes["shape"]), unpack(dsp=self._dsp)
+        (words,), count = shape_of(arguments[0]), math.prod(attributes["shape"])
+        kernel = unpack(Form(attributes["form"]), pairs=bool(attributes["pairs"]), dsp=self._dsp)
         with IRBuilder() as builder, T.prim_func(s_tir=True):
             T.func_name("main")
             packed = T.arg("packed", T.Buffer((words,), "int32"))
