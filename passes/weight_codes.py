@@ -6,13 +6,14 @@ the four bits of weight 8 w + b in its lower half and of weight 8 w + 4 + b in i
 
 - `Form.PLAIN` : the weight, plus 8.
 - `Form.TABLE` : the index of the weight in a table of 16 bytes, with which the code begins. After Han et al., Deep
-  Compression, ICLR 2016, section 3.
+  Compression, ICLR 2016, section 3. Here alone a byte has two weights that follow each other, the first in its lower
+  half: they are looked up together.
 - The other forms: the weight over a multiplier, in two's complement. So scales may differ within a channel: as in Dai
   et al., VS-Quant, MLSys 2021, the second scale is an integer. A multiplier is stored less 1, in four bits.
-  `Form.LANES` : each of a group's 16 weights has one, for all groups of a run: two words before the groups, the first in
-  the lowest bits. `Form.ODD`, `Form.HALVES` : each group has two, in a byte; these are before the groups, up to a whole
-  word. The upper one is for weights of which bit 0, or bit 1, of the address is set: where those of two channels take
-  turns, or two of each.
+  `Form.LANES` : each of a group's 16 weights has one, for all groups of a run: two words before the groups, the first
+  in the lowest bits. `Form.ODD`, `Form.HALVES` : each group has two, in a byte; these are before the groups, up to a
+  whole word. The upper one is for weights of which bit 0, or bit 1, of the address is set: where those of two channels
+  take turns, or two of each.
 
 Kernels may keep two weights as the number ``first + 256 * second``, of 16 bits: with ``pairs`` a group has the weights
 that such numbers are made of.
@@ -132,13 +133,14 @@ def decoded(code: Array, form: Form, *, pairs: bool) -> NDArray[np.int8]:
     while words[i] != 0:
         groups, copied = int(words[i]) & MOST, int(words[i]) >> 16 & MOST
         head, i = words[i + 1 : i + 1 + head_words(form, groups)], i + 1 + head_words(form, groups)
-        packed = words[i : i + 2 * groups].view(np.uint8).reshape(-1, 1, 4)
-        bits = np.concatenate([packed & 15, packed >> 4], axis=1).reshape(-1, GROUP).astype(np.int8)
+        packed = words[i : i + 2 * groups]
+        bits = np.concatenate([packed.view(np.uint8).reshape(-1, 1, 4) >> shift & 15 for shift in (0, 4)], axis=1)
+        bits = bits.astype(np.int8).reshape(-1, GROUP)
         match form:
             case Form.PLAIN:
                 numbers = bits + np.int8(LEAST)
             case Form.TABLE:
-                numbers = table[bits]
+                numbers = table[_nibbles(packed)]
             case Form.LANES:
                 numbers = _signed(bits) * (_nibbles(head)[:GROUP] + 1 if groups else np.int8(1))
             case Form.ODD | Form.HALVES:
@@ -178,15 +180,15 @@ def _lengths(numbers: NDArray[np.int8], form: Form, table: NDArray[np.int8]) -> 
     """Return for each word how many groups in a row, from it on, a run can have."""
     match form:
         case Form.PLAIN:
-            return _in_a_row(_windows((numbers >= LEAST) & (numbers <= LARGEST)).all(axis=1))
+            return _in_a_row(np.logical_and.reduce(_windows((numbers >= LEAST) & (numbers <= LARGEST)), axis=1))
         case Form.TABLE:
-            return _in_a_row(_windows(np.isin(numbers, table)).all(axis=1))
+            return _in_a_row(np.logical_and.reduce(_windows(np.isin(numbers, table)), axis=1))
         case Form.LANES:
             return _with_common_multipliers(_windows(_multipliers()[numbers.view(np.uint8)]))
         case Form.ODD | Form.HALVES:
             sets, upper = _windows(_multipliers()[numbers.view(np.uint8)]), UPPER[form]
             lower_set, upper_set = (np.bitwise_and.reduce(sets[:, where], axis=1) for where in (~upper, upper))
-            return _in_a_row(np.asarray((lower_set != 0) & (upper_set != 0)))
+            return _in_a_row(np.logical_and(lower_set, upper_set))
 
 
 def _windows(of_bytes: Array) -> Array:
@@ -267,7 +269,7 @@ def _coded(groups: NDArray[np.int8], form: Form, table: NDArray[np.int8]) -> lis
         case Form.PLAIN:
             bits = groups - np.int8(LEAST)
         case Form.TABLE:
-            bits = np.searchsorted(table, groups)
+            return [_joined(np.searchsorted(table, groups))]
         case Form.LANES:
             head = _less_one(np.bitwise_and.reduce(_multipliers()[groups.view(np.uint8)], axis=0))
             bits = groups // (head + 1).astype(np.int8) & 15
@@ -276,9 +278,8 @@ def _coded(groups: NDArray[np.int8], form: Form, table: NDArray[np.int8]) -> lis
             both = [_less_one(np.bitwise_and.reduce(sets[:, where], axis=1)) for where in (~upper, upper)]
             head = np.stack(both, axis=1).ravel()
             bits = groups // (np.where(upper, both[1][:, None], both[0][:, None]) + 1).astype(np.int8) & 15
-    head = np.pad(head, (0, -len(head) % 8)).reshape(-1, 2)
-    halves = bits.astype(np.uint8).reshape(-1, 2, 4)
-    return [_words(head[:, 0] | head[:, 1] << 4), _words(halves[:, 0] | halves[:, 1] << 4)]
+    halves = bits.reshape(-1, 2, 4).swapaxes(1, 2)  # so that weights 4 apart are in a byte
+    return [_joined(np.pad(head, (0, -len(head) % 8))), _joined(halves)]
 
 
 def _less_one(sets: NDArray[np.uint16]) -> NDArray[np.uint8]:
@@ -288,12 +289,14 @@ def _less_one(sets: NDArray[np.uint16]) -> NDArray[np.uint8]:
     return numbers
 
 
-def _words(taken: Array) -> NDArray[np.int32]:
-    return np.ascontiguousarray(taken).view("<i4").ravel()
+def _joined(bits: Array) -> NDArray[np.int32]:
+    """Return words of numbers of four bits, the lowest first."""
+    halves = bits.astype(np.uint8).reshape(-1, 2)
+    return np.ascontiguousarray(halves[:, 0] | halves[:, 1] << 4).view("<i4")
 
 
 def _nibbles(words: Array) -> NDArray[np.int8]:
-    """Return the numbers of four bits of some words, the lowest first."""
+    """Return what `_joined` was given."""
     taken = np.ascontiguousarray(words).view(np.uint8)
     return np.stack([taken & 15, taken >> 4], axis=1).ravel().astype(np.int8)
 

@@ -9,7 +9,9 @@ from tvm import IRModule
 
 from tvm_tinyml.errors import QuantizationError
 from tvm_tinyml.passes.float_groups import Group, groups
+from tvm_tinyml.passes.integer_ops import shape_of
 from tvm_tinyml.passes.pack_weights import LEAST_BYTES
+from tvm_tinyml.quantization.grids import weight_bytes
 from tvm_tinyml.quantization.report import Point
 
 Bits = Mapping[str, int]
@@ -29,13 +31,13 @@ def can_be_narrow(group: Group) -> bool:
     return all(int(call.attrs.groups) == 1 for call in calls)
 
 
-def bytes_of(module: IRModule, bits: Bits) -> int:
+def bytes_of(module: IRModule, bits: Bits, narrow: str = "channel") -> int:
     """Return the bytes of all weights of a float network once they have so many bits."""
     layers = [group for group in groups(module["main"]) if group.is_layer]
-    return sum(-(-group.weight.value.numpy().size * bits.get(group.name, 8) // 8) for group in layers)
+    return sum(weight_bytes(shape_of(group.weight), bits.get(group.name, 8), narrow) for group in layers)
 
 
-def budget_of(recipe: str, module: IRModule) -> int:
+def budget_of(recipe: str, module: IRModule, narrow: str) -> int:
     """Return the bytes that ``mixed:60%`` or ``mixed:20000`` allows weights.
 
     Raises
@@ -47,7 +49,7 @@ def budget_of(recipe: str, module: IRModule) -> int:
         raise QuantizationError(
             f"{recipe!r} names no budget. Write {MIXED}60% of the bytes of 8-bit weights, or {MIXED}20000 bytes."
         )
-    whole, least = bytes_of(module, {}), bytes_of(module, all_narrow(module))
+    whole, least = bytes_of(module, {}), bytes_of(module, all_narrow(module), narrow)
     budget = round(whole * float(text[:-1]) / 100) if text.endswith("%") else int(text)
     if budget < least:
         raise QuantizationError(
@@ -62,7 +64,7 @@ def all_narrow(module: IRModule) -> dict[str, int]:
     return {group.name: 4 for group in groups(module["main"]) if can_be_narrow(group)}
 
 
-def mixed(module: IRModule, budget_bytes: int, decibels: Decibels) -> tuple[Bits, list[Point]]:
+def mixed(module: IRModule, budget_bytes: int, narrow: str, decibels: Decibels) -> tuple[Bits, list[Point]]:
     """Return bits that keep to a budget, and all steps on the way from 8 bits everywhere to 4.
 
     Layers become narrow one after the other, first those that cost the least signal for each byte saved when only they
@@ -70,9 +72,9 @@ def mixed(module: IRModule, budget_bytes: int, decibels: Decibels) -> tuple[Bits
     """
     whole = bytes_of(module, {})
 
-    def point(narrow: list[str]) -> Point:
-        bits = dict.fromkeys(narrow, 4)
-        return Point(bytes_of(module, bits), decibels(bits), tuple(narrow))
+    def point(names: list[str]) -> Point:
+        bits = dict.fromkeys(names, 4)
+        return Point(bytes_of(module, bits, narrow), decibels(bits), tuple(names))
 
     def cost(one: Point) -> float:
         noise = 10 ** (-one.decibels / 10)

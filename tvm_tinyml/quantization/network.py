@@ -17,6 +17,7 @@ from tvm_tinyml.passes import FoldQuantization
 from tvm_tinyml.passes.float_groups import groups, leaves
 from tvm_tinyml.passes.insert_quantization import Activation, InsertQuantization, Scheme, Weights
 from tvm_tinyml.quantization.equalize import equalized
+from tvm_tinyml.quantization.grids import NARROW, weight_bytes
 from tvm_tinyml.quantization.layers import Layer, Simulation, corrected, real_constants
 from tvm_tinyml.quantization.mixed import MIXED, Bits, all_narrow, budget_of, mixed
 from tvm_tinyml.quantization.observers import OBSERVERS
@@ -47,6 +48,7 @@ def quantize(
     *,
     calibration: Calibration = None,
     observer: str = MEASURED,
+    narrow: str = "channel",
     bias_correction: bool = True,
     equalization: bool | None = None,
 ) -> Model:
@@ -63,6 +65,8 @@ def quantize(
         path of an ``.npz`` file, or ``random``.
     observer : how ranges are found: ``min-max``, ``moving-average``, ``percentile``, ``entropy``, ``mse``, or
         ``measured``: for each tensor that of them which adds the least error to the outputs.
+    narrow : what four bits are: an integer, with a scale for each ``channel``; for each ``group`` of 32 weights of a
+        channel, a multiple of the channel's; or the index in a ``codebook`` of 16 numbers for each layer.
     bias_correction : take the mean error of each channel off the biases.
     equalization : scale channels so that they are alike; None: if the outputs have less error then.
 
@@ -80,22 +84,23 @@ def quantize(
     if not model.is_float:
         raise QuantizationError(f"Network '{model.name}' is quantized already. Quantize a float one.")
     kind = f"{MIXED}BUDGET" if recipe.startswith(MIXED) else recipe
-    for what, given, known in (("recipe", kind, RECIPES), ("observer", observer, (*OBSERVERS, MEASURED))):
+    observers, ways = (*OBSERVERS, MEASURED), tuple(NARROW)
+    for what, given, known in (("recipe", kind, RECIPES), ("observer", observer, observers), ("narrow", narrow, ways)):
         if given not in known:
             close = nearest(given, known)
             raise QuantizationError(f"There is no {what} {given!r}.{close} Known: {', '.join(known)}.")
-    budget = budget_of(recipe, model.module) if recipe.startswith(MIXED) else None
+    budget = budget_of(recipe, model.module, narrow) if recipe.startswith(MIXED) else None
     inputs = samples_of(calibration, model)
-    way = _Way("int16" if recipe == "int16x8" else "int8", bias_correction)
+    way = _Way("int16" if recipe == "int16x8" else "int8", bias_correction, narrow)
     if recipe == "w4":
         way = replace(way, bits=all_narrow(model.module))
     modules = [] if equalization is True else [model.module]
     if equalization is not False:
         modules.append(equalized(model.module, inputs))
     best = min((_best(module, inputs, observer, way) for module in modules), key=lambda attempt: attempt.noise)
-    choices: Sequence[Point] = ()
+    steps: Sequence[Point] = ()
     if budget is not None:
-        bits, choices = mixed(model.module, budget, lambda bits: best.with_bits(bits).decibels)
+        bits, steps = mixed(model.module, budget, narrow, lambda bits: best.with_bits(bits).decibels)
         best = best.with_bits(bits)
     final = best.on(inputs)
     report = QuantizationReport(
@@ -106,7 +111,7 @@ def quantize(
         decibels=final.decibels,
         tensors=final.tensors(),
         layers=final.layers(),
-        choices=choices,
+        choices=steps,
     )
     quantized = replace(final.model(model), quantization=report)
     FoldQuantization()(quantized.module)  # refuses what there are no integer operators for, now and not at the build
@@ -121,17 +126,19 @@ class _Way:
     ----------
     dtype : of activations.
     corrects : whether biases make up for mean errors.
+    narrow : what four bits are, a key of `NARROW`.
     bits : of the weights of layers that have not 8.
     """
 
     dtype: str
     corrects: bool
+    narrow: str
     bits: Bits = field(default_factory=dict)
 
     def choose(self, layer: Layer) -> Weights:
         """Return the integers of a layer."""
         bits = self.bits.get(layer.group.name, 8)
-        choose = nearest_integers if bits == 8 else learned(bits)
+        choose = nearest_integers if bits == 8 else learned(NARROW[self.narrow])
         return corrected(choose)(layer) if self.corrects else choose(layer)
 
 
@@ -224,7 +231,7 @@ class Attempt:
                 error = values - real_constants(group, weights, 1.0)[group.weight]
                 bits = self._way.bits.get(group.name, 8)
                 ratio = decibels(float(np.square(values).mean()), float(np.square(error).mean()))
-                found.append(LayerReport(group.name, bits, -(-values.size * bits // 8), ratio))
+                found.append(LayerReport(group.name, bits, weight_bytes(values.shape, bits, self._way.narrow), ratio))
         return found
 
     def _tensor(self, var: relax.Var, to: Activation) -> TensorReport:

@@ -10,8 +10,9 @@ from tvm import relax
 
 from tvm_tinyml.passes.float_groups import Group
 from tvm_tinyml.passes.insert_quantization import Weights
+from tvm_tinyml.quantization.grids import FindGrid, Grid
 from tvm_tinyml.quantization.layers import Layer, Round
-from tvm_tinyml.quantization.scheme import LARGEST, integer_bias, least_scales
+from tvm_tinyml.quantization.scheme import integer_bias, least_scales
 from tvm_tinyml.reference.windows import windows
 
 Array = NDArray[Any]
@@ -25,20 +26,16 @@ DAMPING = 0.01
 SWEEPS = 3
 """Over all inputs of a layer, after the first."""
 
-SHARES = np.linspace(0.4, 1.0, 25)
-"""Of the largest weight of a channel, that its largest integer stands for."""
-
-
-def learned(bits: int) -> Round:
+def learned(find_grid: FindGrid) -> Round:
     """Return what rounds a layer's weights one input after the other, each making up for the errors before it.
 
-    The scale of each channel is that with the least error at the layer's output before anything is made up for. In the
-    end each weight is the best one beside all others.
+    In the end each weight is the best one beside all others.
     Source: Frantar et al., GPTQ, ICLR 2023, section 3; for layers with groups each group by itself.
 
     Parameters
     ----------
-    bits : of a weight. Layers are convolutions and dense layers; transposed ones are left to `scheme.rounded`.
+    find_grid : what weights may be, before anything is made up for. Layers are convolutions and dense layers;
+        transposed ones are left to `scheme.rounded`.
     """
 
     def choose(layer: Layer) -> Weights:
@@ -51,8 +48,8 @@ def learned(bits: int) -> Round:
         for number, seen in enumerate(patches):
             part = slice(number * per_group, (number + 1) * per_group)
             curvature = seen.T @ seen / len(seen)
-            scale[part] = _scales(rows[part], curvature, bits, least[part])
-            integers[part] = _rounded(rows[part], scale[part].astype(np.float64), curvature, bits)
+            scale[part], grid = find_grid(rows[part], curvature, least[part])
+            integers[part] = _rounded(rows[part], scale[part].astype(np.float64), curvature, grid)
         return Weights(integers.reshape(values.shape), scale, integer_bias(bias, layer.input_scale, scale))
 
     return choose
@@ -93,41 +90,21 @@ def _some(rows: Array) -> Array:
     return rows[::step].astype(np.float64)
 
 
-def _scales(rows: Array, curvature: Array, bits: int, least: Array) -> Array:
-    """Return the scale of each channel whose nearest integers have the least error at the output."""
-    largest = np.abs(rows).max(axis=1)
-    best, error = np.zeros(len(rows)), np.full(len(rows), np.inf)
-    for share in SHARES:
-        scale = np.maximum(share * largest / LARGEST[bits], least)
-        scale = np.where(scale > 0, scale, 1.0).astype(np.float32).astype(np.float64)
-        difference = rows - _nearest(rows, scale[:, None], bits) * scale[:, None]
-        errors = np.einsum("ok,kl,ol->o", difference, curvature, difference, optimize=True)
-        better = errors < error
-        best, error = np.where(better, scale, best), np.where(better, errors, error)
-    return best.astype(np.float32)
-
-
-def _rounded(rows: Array, scale: Array, curvature: Array, bits: int) -> Array:
+def _rounded(rows: Array, scale: Array, curvature: Array, grid: Grid) -> Array:
     """Return the integers: an input's error goes, by what the samples say, into the inputs not yet rounded."""
     count = rows.shape[1]
     damped = curvature + np.eye(count) * (DAMPING * np.trace(curvature) / count or 1.0)
     spread = np.linalg.cholesky(np.linalg.inv(damped)).T
     left, integers = rows.copy(), np.empty(rows.shape, np.int8)
     for i in range(count):
-        integers[:, i] = _nearest(left[:, i], scale, bits)
+        integers[:, i] = grid.nearest(left[:, i] / scale, i)
         error = (left[:, i] - integers[:, i] * scale) / spread[i, i]
         left[:, i + 1 :] -= np.outer(error, spread[i, i + 1 :])
     # Then one after the other to what is best beside all others, as long as the error at the output falls.
     pull = (rows - integers * scale[:, None]) @ damped
     for _ in range(SWEEPS):
         for i in range(count):
-            better = _nearest(integers[:, i] * scale + pull[:, i] / damped[i, i], scale, bits).astype(np.int8)
-            step = (better.astype(np.float64) - integers[:, i]) * scale
-            pull -= np.outer(step, damped[i])
+            better = grid.nearest(integers[:, i] + pull[:, i] / (damped[i, i] * scale), i)
+            pull -= np.outer((better - integers[:, i]) * scale, damped[i])
             integers[:, i] = better
     return integers
-
-
-def _nearest(values: Array, scale: Array, bits: int) -> Array:
-    result: Array = np.round(values / scale).clip(-LARGEST[bits], LARGEST[bits])
-    return result

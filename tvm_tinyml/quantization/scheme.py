@@ -33,8 +33,8 @@ POOLS = ("relax.nn.max_pool2d", "relax.nn.avg_pool2d")
 HEADROOM = 2.0
 """Times the range that 16 bits reach over: they have steps to spare, and more than the samples show may come."""
 
-LARGEST = {8: 127, 4: 7}
-"""Integer of weights, by their bits: symmetric, so that no weight needs an offset."""
+LARGEST = 127
+"""Integer of weights: symmetric, so that no weight needs an offset."""
 
 
 @dataclass(frozen=True)
@@ -104,19 +104,18 @@ def activation(bounds: Range, dtype: str) -> Activation:
     return Activation(scale, int(np.clip(np.round(-128 - low / scale), -128, 127)))
 
 
-def rounded(values: NDArray[np.float32], bias: NDArray[np.float32], input_scale: float, bits: int = 8) -> Weights:
+def rounded(values: NDArray[np.float32], bias: NDArray[np.float32], input_scale: float) -> Weights:
     """Return the nearest integers of a layer, each output channel with a scale of its own.
 
     Parameters
     ----------
     values : [O, ...].
     bias : [O].
-    bits : of a weight.
     """
     rows = values.reshape(len(values), -1).astype(np.float64)
-    scale = np.maximum(np.abs(rows).max(axis=1) / LARGEST[bits], least_scales(bias, input_scale, len(rows)))
+    scale = np.maximum(np.abs(rows).max(axis=1) / LARGEST, least_scales(bias, input_scale, len(rows)))
     scale = np.where(scale > 0, scale, 1.0).astype(np.float32)
-    integers = np.round(rows / scale[:, None].astype(np.float64)).clip(-LARGEST[bits], LARGEST[bits])
+    integers = np.round(rows / scale[:, None].astype(np.float64)).clip(-LARGEST, LARGEST)
     return Weights(integers.astype(np.int8).reshape(values.shape), scale, integer_bias(bias, input_scale, scale))
 
 

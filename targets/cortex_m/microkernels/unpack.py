@@ -25,13 +25,14 @@ def unpack(form: Form, *, pairs: bool, dsp: bool) -> Microkernel:
     pairs : two weights are ``first + 256 * second``.
     dsp : with the DSP extension.
     """
-    begin, head = list[str](), list[str]()
+    begin, head, end = list[str](), list[str](), list[str]()
+    written = GROUP
     match form:
         case Form.PLAIN:
             assert not pairs
             return _plain(dsp=dsp)
         case Form.TABLE:
-            begin, group = ["mov r12, r1", "adds r1, #16"], _looked_up(pairs)
+            begin, group, end, written = _table_of_two(pairs), _looked_up(), ["add sp, sp, #512"], 0
         case Form.LANES:
             head, group = ["ldm r1!, {r10, r11}"], _with_lanes(pairs)
         case Form.ODD | Form.HALVES:
@@ -40,14 +41,19 @@ def unpack(form: Form, *, pairs: bool, dsp: bool) -> Microkernel:
     return Microkernel(
         name=f"tinyml_unpack_{NAMES[form]}" + ("_pairs" if pairs else ""),
         parameters=PARAMETERS,
-        assembly=_all_runs("r4-r11", begin, head, group, GROUP),
+        assembly=_all_runs("r4-r11", begin, head, group, end, written),
         portable=_portable(form, pairs=pairs),
         condition=THUMB2,
     )
 
 
 def _all_runs(
-    saved: str, begin: Sequence[str], head: Sequence[str], group: Sequence[str], written: int = 0
+    saved: str,
+    begin: Sequence[str],
+    head: Sequence[str],
+    group: Sequence[str],
+    end: Sequence[str] = (),
+    written: int = 0,
 ) -> list[str]:
     """Return the loops around what unpacks a group: words r3 and r4, to r0; r2 and r9 count.
 
@@ -62,7 +68,7 @@ def _all_runs(
         *(".p2align 2", "1:", "ldm r1!, {r3, r4}", *group, *([f"adds r0, #{written}"] if written else [])),
         *("subs r9, #1", "bne 1b"),
         *("2:", "subs r2, #1", "bmi 0b", "ldr r3, [r1], #4", "str r3, [r0], #4", "b 2b"),
-        *("9:", f"pop {{{saved}, pc}}"),
+        *("9:", *end, f"pop {{{saved}, pc}}"),
     ]
 
 
@@ -122,15 +128,27 @@ def _with_two(form: Form, pairs: bool) -> list[str]:
     return code
 
 
-def _looked_up(pairs: bool) -> list[str]:
-    """Sixteen weights, with the table at r12; loads one after the other take a cycle each."""
-    load = "ldrsb" if pairs else "ldrb"
+def _table_of_two(pairs: bool) -> list[str]:
+    """Put on the stack what any two weights are, by the byte that says which."""
+    return [
+        *("sub sp, sp, #512", "mov r5, sp", "movs r2, #0"),
+        *("7:", "ldrsb r3, [r1, r2]", "movs r4, #0"),
+        *("8:", f"{'ldrsb' if pairs else 'ldrb'} r6, [r1, r4]", "adds r4, #1", "add r6, r6, r3, lsl #8"),
+        *("strh r6, [r5], #2", "cmp r4, #16", "bne 8b", "adds r2, #1", "cmp r2, #16", "bne 7b"),
+        "adds r1, #16",
+    ]
+
+
+def _looked_up() -> list[str]:
+    """Sixteen weights, two at a time; loads one after the other take a cycle each."""
     code = list[str]()
-    for first in range(0, GROUP, 4):
-        code += [f"ubfx r{5 + i}, {_bits(first + i)}" for i in range(4)]
-        code += [f"{load} r{5 + i}, [r12, r{5 + i}]" for i in range(4)]
-        code += _stored(first, pairs)
-    return code
+    for word, made in (("r3", ("r5", "r6")), ("r4", ("r7", "r8"))):
+        first, second, third = made[0], "r10", made[1]
+        code += [f"uxtb {first}, {word}", f"uxtb {second}, {word}, ror #8", f"uxtb {third}, {word}, ror #16"]
+        code += [f"lsr {word}, {word}, #24"]
+        code += [f"ldrh {register}, [sp, {register}, lsl #1]" for register in (first, second, third, word)]
+        code += [f"orr {first}, {first}, {second}, lsl #16", f"orr {third}, {third}, {word}, lsl #16"]
+    return [*code, "stm r0!, {r5, r6, r7, r8}"]
 
 
 def _stored(first: int, pairs: bool) -> list[str]:
@@ -143,12 +161,13 @@ def _stored(first: int, pairs: bool) -> list[str]:
 def _portable(form: Form, *, pairs: bool) -> str:
     """Return the body in C."""
     before, head, multiplier = "", "", ""
+    bits = "packed[j / 8] >> (8 * (j % 4) + 4 * (j % 8 / 4))"
     match form:
         case Form.PLAIN:
             weight = "bits - 8"
         case Form.TABLE:
             before = "  const int8_t *table = (const int8_t *)packed;\n  packed += 4;\n"
-            weight = "table[bits]"
+            weight, bits = "table[bits]", "packed[j / 8] >> (4 * (j % 8))"
         case Form.LANES:
             head = "    const int32_t *multipliers = packed;\n    if (left > 0) packed += 2;\n"
             weight, multiplier = "((bits ^ 8) - 8)", "multipliers[j / 8] >> (4 * (j % 8))"
@@ -164,7 +183,7 @@ def _portable(form: Form, *, pairs: bool) -> str:
     ++packed;
 {head}    for (; left > 0; --left, packed += 2, to += 16{step}) {{
       for (j = 0; j < 16; ++j) {{
-        const int32_t bits = (packed[j / 8] >> (8 * (j % 4) + 4 * (j % 8 / 4))) & 0xf;
+        const int32_t bits = ({bits}) & 0xf;
         to[j] = (int8_t)({weight}{times});
 {pair}      }}
     }}
