@@ -59,6 +59,15 @@ def cnn() -> FloatNetwork:
     return of(graph.finish("cnn", graph.dense(x, 7)))
 
 
+def four_layers() -> FloatNetwork:
+    """Layers of which all can have weights of four bits."""
+    graph = Int8Graph(2, samples=2)
+    x = graph.input((1, 5, 5, 32), (0.03, 5))
+    for channels in (48, 64, 32):
+        x = graph.conv(x, channels, (1, 1), activation="RELU")
+    return of(graph.finish("layers", graph.dense(graph.mean(x, (1, 2)), 10)))
+
+
 def keyword_spotting() -> FloatNetwork:
     return of(networks.keyword_spotting())
 

@@ -313,15 +313,29 @@ def _quantization(report: Mapping[str, Any]) -> Iterable[str]:
         ],
     )
     if report["choices"]:
+        points, costs = report["choices"], ("weight_bytes", "flash_bytes", "ram_bytes", "cycles")
+        most = {cost: max(point[cost] or 0 for point in points) for cost in costs}
         yield _table(
-            [">Weights, bytes", ">Outputs, dB", ">Layers of 4 bits"],
+            ["Precision", ">Weights, bytes", ">Flash, bytes", ">RAM, bytes", ">Cycles", ">Outputs, dB", ">4 bits"],
             [
                 [
-                    _number(point["weight_bytes"]),
-                    _cell(f"{point['decibels']:.1f}", "number"),
+                    _cell(point["name"]),
+                    *(_bar(point[cost], most[cost], 0) for cost in costs),
+                    _bar(round(point["decibels"]), round(max(p["decibels"] for p in points)), 0),
                     _number(len(point["narrow"])),
                 ]
-                for point in report["choices"]
+                for point in points
+            ],
+        )
+    if report["accuracy"]:
+        found = report["accuracy"]
+        yield _table(
+            [">Samples", ">Right in floats", ">Right in integers", ">Same class"],
+            [
+                [
+                    _number(found["samples"]),
+                    *(_cell(f"{100 * found[key]:.2f} %", "number") for key in ("float_right", "integer_right", "same")),
+                ]
             ],
         )
 

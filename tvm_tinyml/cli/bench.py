@@ -132,7 +132,7 @@ def _compiled(options: argparse.Namespace) -> tuple[Library, None]:
     from tvm_tinyml.errors import TargetError
     from tvm_tinyml.library import Library
 
-    for name in ("quantize", "calibration", "observer"):
+    for name in ("quantize", "calibration", "observer", "narrow", "accuracy_on"):
         if getattr(options, name) is not None:
             raise TargetError(f"'{options.model}' is compiled: --{name} is for a float model. Leave it out.")
     library = Library.read(options.model)

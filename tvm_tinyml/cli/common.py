@@ -97,7 +97,8 @@ def add_quantize(parser: argparse.ArgumentParser) -> None:
         "--quantize",
         metavar="RECIPE",
         help="of a float model: int8 | int16x8 | w4 | mixed:60%% (of the bytes of int8 weights, or in bytes: "
-        "mixed:20000); default with --calibration: int8",
+        "mixed:20000; of what the target gives: mixed:flash=40000,ram=110%%,cycles=4000000); default with "
+        "--calibration: int8",
     )
     parser.add_argument(
         "--calibration",
@@ -111,6 +112,18 @@ def add_quantize(parser: argparse.ArgumentParser) -> None:
         help="how ranges of tensors are found: min-max, moving-average, percentile, entropy, mse, measured; "
         "default: measured",
     )
+    parser.add_argument(
+        "--narrow",
+        metavar="WAY",
+        help="what weights of 4 bits are: channel (a scale for each), group (and a multiple of it for every 32 "
+        "weights), codebook (16 numbers for each layer); default: codebook",
+    )
+    parser.add_argument(
+        "--accuracy-on",
+        metavar="X.npz",
+        type=path,
+        help="samples with an array 'labels', the class of each: say how often the network is right, before and after",
+    )
 
 
 def load_model(options: argparse.Namespace, name: str | None = None) -> Model:
@@ -121,14 +134,24 @@ def load_model(options: argparse.Namespace, name: str | None = None) -> Model:
 
     model = load(options.model, name=name)
     if options.quantize is None and options.calibration is None:
-        if options.observer:
-            raise TargetError("--observer is for float models: it needs --calibration X.npz.")
+        for name in ("observer", "narrow", "accuracy_on"):
+            if getattr(options, name):
+                raise TargetError(f"--{name.replace('_', '-')} is for float models: it needs --calibration X.npz.")
         return model
+    recipe = options.quantize or "int8"
+    # What precisions take on the target is measured where it counts, or is shown.
+    measures = "=" in recipe or getattr(options, "verbose", False)
+    target = getattr(options, "target", None) if measures else None
+    memory = {"memory": options.memory} if getattr(options, "memory", None) else {}
     quantized = quantize(
         model,
-        recipe=options.quantize or "int8",
+        recipe,
         calibration=options.calibration,
         observer=options.observer or "measured",
+        narrow=options.narrow or "codebook",
+        accuracy_on=options.accuracy_on,
+        target=target,
+        **({} if target is None else {**build_options(options), **memory}),
     )
     if options.calibration == RANDOM and not getattr(options, "quiet", False):
         print(
@@ -155,7 +178,8 @@ def add_quiet(parser: argparse.ArgumentParser) -> None:
 
 def build_options(options: argparse.Namespace) -> dict[str, Any]:
     """Return those of the build's options that were given."""
-    return {name: getattr(options, name) for name in BUILD_OPTIONS if getattr(options, name) is not None}
+    given = {name: getattr(options, name, None) for name in BUILD_OPTIONS}
+    return {name: value for name, value in given.items() if value is not None}
 
 
 def choices(option: str) -> str:

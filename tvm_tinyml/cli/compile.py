@@ -94,6 +94,8 @@ def execute(options: argparse.Namespace) -> bool:
                 f"quantized {report.recipe}: {report.decibels:.1f} dB signal to noise on {report.samples} calibration "
                 f"samples, weights of {report.weight_bytes:,} bytes"
             )
+            if report.accuracy:
+                print(report.accuracy.text())
         if options.verbose:
             if model.quantization:
                 print(model.quantization.text())

@@ -1,13 +1,15 @@
-"""Which layers get weights of four bits, by what that costs at the outputs."""
+"""Which layers get weights of four bits, by what that costs at the outputs and saves on the device."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 
 from tvm import IRModule
 
 from tvm_tinyml.errors import QuantizationError
+from tvm_tinyml.options import nearest
 from tvm_tinyml.passes.float_groups import Group, groups
 from tvm_tinyml.passes.integer_ops import shape_of
 from tvm_tinyml.passes.pack_weights import LEAST_BYTES
@@ -17,10 +19,44 @@ from tvm_tinyml.quantization.report import Point
 Bits = Mapping[str, int]
 """By the names of layers, of their weights."""
 
-Decibels = Callable[[Bits], float]
-"""From bits to the signal to noise of the outputs."""
-
 MIXED = "mixed:"
+
+QUANTITIES = {
+    "weights": "weight_bytes",
+    "flash": "flash_bytes",
+    "ram": "ram_bytes",
+    "cycles": "cycles",
+}
+"""What may have a budget, and the attribute of `Point` that says what is taken."""
+
+
+@dataclass(frozen=True)
+class Budget:
+    """What a network may take at most.
+
+    Attributes
+    ----------
+    quantity : a key of `QUANTITIES`.
+    limit : a number, or a share of what the network takes with weights of 8 bits.
+    is_share : which of the two.
+    """
+
+    quantity: str
+    limit: float
+    is_share: bool
+
+    def most(self, whole: Point) -> int:
+        """Return the number, from what weights of 8 bits take."""
+        return round(self.limit * self.of(whole)) if self.is_share else int(self.limit)
+
+    def of(self, point: Point) -> int:
+        """Return what a way to mix takes."""
+        taken: int | None = getattr(point, QUANTITIES[self.quantity])
+        if taken is None:
+            raise QuantizationError(
+                f"A budget of {self.quantity} is one on a device that can be simulated: name a Cortex-M as the target."
+            )
+        return taken
 
 
 def can_be_narrow(group: Group) -> bool:
@@ -31,58 +67,100 @@ def can_be_narrow(group: Group) -> bool:
     return all(int(call.attrs.groups) == 1 for call in calls)
 
 
-def bytes_of(module: IRModule, bits: Bits, narrow: str = "channel") -> int:
-    """Return the bytes of all weights of a float network once they have so many bits."""
-    layers = [group for group in groups(module["main"]) if group.is_layer]
-    return sum(weight_bytes(shape_of(group.weight), bits.get(group.name, 8), narrow) for group in layers)
-
-
-def budget_of(recipe: str, module: IRModule, narrow: str) -> int:
-    """Return the bytes that ``mixed:60%`` or ``mixed:20000`` allows weights.
-
-    Raises
-    ------
-    QuantizationError : it is neither, or less than weights of four bits take.
-    """
-    text = recipe.removeprefix(MIXED)
-    if not re.fullmatch(r"\d+%?|\d+\.\d+%", text):
-        raise QuantizationError(
-            f"{recipe!r} names no budget. Write {MIXED}60% of the bytes of 8-bit weights, or {MIXED}20000 bytes."
-        )
-    whole, least = bytes_of(module, {}), bytes_of(module, all_narrow(module), narrow)
-    budget = round(whole * float(text[:-1]) / 100) if text.endswith("%") else int(text)
-    if budget < least:
-        raise QuantizationError(
-            f"Weights cannot take {budget} bytes: {whole} with 8 bits, {least} with 4 bits wherever there are kernels "
-            f"for them. Ask for {MIXED}{least} or more."
-        )
-    return budget
-
-
 def all_narrow(module: IRModule) -> dict[str, int]:
     """Return 4 bits for each layer that can have them."""
     return {group.name: 4 for group in groups(module["main"]) if can_be_narrow(group)}
 
 
-def mixed(module: IRModule, budget_bytes: int, narrow: str, decibels: Decibels) -> tuple[Bits, list[Point]]:
-    """Return bits that keep to a budget, and all steps on the way from 8 bits everywhere to 4.
+def bytes_of(module: IRModule, bits: Bits, narrow: str) -> int:
+    """Return the bytes of all weights of a float network once they have so many bits."""
+    layers = [group for group in groups(module["main"]) if group.is_layer]
+    return sum(weight_bytes(shape_of(group.weight), bits.get(group.name, 8), narrow) for group in layers)
+
+
+def budgets_of(recipe: str) -> list[Budget]:
+    """Return what ``mixed:60%``, ``mixed:20000`` or ``mixed:flash=40000,ram=110%`` allows.
+
+    Raises
+    ------
+    QuantizationError : it is none of these.
+    """
+    found = []
+    for part in recipe.removeprefix(MIXED).split(","):
+        quantity, _, limit = part.rpartition("=")
+        if quantity not in ("", *QUANTITIES):
+            close = nearest(quantity, tuple(QUANTITIES))
+            raise QuantizationError(f"There is no budget of {quantity!r}.{close} Known: {', '.join(QUANTITIES)}.")
+        if not re.fullmatch(r"\d+%?|\d+\.\d+%", limit):
+            raise QuantizationError(
+                f"{recipe!r} names no budget. Write {MIXED}60% of the bytes of 8-bit weights, {MIXED}20000 bytes, or "
+                f"{MIXED}flash=40000,ram=110%,cycles=4000000 of a target."
+            )
+        is_share = limit.endswith("%")
+        value = float(limit.removesuffix("%"))
+        found.append(Budget(quantity or "weights", value / 100 if is_share else value, is_share))
+    return found
+
+
+def check_weights(budgets: Sequence[Budget], module: IRModule, narrow: str) -> None:
+    """Refuse budgets of weights that they cannot keep to, before anything is computed.
+
+    Raises
+    ------
+    QuantizationError : weights of 4 bits wherever there are kernels for them take more.
+    """
+    ends = [Point("", bytes_of(module, bits, narrow), 0.0) for bits in ({}, all_narrow(module))]
+    for budget in budgets:
+        if budget.quantity == "weights" and budget.most(ends[0]) < ends[1].weight_bytes:
+            raise QuantizationError(_refusal([budget], ends))
+
+
+def mixed(
+    module: IRModule, budgets: Sequence[Budget], point: Callable[[Sequence[str], bool], Point]
+) -> tuple[Bits, list[Point]]:
+    """Return bits that keep to all budgets, and all steps on the way from 8 bits everywhere to 4.
 
     Layers become narrow one after the other, first those that cost the least signal for each byte saved when only they
-    are. Source: the order by sensitivity of Dong et al., HAWQ, ICCV 2019; here the cost is measured.
-    """
-    whole = bytes_of(module, {})
+    are; those that break a budget of RAM or cycles by themselves never do. Of the steps within the budgets that with
+    the most signal is taken.
+    Source: the order by sensitivity of Dong et al., HAWQ, ICCV 2019; here the cost is measured.
 
-    def point(names: list[str]) -> Point:
-        bits = dict.fromkeys(names, 4)
-        return Point(bytes_of(module, bits, narrow), decibels(bits), tuple(names))
+    Parameters
+    ----------
+    point : what a network takes if some layers are narrow; and whether it is to be known what that is on a target.
+
+    Raises
+    ------
+    QuantizationError : no step keeps to the budgets.
+    """
+    whole = point([], True)
+    least_noise = 10 ** (-whole.decibels / 10)
 
     def cost(one: Point) -> float:
-        noise = 10 ** (-one.decibels / 10)
-        return (noise - least_noise) / (whole - one.weight_bytes)
+        return (10 ** (-one.decibels / 10) - least_noise) / (whole.weight_bytes - one.weight_bytes)
 
-    steps = [point([])]
-    least_noise = 10 ** (-steps[0].decibels / 10)
-    order = [one.narrow[0] for one in sorted((point([name]) for name in all_narrow(module)), key=cost)]
-    steps += [point(order[:count]) for count in range(1, len(order) + 1)]
-    chosen = next(step for step in steps if step.weight_bytes <= budget_bytes)
+    growing = [budget for budget in budgets if budget.quantity in ("ram", "cycles")]
+    singles = [point([name], bool(growing)) for name in all_narrow(module)]
+    allowed = [one for one in singles if all(budget.of(one) <= budget.most(whole) for budget in growing)]
+    order = [one.narrow[0] for one in sorted(allowed, key=cost)]
+    steps = [whole, *(point(order[:count], True) for count in range(1, len(order) + 1))]
+    within = [step for step in steps if all(budget.of(step) <= budget.most(whole) for budget in budgets)]
+    if not within:
+        raise QuantizationError(_refusal(budgets, steps))
+    chosen = max(within, key=lambda step: step.decibels)
     return dict.fromkeys(chosen.narrow, 4), steps
+
+
+def _refusal(budgets: Sequence[Budget], steps: Sequence[Point]) -> str:
+    """Say which budget is missed by every step, and the nearest that can be met."""
+    whole = steps[0]
+    for budget in budgets:
+        least = min(budget.of(step) for step in steps)
+        if least > budget.most(whole):
+            return (
+                f"There is no way to keep to {budget.quantity} of {budget.most(whole):,}: with weights of 8 bits it is "
+                f"{budget.of(whole):,}, and {least:,} at least. Ask for {MIXED}{budget.quantity}={least} or more."
+            )
+    best = min(steps, key=lambda step: max(budget.of(step) / max(budget.most(whole), 1) for budget in budgets))
+    near = ",".join(f"{budget.quantity}={max(budget.of(best), budget.most(whole))}" for budget in budgets)
+    return f"No step keeps to all budgets at once. The nearest that can be met: {MIXED}{near}."

@@ -16,10 +16,12 @@ from tvm_tinyml.options import nearest
 from tvm_tinyml.passes import FoldQuantization
 from tvm_tinyml.passes.float_groups import groups, leaves
 from tvm_tinyml.passes.insert_quantization import Activation, InsertQuantization, Scheme, Weights
+from tvm_tinyml.quantization.accuracy import Labelled, accuracy, labelled_samples
+from tvm_tinyml.quantization.costs import costs_on
 from tvm_tinyml.quantization.equalize import equalized
 from tvm_tinyml.quantization.grids import NARROW, weight_bytes
 from tvm_tinyml.quantization.layers import Layer, Simulation, corrected, real_constants
-from tvm_tinyml.quantization.mixed import MIXED, Bits, all_narrow, budget_of, mixed
+from tvm_tinyml.quantization.mixed import MIXED, Bits, all_narrow, budgets_of, bytes_of, check_weights, mixed
 from tvm_tinyml.quantization.observers import OBSERVERS
 from tvm_tinyml.quantization.ranges import Ranges, candidates, ranges_of
 from tvm_tinyml.quantization.report import LayerReport, Point, QuantizationReport, TensorReport
@@ -48,9 +50,12 @@ def quantize(
     *,
     calibration: Calibration = None,
     observer: str = MEASURED,
-    narrow: str = "channel",
+    narrow: str = "codebook",
     bias_correction: bool = True,
     equalization: bool | None = None,
+    accuracy_on: Labelled | None = None,
+    target: str | None = None,
+    **build_options: Any,
 ) -> Model:
     """Turn a float network into one of integers, by TFLite's scheme.
 
@@ -60,7 +65,8 @@ def quantize(
     recipe : ``int8``: activations and weights of 8 bits. ``int16x8``: activations of 16. ``w4``: weights of 4 bits, in
         all layers that have kernels for them: those without groups. ``mixed:60%``, ``mixed:20000``: as many of them
         as it takes for weights to keep to a share of the bytes of 8 bits, or to so many bytes; those first that cost
-        the outputs the least.
+        the outputs the least. ``mixed:flash=40000,ram=110%,cycles=4000000``: the same for what the library takes on
+        the target.
     calibration : samples of the inputs: arrays as for `Library.run`, an iterable of them such as a ``DataLoader``, the
         path of an ``.npz`` file, or ``random``.
     observer : how ranges are found: ``min-max``, ``moving-average``, ``percentile``, ``entropy``, ``mse``, or
@@ -69,6 +75,9 @@ def quantize(
         channel, a multiple of the channel's; or the index in a ``codebook`` of 16 numbers for each layer.
     bias_correction : take the mean error of each channel off the biases.
     equalization : scale channels so that they are alike; None: if the outputs have less error then.
+    accuracy_on : samples that the network is scored on, before and after: the path of an ``.npz`` file with an array
+        ``labels`` beside the inputs, or inputs and labels. Nothing is chosen by them.
+    target, build_options : as for `build`. With a target the report has what precisions take there.
 
     Returns
     -------
@@ -89,8 +98,13 @@ def quantize(
         if given not in known:
             close = nearest(given, known)
             raise QuantizationError(f"There is no {what} {given!r}.{close} Known: {', '.join(known)}.")
-    budget = budget_of(recipe, model.module, narrow) if recipe.startswith(MIXED) else None
+    budgets = budgets_of(recipe) if recipe.startswith(MIXED) else []
+    if target is None and (names := [budget.quantity for budget in budgets if budget.quantity != "weights"]):
+        raise QuantizationError(f"Budgets of {', '.join(names)} are those of a target. Name one, such as cortex-m4.")
+    check_weights(budgets, model.module, narrow)
     inputs = samples_of(calibration, model)
+    scored = None if accuracy_on is None else labelled_samples(accuracy_on, model)
+    costs = None if target is None else costs_on(target, build_options)
     way = _Way("int16" if recipe == "int16x8" else "int8", bias_correction, narrow)
     if recipe == "w4":
         way = replace(way, bits=all_narrow(model.module))
@@ -98,11 +112,24 @@ def quantize(
     if equalization is not False:
         modules.append(equalized(model.module, inputs))
     best = min((_best(module, inputs, observer, way) for module in modules), key=lambda attempt: attempt.noise)
-    steps: Sequence[Point] = ()
-    if budget is not None:
-        bits, steps = mixed(model.module, budget, narrow, lambda bits: best.with_bits(bits).decibels)
+
+    def point(name: str, attempt: Attempt, on_target: bool = True) -> Point:
+        taken = vars(costs(attempt.model(model))) if costs and on_target else {}
+        bits = attempt.way.bits
+        return Point(name, bytes_of(model.module, bits, narrow), attempt.decibels, tuple(bits), **taken)
+
+    def narrowed(names: Sequence[str], on_target: bool) -> Point:
+        return point(f"and {names[-1]}" if names else "int8", best.with_bits(dict.fromkeys(names, 4)), on_target)
+
+    if budgets:
+        bits, steps = mixed(model.module, budgets, narrowed)
         best = best.with_bits(bits)
+    else:
+        steps = [point(recipe, best)] if costs else []
+        if costs and recipe == "w4":
+            steps.insert(0, narrowed([], True))
     final = best.on(inputs)
+    quantized = final.model(model)
     report = QuantizationReport(
         recipe=recipe,
         observer=observer,
@@ -111,9 +138,11 @@ def quantize(
         decibels=final.decibels,
         tensors=final.tensors(),
         layers=final.layers(),
+        narrow=narrow,
         choices=steps,
+        accuracy=None if scored is None else accuracy(model, quantized, *scored),
     )
-    quantized = replace(final.model(model), quantization=report)
+    quantized = replace(quantized, quantization=report)
     FoldQuantization()(quantized.module)  # refuses what there are no integer operators for, now and not at the build
     return quantized
 
@@ -163,6 +192,7 @@ class Attempt:
 
     Attributes
     ----------
+    way : how it became integers.
     noise : mean square of the outputs' errors on the samples.
     decibels : of the outputs, signal to noise.
     """
@@ -171,7 +201,8 @@ class Attempt:
         self, module: IRModule, real: Sequence[Trace], tensors: Sequence[Shared], ranges: Ranges, way: _Way
     ) -> None:
         self.module = module
-        self._tensors, self._ranges, self._way = tensors, ranges, way
+        self.way = way
+        self._tensors, self._ranges = tensors, ranges
         self._scales = activations(tensors, ranges, way.dtype)
         self._outputs = before_softmax(module)
         self._simulation = Simulation(module, real, self._scales, way.choose)
@@ -184,7 +215,7 @@ class Attempt:
 
     def with_bits(self, bits: Bits) -> Attempt:
         """Return the same attempt with other bits for weights."""
-        way = replace(self._way, bits=bits)
+        way = replace(self.way, bits=bits)
         return Attempt(self.module, self._simulation.real, self._tensors, self._ranges, way)
 
     def improved(self, found: Sequence[Ranges]) -> Attempt:
@@ -194,14 +225,14 @@ class Attempt:
         for names, now in self._ranges.items():
             for bounds in candidates(found, names):
                 if bounds != now:
-                    trial = {**changed, **dict.fromkeys(names, activation(bounds, self._way.dtype))}
+                    trial = {**changed, **dict.fromkeys(names, activation(bounds, self.way.dtype))}
                     noise = self._simulation.noise(self._outputs, trial)[1]
                     if noise < least:
                         least, changed, ranges[names] = noise, trial, bounds
         return self._with(self._simulation.real, ranges)
 
     def _with(self, real: Sequence[Trace], ranges: Ranges) -> Attempt:
-        return Attempt(self.module, real, self._tensors, ranges, self._way)
+        return Attempt(self.module, real, self._tensors, ranges, self.way)
 
     def model(self, source: Model) -> Model:
         """Return the quantized network."""
@@ -229,9 +260,9 @@ class Attempt:
             if group.is_layer:
                 values, weights = group.weight.value.numpy(), self._simulation.weights[group.name]
                 error = values - real_constants(group, weights, 1.0)[group.weight]
-                bits = self._way.bits.get(group.name, 8)
+                bits = self.way.bits.get(group.name, 8)
                 ratio = decibels(float(np.square(values).mean()), float(np.square(error).mean()))
-                found.append(LayerReport(group.name, bits, weight_bytes(values.shape, bits, self._way.narrow), ratio))
+                found.append(LayerReport(group.name, bits, weight_bytes(values.shape, bits, self.way.narrow), ratio))
         return found
 
     def _tensor(self, var: relax.Var, to: Activation) -> TensorReport:

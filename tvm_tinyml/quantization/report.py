@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from tvm_tinyml.quantization.accuracy import Accuracy
 from tvm_tinyml.tables import table
 
 
@@ -49,18 +50,24 @@ class LayerReport:
 
 @dataclass(frozen=True)
 class Point:
-    """A way to mix precisions, and what it costs.
+    """A choice of precisions, and what it costs.
 
     Attributes
     ----------
+    name : of the recipe, or of the layer that is narrow in addition to those of the point before.
     weight_bytes : of all layers.
     decibels : signal to noise of the outputs on some samples.
     narrow : layers with weights of four bits.
+    flash_bytes, ram_bytes, cycles : of the library; None without a target.
     """
 
+    name: str
     weight_bytes: int
     decibels: float
-    narrow: Sequence[str]
+    narrow: Sequence[str] = ()
+    flash_bytes: int | None = None
+    ram_bytes: int | None = None
+    cycles: int | None = None
 
 
 @dataclass(frozen=True)
@@ -70,7 +77,9 @@ class QuantizationReport:
     Attributes
     ----------
     decibels : signal to noise of the outputs, before a softmax, on the calibration samples.
-    choices : with a budget: the ways that were compared, the most weights of eight bits first.
+    narrow : what weights of four bits are.
+    choices : with a budget or a target: what was compared, the most weights of eight bits first.
+    accuracy : on samples with labels, if there were any.
     """
 
     recipe: str
@@ -80,7 +89,9 @@ class QuantizationReport:
     decibels: float
     tensors: Sequence[TensorReport]
     layers: Sequence[LayerReport]
+    narrow: str = "channel"
     choices: Sequence[Point] = ()
+    accuracy: Accuracy | None = None
 
     @property
     def weight_bytes(self) -> int:
@@ -100,6 +111,12 @@ class QuantizationReport:
             table(("layer", "bits", "bytes", "weights, dB"), layers),
         ]
         if self.choices:
-            rows = [(point.weight_bytes, point.decibels, len(point.narrow)) for point in self.choices]
-            parts.append(table(("weights, bytes", "outputs, dB", "layers of 4 bits"), rows))
+            rows = [
+                (p.name, p.weight_bytes, p.flash_bytes, p.ram_bytes, p.cycles, p.decibels, len(p.narrow))
+                for p in self.choices
+            ]
+            head = ("precision", "weights, bytes", "flash", "RAM", "cycles", "outputs, dB", "layers of 4 bits")
+            parts.append(table(head, rows))
+        if self.accuracy:
+            parts.append(self.accuracy.text())
         return "\n\n".join(parts)

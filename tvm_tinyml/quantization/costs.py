@@ -1,0 +1,49 @@
+"""What a quantized network takes on a device: it is built, and counted on the simulator."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from tvm_tinyml.device.engines import can_simulate
+from tvm_tinyml.model import Model
+
+LIMITS = ("ram_limit_bytes", "flash_limit_bytes", "require_tuned")
+"""Options that are for the network that is chosen, not for those that it is chosen from."""
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Of a library.
+
+    Attributes
+    ----------
+    flash_bytes, ram_bytes : in all.
+    cycles : of one inference; None where there is no simulator of the core.
+    """
+
+    flash_bytes: int
+    ram_bytes: int
+    cycles: int | None
+
+
+Costs = Callable[[Model], Cost]
+
+
+def costs_on(target: str, options: Mapping[str, Any]) -> Costs:
+    """Return what builds networks for a target, with options of `build` but its limits, and returns what they take."""
+    from tvm_tinyml.api import build
+
+    others = {name: value for name, value in options.items() if name not in LIMITS}
+
+    def cost(model: Model) -> Cost:
+        library = build(model, target, **{**others, "emit": "lib"})
+        counted = can_simulate(library.metadata["target"].split("+")[0])
+        return Cost(
+            flash_bytes=library.metadata["flash_bytes"]["total"],
+            ram_bytes=library.metadata["ram_bytes"]["total"],
+            cycles=library.profile().cycles if counted else None,
+        )
+
+    return cost
