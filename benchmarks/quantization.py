@@ -27,6 +27,8 @@ from benchmarks.calibration_data import Keywords, images, keywords, log_mels
 from tvm_tinyml.arrays import fit
 from tvm_tinyml.model import Model
 from tvm_tinyml.passes import FoldQuantization
+from tvm_tinyml.quantization.grids import NARROW
+from tvm_tinyml.quantization.mixed import bytes_of
 from tvm_tinyml.quantization.network import MEASURED
 from tvm_tinyml.quantization.observers import OBSERVERS
 from tvm_tinyml.quantization.signal import before_softmax, decibels
@@ -51,10 +53,16 @@ CONFIGURATIONS: Mapping[str, Mapping[str, Any]] = {
     **{observer: {"observer": observer} for observer in (*OBSERVERS, MEASURED)},
     "min-max, nothing corrected": {"observer": "min-max", "bias_correction": False, "equalization": False},
     "int16x8": {"recipe": "int16x8"},
-    "w4": {"recipe": "w4"},
-    "mixed:60%": {"recipe": "mixed:60%"},
+    **{
+        f"{recipe}, {narrow}": {"recipe": recipe, "narrow": narrow}
+        for recipe in ("w4", "mixed:60%")
+        for narrow in NARROW
+    },
 }
 """What is compared: options of `quantize`."""
+
+SOME = (MEASURED, "min-max", "int16x8", *(name for name in CONFIGURATIONS if name.startswith(("w4", "mixed"))))
+"""Of these, for networks that are trained here."""
 
 
 @dataclass(frozen=True)
@@ -149,7 +157,8 @@ def signals(case: Case, chosen: Mapping[str, Mapping[str, Any]]) -> Rows:
     rows: Rows = {"published int8": {"decibels": signal_to_noise(wanted, logits(published, scored))}}
     for name, options in chosen.items():
         model, seconds = _quantized(real, calibration, options)
-        rows[name] = {"decibels": signal_to_noise(wanted, logits(model, scored)), **_sizes(model), "seconds": seconds}
+        ratio = signal_to_noise(wanted, logits(model, scored))
+        rows[name] = {"decibels": ratio, **_sizes(real, model), "seconds": seconds}
         if model.inputs[0].dtype == "int16":
             best = (
                 signal_to_noise(wanted, with_float_activations(model, scored)) if case.real.startswith("ad") else None
@@ -172,7 +181,7 @@ def spotted(chosen: Mapping[str, Mapping[str, Any]]) -> Rows:
     }
     for name, options in chosen.items():
         model, seconds = _quantized(real, calibration.samples, options)
-        rows[name] = {**_scores(model, scored, wanted, other), **_sizes(model), "seconds": seconds}
+        rows[name] = {**_scores(model, scored, wanted, other), **_sizes(real, model), "seconds": seconds}
         print(name, rows[name], flush=True)
     return rows
 
@@ -224,10 +233,10 @@ def _quantized(real: Model, calibration: Array, options: Mapping[str, Any]) -> t
     return model, round(time.perf_counter() - started, 1)
 
 
-def _sizes(model: Model) -> dict[str, Any]:
+def _sizes(real: Model, model: Model) -> dict[str, Any]:
     report = model.quantization
     assert report is not None
-    whole = sum(layer.weight_bytes * 8 // layer.bits for layer in report.layers)
+    whole = bytes_of(real.module, {}, report.narrow)
     return {"weight_bytes": report.weight_bytes, "of_int8": report.weight_bytes / whole, "equalized": report.equalized}
 
 
@@ -270,10 +279,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     names = [*CASES, "kws", "digits", "bytes"]
     parser.add_argument("cases", nargs="*", metavar="CASE", help=", ".join(names))
-    parser.add_argument("--only", action="append", choices=CONFIGURATIONS, help="of the configurations; default: all")
+    parser.add_argument("--only", action="append", choices=CONFIGURATIONS, help="these, beside results that there are")
     options = parser.parse_args()
     chosen = {name: CONFIGURATIONS[name] for name in options.only or CONFIGURATIONS}
-    few = {name: chosen[name] for name in (MEASURED, "min-max", "w4", "mixed:60%", "int16x8") if name in chosen}
+    few = {name: chosen[name] for name in SOME if name in chosen}
     runs: dict[str, Callable[[], Rows]] = {
         **{name: (lambda case=case: signals(case, chosen)) for name, case in CASES.items()},
         "kws": lambda: spotted(chosen),
@@ -285,7 +294,8 @@ def main() -> None:
         columns = list(dict.fromkeys(key for row in found.values() for key in row))
         print(table(("", *columns), [(row, *(_cell(found[row].get(key)) for key in columns)) for row in found]))
         file = RESULTS / f"quantization-{name}.json"
-        file.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+        before = json.loads(file.read_text(encoding="utf-8")) if options.only and file.exists() else {}
+        file.write_text(json.dumps(before | found, indent=1) + "\n", encoding="utf-8")
 
 
 def _cell(value: Any) -> str | None:
