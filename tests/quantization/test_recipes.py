@@ -144,6 +144,7 @@ def test_budgets_that_exclude_each_other_name_the_nearest() -> None:
         device("mixed:flash=1000")
     with pytest.raises(QuantizationError, match=r"no way to keep to flash of") as refused:
         device("mixed:flash=85%,ram=100%")
+    assert re.search(r"\d of 4 layers stay at 8 bits: with 4, each takes ram of \d,\d+ or more", str(refused.value))
     flash = re.search(r"Ask for (mixed:flash=\d+) or more", str(refused.value))
     assert flash
     device(f"{flash[1]},ram=100%")

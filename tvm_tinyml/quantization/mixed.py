@@ -146,9 +146,22 @@ def mixed(
     steps = [whole, *(point(order[:count], True) for count in range(1, len(order) + 1))]
     within = [step for step in steps if all(budget.of(step) <= budget.most(whole) for budget in budgets)]
     if not within:
-        raise QuantizationError(_refusal(budgets, steps))
+        raise QuantizationError(_refusal(budgets, steps) + _left_out(growing, whole, singles))
     chosen = max(within, key=lambda step: step.decibels)
     return dict.fromkeys(chosen.narrow, 4), steps
+
+
+def _left_out(growing: Sequence[Budget], whole: Point, singles: Sequence[Point]) -> str:
+    """Say what kept layers from becoming narrow, and from where on it would not."""
+    parts = []
+    for budget in growing:
+        broken = [budget.of(one) for one in singles if budget.of(one) > budget.most(whole)]
+        if broken:
+            parts.append(
+                f" {len(broken)} of {len(singles)} layers stay at 8 bits: with 4, each takes {budget.quantity} of "
+                f"{min(broken):,} or more by itself."
+            )
+    return "".join(parts)
 
 
 def _refusal(budgets: Sequence[Budget], steps: Sequence[Point]) -> str:
