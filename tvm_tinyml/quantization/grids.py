@@ -91,18 +91,19 @@ def by_channel(rows: Array, curvature: Array, least: Array) -> tuple[Array, Grid
 
 def by_group(rows: Array, curvature: Array, least: Array) -> tuple[Array, Grid]:
     """Return scales of channels, and for some inputs in a row multiples of them with the least error at the output."""
-    largest = LARGEST * MULTIPLIERS
+    steps = np.arange(1.0, MULTIPLIERS + 1)[:, None, None]
 
     def grid_of(scale: Array) -> Multiples:
-        multipliers = np.ones(rows.shape)
+        multipliers, values = np.ones(rows.shape), rows / scale[:, None]
         for first in range(0, rows.shape[1], GROUP):
-            part = slice(first, min(first + GROUP, rows.shape[1]))
-            trials = [Multiples(np.full((len(rows), rows.shape[1]), float(m))) for m in range(1, MULTIPLIERS + 1)]
-            errors = [_errors(rows[:, part], curvature[part, part], scale, trial, part) for trial in trials]
-            multipliers[:, part] = 1.0 + np.argmin(errors, axis=0)[:, None]
+            part = slice(first, first + GROUP)
+            # [multipliers, output channels, inputs]
+            rest = values[:, part] - steps * np.round(values[:, part] / steps).clip(-LARGEST, LARGEST)
+            errors = ((rest @ curvature[part, part]) * rest).sum(axis=2)
+            multipliers[:, part] = 1.0 + errors.argmin(axis=0)[:, None]
         return Multiples(multipliers)
 
-    scale = _scales(rows, curvature, least, largest, grid_of, GROUP_SHARES)
+    scale = _scales(rows, curvature, least, LARGEST * MULTIPLIERS, grid_of, GROUP_SHARES)
     return scale, grid_of(scale.astype(np.float64))
 
 
@@ -168,14 +169,9 @@ def _scales(
     for share in shares:
         scale = np.maximum(share * largest / integer, least)
         scale = np.where(scale > 0, scale, 1.0).astype(np.float32).astype(np.float64)
-        errors = _errors(rows, curvature, scale, grid_of(scale), slice(None))
+        rest = rows - grid_of(scale).nearest(rows / scale[:, None], slice(None)) * scale[:, None]
+        errors = ((rest @ curvature) * rest).sum(axis=1)
         better = errors < error
         best, error = np.where(better, scale, best), np.where(better, errors, error)
     return best.astype(np.float32)
 
-
-def _errors(rows: Array, curvature: Array, scale: Array, grid: Grid, columns: slice) -> Array:
-    """Return the error of each output channel for some inputs."""
-    difference = rows - grid.nearest(rows / scale[:, None], columns) * scale[:, None]
-    errors: Array = np.einsum("ok,kl,ol->o", difference, curvature, difference, optimize=True)
-    return errors
