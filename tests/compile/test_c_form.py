@@ -49,15 +49,15 @@ def test_on_the_core_gcc_makes_the_same_bytes_of_the_c_form(name: str, target: s
         np.testing.assert_array_equal(output, reference)
 
 
-@pytest.mark.parametrize("compiler", ("gcc", "clang"))
-@pytest.mark.parametrize("network", (keyword_spotting, image_classification, anomaly_detection))
+@pytest.mark.parametrize(
+    ("network", "compiler"), ((keyword_spotting, "gcc"), (image_classification, "clang"), (anomaly_detection, "gcc"))
+)
 def test_both_compilers_take_whole_networks_without_a_warning(network, compiler: str, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
     library = tinyml.build(tinyml.load(network().data, name="m"), "cortex-m4")
     assert compile_objects(library, tmp_path, compiler, ("-O2",))
 
 
-@pytest.mark.parametrize("io", ("caller", "workspace"))
-@pytest.mark.parametrize("weights", ("flash", "ram"))
+@pytest.mark.parametrize(("io", "weights"), [("caller", "flash"), ("workspace", "ram")])
 def test_a_network_runs_clean_under_sanitizers(io: str, weights: str, tmp_path: Path) -> None:
     network = keyword_spotting()
     library = tinyml.build(tinyml.load(network.data, name="m"), "cortex-m4", io=io, weights=weights)

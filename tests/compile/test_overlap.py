@@ -31,7 +31,7 @@ def check(network: Network, model: tinyml.Model, core: str, goal: str, seed: int
 @pytest.mark.parametrize("core", runnable(["cortex-m4", "cortex-m0plus", "cortex-m55"]))
 def test_an_operator_over_its_own_input_gives_the_reference_bytes(name: str, core: str) -> None:
     for seed, network, model in models_of(name, 2 if core == "cortex-m4" else 1):
-        for goal in GOALS:
+        for goal in GOALS if core == "cortex-m4" else GOALS[:1]:
             check(network, model, core, goal, seed)
 
 
@@ -39,7 +39,7 @@ def test_an_operator_over_its_own_input_gives_the_reference_bytes(name: str, cor
 @pytest.mark.parametrize("goal", GOALS)
 def test_layers_of_all_shapes_over_their_own_input(core: str, goal: str) -> None:
     shared = 0
-    for seed, shape in enumerate(layer_shapes()[: 24 if core == "cortex-m4" else 8]):
+    for seed, shape in enumerate(layer_shapes()[: 16 if core == "cortex-m4" else 6]):
         network = shape.network()
         shared += check(network, tinyml.load(network.data, name="m"), core, goal, seed)
     assert shared > 0

@@ -18,8 +18,7 @@ NETWORKS = {
 }
 
 
-@pytest.mark.parametrize("goal", ["time", "ram"])
-@pytest.mark.parametrize("io", ["caller", "workspace"])
+@pytest.mark.parametrize(("goal", "io"), [("time", "caller"), ("ram", "workspace")])
 @pytest.mark.parametrize("name", NETWORKS)
 def test_outputs_do_not_depend_on_what_the_pool_held(name: str, io: str, goal: str) -> None:
     network = NETWORKS[name]()

@@ -190,7 +190,13 @@ class _Staircase:
         inside = (steps > first[:, None]) & (steps <= last[:, None])
         start, *around_zero = (scaled(total[:, None])[:, 0] for total in (first, zero - 1, zero))
         steps = steps - first[:, None]
+        outputs = np.broadcast_to(outputs, steps.shape)
         return cls(first, start, last - first, steps, outputs, inside, zero - first, np.stack(around_zero))
+
+    def of_channels(self, which: Ints) -> _Staircase:
+        """Return the same of some channels only."""
+        rows = {name: value[which] for name, value in vars(self).items() if name != "around_zero"}
+        return _Staircase(**rows, around_zero=self.around_zero[:, which])
 
 
 def _first(holds: Callable[[Ints], NDArray[np.bool_]], least: Ints, most: Ints, count: int) -> Ints:
@@ -216,23 +222,26 @@ def _search(output: ShortOutput, stairs: _Staircase, multiplier: Ints, shift: In
     n = output.bits
     least_p = 32 - np.maximum(np.ceil(np.log2(stairs.highest + 1)).astype(np.int64), LEAST_BITS)
     words = np.zeros((len(multiplier), output.words), np.int64)
-    missing = has_room = least_p >= 1
+    has_room = least_p >= 1
+    missing = has_room.copy()
     least_p = np.maximum(least_p, 1)
     for more, candidate in itertools.product(range(MORE_BITS, -1, -1), range(CANDIDATES)):
-        p = np.minimum(least_p + more, 32 - LEAST_BITS)
-        up = n + p - 31 - shift
-        ideal = np.where(up >= 0, multiplier << np.maximum(up, 0), multiplier >> np.maximum(-up, 0))
+        left = np.flatnonzero(missing)
+        if not left.size:
+            break
+        some = stairs.of_channels(left)
+        p = np.minimum(least_p[left] + more, 32 - LEAST_BITS)
+        up = n + p - 31 - shift[left]
+        ideal = np.where(up >= 0, multiplier[left] << np.maximum(up, 0), multiplier[left] >> np.maximum(-up, 0))
         factor = np.maximum(ideal + (candidate + 1) // 2 * (1 if candidate % 2 else -1), 0)
         upper, lower = factor >> p, factor & ((1 << p) - 1)
-        constants = _constants(n, stairs, factor, p)
+        constants = _constants(n, some, factor, p)
         (before, behind), possible = _two_constants(*constants) if output.signed else _one_constant(*constants)
-        use = missing & possible & (lower * stairs.highest < 1 << 32)
-        first = _zero_at_the_sign(stairs, factor, p) if output.signed else before
-        value = [lower + (p << 24), upper, stairs.highest, first, behind - before, before - first]
-        words[use, :-1] = np.stack(value[: output.words - 1], axis=1)[use]
-        missing = missing & ~use
-        if not missing.any():
-            break
+        use = possible & (lower * some.highest < 1 << 32)
+        first = _zero_at_the_sign(some, factor, p) if output.signed else before
+        value = [lower + (p << 24), upper, some.highest, first, behind - before, before - first]
+        words[left[use], :-1] = np.stack(value[: output.words - 1], axis=1)[use]
+        missing[left[use]] = False
     return words, has_room & ~missing
 
 
@@ -244,7 +253,7 @@ def _constants(bits: int, stairs: _Staircase, factor: Ints, p: Ints) -> tuple[In
     """Return the least and the largest constants that put every step in its place, [2, O]: before zero, and behind."""
     zero, top = stairs.zero[:, None], stairs.highest[:, None]
     end = np.where(stairs.inside, stairs.outputs, stairs.start[:, None]).max(axis=1, initial=-128)
-    outputs, inside = stairs.outputs + 0 * top, (zero > 0) & (zero <= top)
+    outputs, inside = stairs.outputs, (zero > 0) & (zero <= top)
     before, behind = stairs.around_zero[..., None]
     # Sums that give at least, or at most, an output: those of the steps, the one in front of each, zero, both ends.
     at_least = np.hstack([stairs.steps, zero, 0 * top]), np.hstack([outputs, behind, stairs.start[:, None]])

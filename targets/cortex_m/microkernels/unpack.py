@@ -18,7 +18,7 @@ NAMES = {Form.TABLE: "table", Form.LANES: "lanes", Form.ODD: "odd", Form.HALVES:
 
 
 def unpack(form: Form, *, pairs: bool, dsp: bool) -> Microkernel:
-    """Return the kernel for a form of code, with any number of runs.
+    """Return the kernel for a form of code, with any number of runs: words, aligned to 4 bytes like the result.
 
     Parameters
     ----------
