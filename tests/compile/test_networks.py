@@ -129,3 +129,16 @@ def test_the_c_form_of_a_real_model_equals_the_object_form(shared: Path, name: s
 def test_a_real_model_stays_below_the_instruction_goal(shared: Path, name: str) -> None:
     library = tinyml.build(tinyml.load(real(shared, name), name=name), "cortex-m4", emit="lib")
     assert library.profile().instructions <= INSTRUCTIONS_AT_MOST[name]
+
+
+@pytest.mark.parametrize(
+    ("name", "ram_bytes", "cycles"),
+    [("kws", 10_000, 5.6e6), ("vww", 32_000, 9.4e6), ("ic", 30_000, 20.7e6), ("ad", 1_500, 0.84e6)],
+)
+def test_a_real_model_takes_little_ram_if_that_is_the_goal(
+    shared: Path, name: str, ram_bytes: int, cycles: float
+) -> None:
+    model = tinyml.load(real(shared, name), name=name)
+    library = tinyml.build(model, "cortex-m4", goal="ram", io="workspace", memory="l4r5zi-120", emit="lib")
+    assert library.metadata["ram_bytes"]["total"] <= ram_bytes
+    assert library.profile().cycles <= cycles
