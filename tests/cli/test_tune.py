@@ -290,7 +290,7 @@ def wait_for(what: Callable[[], bool], process: subprocess.Popen[str], seconds: 
         time.sleep(0.02)
 
 
-@pytest.mark.parametrize(("number", "count"), [(signal.SIGINT, 2), (signal.SIGKILL, 1)])
+@pytest.mark.parametrize(("number", "count"), [(signal.SIGINT, 1), (signal.SIGKILL, 2)])
 def test_ended_in_the_middle_it_leaves_all_that_was_measured_and_no_process(
     number: signal.Signals, count: int, tmp_path: Path
 ) -> None:
@@ -341,7 +341,7 @@ def tune_on(log: str, trials: str) -> int:
 
 
 def test_killed_at_any_moment_it_damages_nothing_and_goes_on(tmp_path: Path) -> None:
-    """Eight times; the process that is killed is forked from one that has everything loaded."""
+    """Six times; the process that is killed is forked from one that has everything loaded."""
     rng = random.Random(0)
     (tmp_path / "twins.tflite").write_bytes(twins().data)
     log = tmp_path / "log"
@@ -349,7 +349,7 @@ def test_killed_at_any_moment_it_damages_nothing_and_goes_on(tmp_path: Path) -> 
     assert server.stdin
     assert server.stdout
     before, killed = 0, 0
-    for _ in range(8):
+    for _ in range(6):
         print(10**6, file=server.stdin, flush=True)
         child = int(server.stdout.readline())
         time.sleep(rng.uniform(0.1, 0.8))
@@ -361,7 +361,7 @@ def test_killed_at_any_moment_it_damages_nothing_and_goes_on(tmp_path: Path) -> 
             now = trials_in(log)
             assert now >= before, "what was written down is lost"
             before = now
-    assert killed == 8
+    assert killed == 6
     assert before > 0
     server.communicate(timeout=30)
     outcome = tinyml.tune(model(twins()), TARGET, tuning_log=log, trials=before + 5, resume=True)

@@ -72,7 +72,8 @@ def build(network: Network, core: str, goal: str, io: str, emit: str = "lib") ->
 @pytest.mark.parametrize(("name", "core"), EVERYWHERE)
 def test_known_blocks_give_the_reference_bytes(name: str, core: str) -> None:
     network, first = NETWORKS[name](), CORES.index(core)
-    for goal in GOALS if core == "cortex-m4" else [GOALS[(first + list(NETWORKS).index(name)) % len(GOALS)]]:
+    every = core == "cortex-m4" and name in HARDEST
+    for goal in GOALS if every else [GOALS[(first + list(NETWORKS).index(name)) % len(GOALS)]]:
         library = build(network, core, goal, "workspace")
         run_poisoned(library.metadata, library.objects, network, f"{core}, {goal}")
 

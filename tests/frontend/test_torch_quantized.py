@@ -146,8 +146,13 @@ def prepared(training: bool) -> Callable[[Any, Any], Any]:
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
-@pytest.mark.parametrize("training", [False, True])
-def test_what_pt2e_quantizes(training: bool) -> None:
+def test_what_pt2e_quantizes() -> None:
+    """One test for both ways: what they import takes longer than they do."""
+    for training in (False, True):
+        check_what_pt2e_quantizes(training)
+
+
+def check_what_pt2e_quantizes(training: bool) -> None:
     prepare = prepared(training)
     pt2e = import_module("torchao.quantization.pt2e")
     xnnpack = import_module("torchao.testing.pt2e._xnnpack_quantizer")

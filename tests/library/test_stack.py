@@ -25,8 +25,9 @@ from tvm_tinyml.device.runtime import ROUTINES
 from tvm_tinyml.session import Session
 
 
-@pytest.mark.parametrize("core", ["cortex-m0plus", "cortex-m4"])
-@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize(
+    ("name", "core"), [*((name, "cortex-m4") for name in NETWORKS), ("kws", "cortex-m0plus"), ("ad", "cortex-m0plus")]
+)
 def test_the_stack_is_enough_and_at_most_half_as_much_again(name: str, core: str) -> None:
     built = library(name, core)
     session = Session(built.metadata, built.objects)

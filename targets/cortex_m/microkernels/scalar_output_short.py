@@ -16,6 +16,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -141,12 +142,32 @@ def _attempts(
     positive, negative = np.maximum(weight, 0).sum(axis=1), np.minimum(weight, 0).sum(axis=1)
     least, most = bias - 128 * positive + 127 * negative, bias + 127 * positive - 128 * negative
     small = np.maximum(-least, most) < LARGEST_SUM
-    least, most = np.where(small, least, 0), np.where(small, most, 0)
-    stairs = _Staircase.of(multiplier, shift, zero_point, (least, most), clamp)
-    for output in (ShortOutput(signed=False), ShortOutput(signed=True)):
-        words, found = _search(output, stairs, multiplier, shift)
-        words[:, -1] = bias - stairs.first
+    sums = np.where(small, least, 0), np.where(small, most, 0)
+    key = tuple(np.asarray(each, np.int64).tobytes() for each in (multiplier, shift, zero_point, *sums))
+    for signed in (False, True):
+        output, words, first, found = _solved(key, clamp, signed)
+        words = words.copy()
+        words[:, -1] = bias - first
         yield output, words, found & small
+
+
+@lru_cache(maxsize=128)
+def _solved(
+    key: tuple[bytes, ...], clamp: tuple[int, int], signed: bool
+) -> tuple[ShortOutput, Ints, Ints, NDArray[np.bool_]]:
+    """Return a kind of epilogue, its words, first sums, and for which channels it is exact.
+
+    A layer is asked about more than once: whether a recipe takes it, which form, for its kernel.
+
+    Parameters
+    ----------
+    key : bytes of multipliers, shifts, zero points, least and largest sums, int64 [O] each.
+    """
+    multiplier, shift, zero_point, *sums = (np.frombuffer(each, np.int64) for each in key)
+    stairs = _Staircase.of(multiplier, shift, zero_point, (sums[0], sums[1]), clamp)
+    output = ShortOutput(signed=signed)
+    words, found = _search(output, stairs, multiplier, shift)
+    return output, words, stairs.first, found
 
 
 @dataclass(frozen=True)
