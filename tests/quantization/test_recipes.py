@@ -157,6 +157,17 @@ def test_budgets_of_a_device_need_one() -> None:
         tinyml.quantize(cnn().model, "mixed:rom=3000", calibration="random")
 
 
+def test_options_that_nobody_has_are_refused() -> None:
+    with pytest.raises(QuantizationError, match=r"There is no option 'goals'\. Did you mean 'goal'\?"):
+        tinyml.quantize(cnn().model, calibration="random", target="cortex-m4", goals="time")
+    with pytest.raises(QuantizationError, match="There is no option 'observers'"):
+        tinyml.quantize(cnn().model, calibration="random", observers="mse")
+    with pytest.raises(QuantizationError, match=r"Option 'goal' is one of builds.* Name a target"):
+        tinyml.quantize(cnn().model, calibration="random", goal="time")
+    with pytest.raises(TargetError, match="cortex-m44"):
+        tinyml.quantize(cnn().model, calibration="random", target="cortex-m44")
+
+
 @needs_simulator
 def test_with_a_target_the_report_tells_what_precisions_take() -> None:
     eight, four = device("w4").choices

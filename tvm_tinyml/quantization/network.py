@@ -21,7 +21,7 @@ from tvm_tinyml.quantization.costs import costs_on
 from tvm_tinyml.quantization.equalize import equalized
 from tvm_tinyml.quantization.grids import NARROW, weight_bytes
 from tvm_tinyml.quantization.layers import Layer, Simulation, corrected, real_constants
-from tvm_tinyml.quantization.mixed import MIXED, Bits, all_narrow, budgets_of, bytes_of, check_weights, mixed
+from tvm_tinyml.quantization.mixed import MIXED, Bits, Budget, all_narrow, budgets_of, bytes_of, check_weights, mixed
 from tvm_tinyml.quantization.observers import OBSERVERS
 from tvm_tinyml.quantization.ranges import Ranges, candidates, ranges_of
 from tvm_tinyml.quantization.report import LayerReport, Point, QuantizationReport, TensorReport
@@ -92,19 +92,11 @@ def quantize(
     """
     if not model.is_float:
         raise QuantizationError(f"Network '{model.name}' is quantized already. Quantize a float one.")
-    kind = f"{MIXED}BUDGET" if recipe.startswith(MIXED) else recipe
-    observers, ways = (*OBSERVERS, MEASURED), tuple(NARROW)
-    for what, given, known in (("recipe", kind, RECIPES), ("observer", observer, observers), ("narrow", narrow, ways)):
-        if given not in known:
-            close = nearest(given, known)
-            raise QuantizationError(f"There is no {what} {given!r}.{close} Known: {', '.join(known)}.")
-    budgets = budgets_of(recipe) if recipe.startswith(MIXED) else []
-    if target is None and (names := [budget.quantity for budget in budgets if budget.quantity != "weights"]):
-        raise QuantizationError(f"Budgets of {', '.join(names)} are those of a target. Name one, such as cortex-m4.")
+    budgets = _checked(recipe, observer, narrow, target)
     check_weights(budgets, model.module, narrow)
+    costs = costs_on(target, build_options)
     inputs = samples_of(calibration, model)
     scored = None if accuracy_on is None else labelled_samples(accuracy_on, model)
-    costs = None if target is None else costs_on(target, build_options)
     way = _Way("int16" if recipe == "int16x8" else "int8", bias_correction, narrow)
     if recipe == "w4":
         way = replace(way, bits=all_narrow(model.module))
@@ -145,6 +137,20 @@ def quantize(
     quantized = replace(quantized, quantization=report)
     FoldQuantization()(quantized.module)  # refuses what there are no integer operators for, now and not at the build
     return quantized
+
+
+def _checked(recipe: str, observer: str, narrow: str, target: str | None) -> list[Budget]:
+    """Refuse names that are not offered, and return the budgets of a recipe."""
+    kind = f"{MIXED}BUDGET" if recipe.startswith(MIXED) else recipe
+    observers, ways = (*OBSERVERS, MEASURED), tuple(NARROW)
+    for what, given, known in (("recipe", kind, RECIPES), ("observer", observer, observers), ("narrow", narrow, ways)):
+        if given not in known:
+            close = nearest(given, known)
+            raise QuantizationError(f"There is no {what} {given!r}.{close} Known: {', '.join(known)}.")
+    budgets = budgets_of(recipe) if recipe.startswith(MIXED) else []
+    if target is None and (names := [budget.quantity for budget in budgets if budget.quantity != "weights"]):
+        raise QuantizationError(f"Budgets of {', '.join(names)} are those of a target. Name one, such as cortex-m4.")
+    return budgets
 
 
 @dataclass(frozen=True)
