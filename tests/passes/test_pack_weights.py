@@ -98,13 +98,13 @@ def network(kind: Kind | None = Kind.PLAIN) -> Network:
 
 @needs_simulator
 @pytest.mark.parametrize(
-    ("target", "goal"),
+    ("target", "goal", "kind"),
     [
-        *((core, "time") for core in ("cortex-m4", "cortex-m7", "cortex-m3", "cortex-m33+nodsp", "cortex-m55")),
-        ("cortex-m4", "flash"),
+        *((core, "time", kind) for kind in KINDS for core in ("cortex-m4", "cortex-m3", "cortex-m55")),
+        *((core, "time", Kind.TABLE) for core in ("cortex-m7", "cortex-m33+nodsp")),
+        *(("cortex-m4", "flash", kind) for kind in (Kind.PLAIN, Kind.SCALED)),
     ],
 )
-@pytest.mark.parametrize("kind", KINDS)
 def test_networks_compute_the_same_from_less_flash(kind: Kind, target: str, goal: str) -> None:
     model = tinyml.load(network(kind).data, name="narrow")
     library = tinyml.build(model, target, goal=goal, emit="lib")
