@@ -3,8 +3,8 @@
 A choice's code is known when it is built, which costs most of a trial; so its features would have to be worth it. Here
 they are given for nothing, from the journal of a tuning run in a folder: the bytes of a choice's code and of its
 workspace. For each of some operators the model learns all trials of the others and the first of this one, and ranks
-the rest. Prints, with each set of features, how many pairs are ranked right, and how far the best of the first eight
-is from the best there is.
+the rest. With each set of features: how many pairs are ranked right, and how far is the best of the first eight from
+the best there is? Writes ``results/cost_features-T.md``.
 """
 
 from __future__ import annotations
@@ -24,6 +24,8 @@ from tvm_tinyml.tuning.cost_model import PARAMETERS, ROUNDS
 from tvm_tinyml.tuning.features import Features, choice_features, key_features
 from tvm_tinyml.tuning.journal import Journal
 from tvm_tinyml.tuning.records import Key, Record
+
+RESULTS = Path(__file__).with_name("results")
 
 SEED, OPERATORS, LEAST_TRIALS, KNOWN, FIRST = 0, 40, 32, 8, 8
 
@@ -66,7 +68,7 @@ def ranked(known: Rows, unknown: Rows) -> tuple[float, float]:
 
 
 def main() -> None:
-    """Rank, print."""
+    """Rank, print, write."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--target", default="cortex-m4")
@@ -79,7 +81,7 @@ def main() -> None:
     }
     every = {digest: found for digest, found in records.items() if len(found) >= LEAST_TRIALS}
     some = random.Random(SEED).sample(sorted(every), min(OPERATORS, len(every)))
-    results = []
+    results: list[tuple[str, float, float]] = []
     for name, more in SETS.items():
         rows = {digest: rows_of(history.keys[digest], found, options.memory, more) for digest, found in every.items()}
         found = []
@@ -88,7 +90,11 @@ def main() -> None:
             found.append(ranked([*others, *rows[digest][:KNOWN]], rows[digest][KNOWN:]))
         right, far = np.mean(found, axis=0)
         results.append((name, 100 * right, 100 * far))
-        print(table(("features", "pairs right, %", "best of eight, % above"), results), flush=True)
+        print(*results[-1], flush=True)
+    head = f"# {options.target}, {options.memory}, {len(some)} of {len(every)} operators"
+    text = table(("features", "pairs right, %", "best of eight, % above"), results)
+    file = RESULTS / f"cost_features-{options.target}.md"
+    file.write_text(f"{head}\n\n```\n{text}\n```\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -102,7 +102,7 @@ def coding_of(weights: Array) -> Coding | None:
 
 
 def encoded(values: Array, coding: Coding, form: Form, *, pairs: bool) -> NDArray[np.int32]:
-    """Return the shortest code of some words, in which there may be weights.
+    """Return a short code of some words, in which there may be weights.
 
     Parameters
     ----------

@@ -68,6 +68,7 @@ def test_random_samples_say_what_they_are(cli: Run) -> None:
         ((*COMPILE, "--calibration", "samples.npz", "--accuracy-on", "x.npz"), "'x.npz' has no array 'labels'"),
         (("compile", "small.tflite", *COMPILE[2:], "--calibration", "x.npz"), "'small' is quantized already"),
         (("bench", "out", "--calibration", "x.npz"), "'out' is compiled: --calibration is for a float model"),
+        (("bench", "out", "--accuracy-on", "x.npz"), "'out' is compiled: --accuracy-on is for a float model"),
         (("inspect", "float.tflite"), "This is a float network"),
     ],
 )

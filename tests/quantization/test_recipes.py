@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
 
@@ -16,8 +17,8 @@ from tvm_tinyml.errors import QuantizationError, TargetError
 from tvm_tinyml.passes import FoldQuantization
 from tvm_tinyml.passes.weight_codes import Kind, coding_of
 from tvm_tinyml.quantization.grids import NARROW
-from tvm_tinyml.quantization.mixed import all_narrow, bytes_of
-from tvm_tinyml.quantization.report import QuantizationReport
+from tvm_tinyml.quantization.mixed import all_narrow, budgets_of, bytes_of, mixed
+from tvm_tinyml.quantization.report import Point, QuantizationReport
 from tvm_tinyml.quantization.statistics import batches
 from tvm_tinyml.reference.evaluate import evaluate
 from tvm_tinyml.verification import verify
@@ -148,6 +149,25 @@ def test_budgets_that_exclude_each_other_name_the_nearest() -> None:
     flash = re.search(r"Ask for (mixed:flash=\d+) or more", str(refused.value))
     assert flash
     device(f"{flash[1]},ram=100%")
+
+
+def test_budgets_that_no_step_keeps_to_together_name_a_step() -> None:
+    """Each layer saves 1,000 bytes of flash and costs 10 cycles; the first two allow for both budgets never."""
+    module = four_layers().model.module
+
+    def point(names: Sequence[str], _on_target: bool) -> Point:
+        count = len(names)
+        return Point("", 4000 - 500 * count, 40.0 - count, tuple(names), 9000 - 1000 * count, 100, 50 + 10 * count)
+
+    budgets = budgets_of("mixed:flash=7000,cycles=60")
+    with pytest.raises(QuantizationError) as refused:
+        mixed(module, budgets, point)
+    assert "No step keeps to all budgets at once" in str(refused.value)
+    near = re.search(r"mixed:flash=\d+,cycles=\d+", str(refused.value))
+    assert near
+    bits, steps = mixed(module, budgets_of(near[0]), point)
+    assert len(steps) == 5
+    assert 1 <= len(bits) <= 2
 
 
 def test_budgets_of_a_device_need_one() -> None:

@@ -10,11 +10,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tvm_tinyml.cli.common import (
+    OF_FLOATS,
     add_build_options,
     add_memory,
     add_quantize,
     add_quiet,
     build_options,
+    flag,
     load_model,
     path,
 )
@@ -132,9 +134,9 @@ def _compiled(options: argparse.Namespace) -> tuple[Library, None]:
     from tvm_tinyml.errors import TargetError
     from tvm_tinyml.library import Library
 
-    for name in ("quantize", "calibration", "observer", "narrow", "accuracy_on"):
+    for name in ("quantize", "calibration", *OF_FLOATS):
         if getattr(options, name) is not None:
-            raise TargetError(f"'{options.model}' is compiled: --{name} is for a float model. Leave it out.")
+            raise TargetError(f"'{options.model}' is compiled: {flag(name)} is for a float model. Leave it out.")
     library = Library.read(options.model)
     built = {**library.metadata, **library.metadata["options"]}
     for name, value in {"target": options.target, **build_options(options)}.items():

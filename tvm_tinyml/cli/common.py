@@ -28,6 +28,10 @@ BUILD_OPTIONS = (
 )
 
 
+OF_FLOATS = ("observer", "narrow", "accuracy_on")
+"""Options that say how a float network is quantized."""
+
+
 def add_build_options(parser: argparse.ArgumentParser, *, target_required: bool = True) -> None:
     """Add the options of a build."""
     parser.add_argument(
@@ -134,9 +138,9 @@ def load_model(options: argparse.Namespace, name: str | None = None) -> Model:
 
     model = load(options.model, name=name)
     if options.quantize is None and options.calibration is None:
-        for name in ("observer", "narrow", "accuracy_on"):
+        for name in OF_FLOATS:
             if getattr(options, name):
-                raise TargetError(f"--{name.replace('_', '-')} is for float models: it needs --calibration X.npz.")
+                raise TargetError(f"{flag(name)} is for float models: it needs --calibration X.npz.")
         return model
     recipe = options.quantize or "int8"
     # What precisions take on the target is measured where it counts, or is shown.
@@ -180,6 +184,11 @@ def build_options(options: argparse.Namespace) -> dict[str, Any]:
     """Return those of the build's options that were given."""
     given = {name: getattr(options, name, None) for name in BUILD_OPTIONS}
     return {name: value for name, value in given.items() if value is not None}
+
+
+def flag(name: str) -> str:
+    """Return how an option is written."""
+    return f"--{name.replace('_', '-')}"
 
 
 def choices(option: str) -> str:

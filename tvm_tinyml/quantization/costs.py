@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from inspect import signature
 from typing import Any
 
+from tvm_tinyml.api import build
 from tvm_tinyml.device.engines import can_simulate
 from tvm_tinyml.errors import QuantizationError
 from tvm_tinyml.model import Model
@@ -47,8 +48,6 @@ def costs_on(target: str | None, options: Mapping[str, Any]) -> Costs | None:
     TargetError : there is no such target.
     QuantizationError : an option is none of `build`'s, or there is no target for it.
     """
-    from tvm_tinyml.api import build
-
     known = [name for name in signature(build).parameters if name not in ("model", "target")]
     for name in options:
         if name not in known:
