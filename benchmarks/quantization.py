@@ -27,9 +27,9 @@ from benchmarks.calibration_data import Keywords, images, keywords, log_mels
 from tvm_tinyml.arrays import fit
 from tvm_tinyml.model import Model
 from tvm_tinyml.passes import FoldQuantization
+from tvm_tinyml.quantization.attempt import MEASURED
 from tvm_tinyml.quantization.grids import NARROW
 from tvm_tinyml.quantization.mixed import bytes_of
-from tvm_tinyml.quantization.network import MEASURED
 from tvm_tinyml.quantization.observers import OBSERVERS
 from tvm_tinyml.quantization.signal import before_softmax, decibels
 from tvm_tinyml.reference.evaluate import evaluate, takes_samples, trace

@@ -19,6 +19,7 @@ from tvm_tinyml.passes.simplify_transposes import SimplifyTransposes
 from tvm_tinyml.passes.split_padding import SplitPadding
 from tvm_tinyml.passes.tabulate_functions import TabulateFunctions
 from tvm_tinyml.passes.transposed_to_convolutions import TransposedToConvolutions
+from tvm_tinyml.passes.unpack_in_kernels import UnpackInKernels
 
 __all__ = [
     "ApplyRecipes",
@@ -41,4 +42,5 @@ __all__ = [
     "SplitPadding",
     "TabulateFunctions",
     "TransposedToConvolutions",
+    "UnpackInKernels",
 ]

@@ -10,7 +10,7 @@ from tvm.ir import Op
 from tvm.ir.transform import PassContext
 from tvm.relax.expr_functor import PyExprMutator, mutator
 
-from tvm_tinyml.choice import KERNEL, knobs_of
+from tvm_tinyml.choice import KERNEL, Choice, knobs_of
 from tvm_tinyml.passes.callable_pass import CallablePass
 from tvm_tinyml.passes.choose_kernels import choice_of
 from tvm_tinyml.passes.integer_ops import Attributes, attributes_of
@@ -20,7 +20,10 @@ from tvm_tinyml.passes.steps import Steps
 from tvm_tinyml.passes.weight_codes import Coding
 
 MORE = 1.5
-"""Times the bytes of a layer with weights of four bits that a recipe may store."""
+"""Times the bytes of a layer with weights of four bits that a recipe may store, or `MORE_BYTES` more than they are."""
+
+MORE_BYTES = 1024
+"""Small layers have few weights beside what a recipe keeps for each channel."""
 
 Recipes = Mapping[str, Sequence[Recipe]]
 """Name of an operator -> recipes for it, in order of preference."""
@@ -68,27 +71,56 @@ class _Rewriter(PyExprMutator):  # type: ignore[misc]
 def first_kernel(recipes: Recipes, call: relax.Call, asked: Attributes) -> tuple[Kernel, Recipe] | None:
     """Return the kernel of the first recipe that takes a call, and follows the choice that it carries; or None.
 
-    Weights of four bits are for small flash: no recipe takes them that would store something larger.
+    Weights of four bits are for small flash: no recipe takes them that would store something larger, whatever was found
+    to be best for weights of eight.
 
     Parameters
     ----------
     asked : attributes beside the call's own: see `Recipe.lower`.
     """
-    choice = choice_of(call) or {}
+    choice, named = choice_of(call) or {}, recipes_for(recipes, call)
     coding = coding_of_layer(call) if "tinyml.unpack" in recipes else None
-    for recipe in recipes_for(recipes, call):
+    found = _first(named, call, asked, choice, coding)
+    if found is None and coding and choice.get(KERNEL) in [recipe.name for recipe in named]:
+        found = _first(named, call, asked, {}, coding)
+    return found
+
+
+def _first(
+    named: Sequence[Recipe], call: relax.Call, asked: Attributes, choice: Choice, coding: Coding | None
+) -> tuple[Kernel, Recipe] | None:
+    for recipe in named:
         if choice.get(KERNEL, recipe.name) != recipe.name:
             continue
-        kernel = recipe.lower(call.args, {**attributes_of(call), **asked}, knobs_of(choice))
-        if kernel is not None and not (coding and _takes_more(kernel, call, coding)):
+        attributes = {**attributes_of(call), **asked}
+        kernel = recipe.lower(call.args, attributes, knobs_of(choice))
+        if kernel is not None and coding and _takes_more(kernel, call, coding):
+            kernel = _smaller(recipe, call, attributes, coding)
+        if kernel is not None:
             return kernel, recipe
         if recipe.leaves_padding(call.args, attributes_of(call)):
             return None
     return None
 
 
+def reads_narrow(recipes: Recipes, call: relax.Call) -> bool:
+    """Return whether the kernel that a call will have reads weights of four bits as they are stored."""
+    found = first_kernel(recipes, call, {})
+    return found is not None and found[0].reads_narrow
+
+
+def _smaller(recipe: Recipe, call: relax.Call, attributes: Attributes, coding: Coding) -> Kernel | None:
+    """Return a recipe's kernel that multiplies in another way, and stores less for it, or None if there is none."""
+    for product in recipe.space(call.args, attributes_of(call)).get("product", ()):
+        kernel = recipe.lower(call.args, attributes, {"product": product})
+        if kernel is not None and not _takes_more(kernel, call, coding):
+            return kernel
+    return None
+
+
 def _takes_more(kernel: Kernel, call: relax.Call, coding: Coding) -> bool:
-    return stored_bytes(kernel.arguments, coding) > MORE * stored_bytes(call.args, coding)
+    own = stored_bytes(call.args, coding)
+    return stored_bytes(kernel.arguments, coding) > max(MORE * own, own + MORE_BYTES)
 
 
 def recipes_for(recipes: Recipes, call: relax.Call) -> list[Recipe]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -142,24 +142,35 @@ class SplitNarrowLayers(CallablePass):
     """Compute layers whose weights will be unpacked some output channels at a time, where they have many.
 
     Else all weights of a layer would lie in RAM at once.
+
+    Parameters
+    ----------
+    reads_narrow : whether a layer will have a kernel that unpacks nothing.
     """
+
+    def __init__(self, reads_narrow: Callable[[relax.Call], bool] = lambda _: False) -> None:
+        self._reads_narrow = reads_narrow
 
     def transform_module(self, mod: IRModule, _ctx: PassContext) -> IRModule:
         """Return a new module; `mod` is untouched."""
-        rewriter = _Splitter(mod)
+        rewriter = _Splitter(mod, self._reads_narrow)
         rewriter.builder_.update_func(mod.get_global_var("main"), rewriter.visit_expr(mod["main"]))
         return rewriter.builder_.get()
 
 
 @mutator
 class _Splitter(PyExprMutator):  # type: ignore[misc]
+    def __init__(self, mod: IRModule, reads_narrow: Callable[[relax.Call], bool]) -> None:
+        super().__init__(mod)
+        self._reads_narrow = reads_narrow
+
     def visit_call_(self, call: relax.Call) -> relax.Expr:
         call = self.visit_expr_post_order(call)
         if coding_of_layer(call) is None:
             return call
         weight, *rest = (argument.value.numpy() for argument in call.args[1:])
         parts = -(-weight.nbytes // PART_BYTES)
-        if parts == 1:
+        if parts == 1 or self._reads_narrow(call):
             return call
         channels = -(-len(weight) // (4 * parts)) * 4
         made = []

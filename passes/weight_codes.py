@@ -96,9 +96,24 @@ def coding_of(weights: Array) -> Coding | None:
     distinct = np.flatnonzero(np.bincount(weights.ravel().view(np.uint8), minlength=256)).astype(np.uint8).view(np.int8)
     if len(distinct) <= 2 * LARGEST + 2:
         return Coding(Kind.TABLE, tuple(sorted(int(value) for value in distinct)))
-    rows = weights.reshape(len(weights), -1)
-    groups = np.pad(rows, ((0, 0), (0, -rows.shape[1] % GROUP))).reshape(-1, GROUP)
-    return Coding(Kind.SCALED) if np.bitwise_and.reduce(_multipliers()[groups.view(np.uint8)], axis=1).all() else None
+    return Coding(Kind.SCALED) if multipliers_of(weights.reshape(len(weights), -1), GROUP).all() else None
+
+
+def multipliers_of(weights: NDArray[np.int8], group: int) -> NDArray[np.int64]:
+    """Return for each so many weights in a row the least multiplier by which all are numbers of four bits, or 0.
+
+    Parameters
+    ----------
+    weights : [output channels, inputs]; the last group of a channel may be shorter.
+
+    Returns
+    -------
+    [output channels, groups], 0 to `MULTIPLIERS`.
+    """
+    groups = np.pad(weights, ((0, 0), (0, -weights.shape[1] % group))).reshape(len(weights), -1, group)
+    sets = np.bitwise_and.reduce(_multipliers()[groups.view(np.uint8)], axis=2).astype(np.int64)
+    lowest = sets & -sets
+    return np.where(sets, np.log2(np.maximum(lowest, 1)).astype(np.int64) + 1, 0)
 
 
 def encoded(values: Array, coding: Coding, form: Form, *, pairs: bool) -> NDArray[np.int32]:

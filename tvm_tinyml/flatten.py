@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -28,16 +28,19 @@ UNSCHEDULED = "none"
 Value = Buffer | tuple[Buffer, ...]
 
 
-def flatten(module: IRModule, model: Model, *, io_in_workspace: bool, pools: Mapping[str, int]) -> Program:
+def flatten(
+    module: IRModule, model: Model, tensors: Collection[str] = (), *, io_in_workspace: bool, pools: Mapping[str, int]
+) -> Program:
     """Return the program of a module whose ``main`` only calls lowered kernels and renames shapes.
 
     Parameters
     ----------
+    tensors : names that variables had before operators became kernels.
     io_in_workspace : inputs and outputs live in a pool, planned like every tensor, instead of with the caller.
     pools : names and sizes in bytes of the device's pools, the fastest first; empty for one of any size.
     """
     flat = _Flattener(module, model)
-    flat.run()
+    flat.run(tensors)
     kernels = {symbol: _describe(symbol, function) for symbol, function in flat.functions.items()}
     calls, regions, placed = place(_with_outputs(flat, model, io_in_workspace), kernels, pools)
     symbols = dict.fromkeys(step.kernel for step in calls.steps if step.kernel)
@@ -76,12 +79,17 @@ class _Flattener:
         self.inputs = [_outside(Place.INPUT, i, spec) for i, spec in enumerate(model.inputs)]
         self.results: list[Buffer] = []
 
-    def run(self) -> None:
-        """Collect everything."""
+    def run(self, tensors: Collection[str]) -> None:
+        """Collect everything; all calls in front of a tensor, up to the one before it, are there to make it."""
         self._values = dict(zip(self._main.params, self.inputs, strict=True))
+        named = 0
         for block in self._main.body.blocks:
             for binding in block.bindings:
                 self._values[binding.var] = self._value(binding.value)
+                name = str(binding.var.name)
+                if name in tensors:
+                    self.steps[named:] = [replace(step, tensor=name) for step in self.steps[named:]]
+                    named = len(self.steps)
         result = self._value(self._main.body.body)
         self.results = list(result) if isinstance(result, tuple) else [result]
 

@@ -33,6 +33,7 @@ OPTIONAL_PASSES = (
     "tinyml.ChooseKernels",
     "tinyml.ApplyRecipes",
     "tinyml.PackWeights",
+    "tinyml.UnpackInKernels",
     "tinyml.ApplySchedules",
 )
 """Passes that a build can do without; the others are needed for a program to come out at all."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from importlib.metadata import version
 
 import tvm
@@ -23,6 +24,7 @@ from tvm_tinyml.hot_constants import fill_ram
 from tvm_tinyml.library import Library
 from tvm_tinyml.model import Model
 from tvm_tinyml.options import BuildOptions
+from tvm_tinyml.passes.apply_recipes import reads_narrow
 from tvm_tinyml.passes.choose_kernels import Choose, untuned
 from tvm_tinyml.passes.place_channels import Parts, interleaves
 from tvm_tinyml.program import Program
@@ -160,7 +162,7 @@ def _lower(
     steps = [
         # 1. kernels: integer operators become PrimFuncs, by a recipe of microkernels where one fits; some recipes pad
         # by themselves, some read or write channels of a wider tensor. What only moves data is lowered by TVM
-        *([passes.SplitNarrowLayers()] if unpacks else []),
+        *([passes.SplitNarrowLayers(partial(reads_narrow, recipes))] if unpacks else []),
         passes.ChooseKernels(choose),
         passes.PlaceChannels(recipes, parts),
         passes.ApplyRecipes(recipes),
@@ -173,12 +175,14 @@ def _lower(
         relax.transform.DeadCodeElimination(["main"]),
         # 2. schedules: the first rule that fits
         ApplySchedules(target.small_rules if options.goal == "flash" else target.rules),
+        *([passes.UnpackInKernels()] if unpacks else []),
         # 3. plain C functions
         lower_kernels(),
     ]
     # 4. memory: a flat list of calls, every tensor with an offset
     lowered = _run(steps, graph, options)
-    return flatten(lowered, model, io_in_workspace=options.io == "workspace", pools=options.pools)
+    tensors = {str(binding.var.name) for block in graph["main"].body.blocks for binding in block.bindings}
+    return flatten(lowered, model, tensors, io_in_workspace=options.io == "workspace", pools=options.pools)
 
 
 def _run(steps: Sequence[tvm.transform.Pass], module: IRModule, options: BuildOptions) -> IRModule:

@@ -78,6 +78,7 @@ class Step:
     operands : in the order of the function's parameters, the results last.
     results : how many of `operands` are results.
     scratch : memory of this call alone, handed over as one more pointer.
+    tensor : of the model, which the call makes or helps to make.
     """
 
     name: str
@@ -85,6 +86,7 @@ class Step:
     operands: tuple[Buffer, ...]
     results: int = 1
     scratch: Buffer | None = None
+    tensor: str = ""
 
     @property
     def reads(self) -> tuple[Buffer, ...]:

@@ -97,6 +97,7 @@ class Kernel:
     rereads : by name, of microkernels that read their constants more than once a call.
     input_step, output_step : elements from a pixel to the next where the first argument, or the result, is channels of
         a wider tensor; the kernel reads or writes nothing in between. 0 where it is a tensor of its own.
+    reads_narrow : it reads weights of four bits as they are stored: there is nothing to unpack before it.
     """
 
     kind: str
@@ -110,6 +111,7 @@ class Kernel:
     rereads: Mapping[str, Rereads] = field(default_factory=dict)
     input_step: int = 0
     output_step: int = 0
+    reads_narrow: bool = False
 
 
 class Recipe(ABC):
@@ -169,7 +171,7 @@ def call_kernel(
     if kernel.rereads:
         rereads = {name: [r.at_once_bytes, r.times, r.calls] for name, r in kernel.rereads.items()}
         func = func.with_attr("tinyml.rereads", rereads)
-    coding = coding_of_layer(call)
+    coding = None if kernel.reads_narrow else coding_of_layer(call)
     if coding:
         func = func.with_attr(NARROW, as_attribute(coding))
     shape = shape_of(call)

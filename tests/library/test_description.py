@@ -220,3 +220,13 @@ def test_without_a_simulator_the_report_has_no_instructions(request: pytest.Fixt
     instructions = f"{library('kws').profile().instructions:,}"
     request.getfixturevalue("without_engine")
     assert instructions not in Text(library("kws").report()).words
+
+
+def test_calls_name_the_tensor_that_they_make() -> None:
+    """All in front of a layer's own kernel, such as its border, belong to it; so do the stripes of `--goal ram`."""
+    names = {str(b.var.name) for block in model("kws").module["main"].body.blocks for b in block.bindings}
+    for built in (library("kws"), tinyml.build(model("kws"), "cortex-m4", goal="ram", emit="lib")):
+        calls = built.metadata["layers"]
+        assert {re.sub(r"(?<=\D)\d$", "", call["tensor"]) in names or call["tensor"] in names for call in calls} == {True}
+        made = [call["tensor"] for call in calls]
+        assert made == sorted(made, key=made.index), "calls that make a tensor stand together"

@@ -11,8 +11,8 @@ from tests.quantization.networks import NETWORKS, FloatNetwork, of
 from tvm_tinyml.passes import FoldQuantization
 from tvm_tinyml.passes.float_groups import groups
 from tvm_tinyml.passes.insert_quantization import InsertQuantization, Scheme
+from tvm_tinyml.quantization.attempt import nearest_integers
 from tvm_tinyml.quantization.layers import Simulation
-from tvm_tinyml.quantization.network import nearest_integers
 from tvm_tinyml.quantization.observers import OBSERVERS
 from tvm_tinyml.quantization.ranges import ranges_of
 from tvm_tinyml.quantization.scheme import activations, shared_tensors

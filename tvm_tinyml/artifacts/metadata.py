@@ -61,6 +61,7 @@ def metadata(
             {
                 "name": step.name,
                 "op": program.kernels[step.kernel].kind if step.kernel else "copy",
+                "tensor": step.tensor,
                 "kernel": step.kernel,
                 "schedule": program.kernels[step.kernel].schedule if step.kernel else None,
                 "method": program.kernels[step.kernel].method if step.kernel else None,

@@ -281,6 +281,22 @@ def _where(offset: int | None) -> str:
     return "the caller's buffer" if offset is None else f"workspace, offset {offset:,}"
 
 
+def _precisions(layers: Sequence[Mapping[str, Any]]) -> Iterable[str]:
+    """Yield what each layer takes by precision, as bars: what it stores, and its cycles if they were counted."""
+    known = layers[0]["precisions"] if layers else []
+    sizes = ("weight_bytes", "weights, bytes"), ("constant_bytes", "constants, bytes")
+    for key, title in (*sizes, ("cycles", "cycles")):
+        if known and known[0][key] is not None:
+            most = max(precision[key] for layer in layers for precision in layer["precisions"])
+            yield _table(
+                ["Layer", *(f">{precision['recipe']}, {title}" for precision in known)],
+                [
+                    [_cell(layer["name"]), *(_bar(precision[key], most, 0) for precision in layer["precisions"])]
+                    for layer in layers
+                ],
+            )
+
+
 def _quantization(report: Mapping[str, Any]) -> Iterable[str]:
     """Yield signal to noise along the network as bars, then what became of tensors and weights."""
     most = round(max((tensor["decibels"] for tensor in report["tensors"]), default=0))
@@ -312,6 +328,7 @@ def _quantization(report: Mapping[str, Any]) -> Iterable[str]:
             for layer in report["layers"]
         ],
     )
+    yield from _precisions(report["layers"])
     if report["choices"]:
         points, costs = report["choices"], ("weight_bytes", "flash_bytes", "ram_bytes", "cycles")
         most = {cost: max(point[cost] or 0 for point in points) for cost in costs}

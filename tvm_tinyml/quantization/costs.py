@@ -2,20 +2,37 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from inspect import signature
 from typing import Any
 
 from tvm_tinyml.api import build
 from tvm_tinyml.device.engines import can_simulate
 from tvm_tinyml.errors import QuantizationError
+from tvm_tinyml.library import Library
 from tvm_tinyml.model import Model
 from tvm_tinyml.options import nearest
+from tvm_tinyml.profile import Profile
 from tvm_tinyml.targets.cortex_m import cortex_m
 
 LIMITS = ("ram_limit_bytes", "flash_limit_bytes", "require_tuned")
 """Options that are for the network that is chosen, not for those that it is chosen from."""
+
+
+@dataclass(frozen=True)
+class TensorCost:
+    """Of all calls that make a tensor.
+
+    Attributes
+    ----------
+    constant_bytes : that they read: weights, biases and scales, as they are stored.
+    cycles : of one inference; None where there is no simulator of the core.
+    """
+
+    constant_bytes: int
+    cycles: int | None
 
 
 @dataclass(frozen=True)
@@ -26,14 +43,28 @@ class Cost:
     ----------
     flash_bytes, ram_bytes : in all.
     cycles : of one inference; None where there is no simulator of the core.
+    tensors : by name, of those of the network that a kernel makes; parts of one have its name and a number behind it.
     """
 
     flash_bytes: int
     ram_bytes: int
     cycles: int | None
+    tensors: Mapping[str, TensorCost] = field(default_factory=dict)
+
+    def of(self, layer: str) -> TensorCost:
+        """Return what a layer takes, in parts or as a whole; nothing where it was found not to be needed."""
+        parts = [cost for name, cost in self.tensors.items() if re.fullmatch(re.escape(layer) + r"\d*", name)]
+        own = [self.tensors[layer]] if layer in self.tensors else parts
+        cycles = [cost.cycles for cost in own if cost.cycles is not None]
+        return TensorCost(sum(cost.constant_bytes for cost in own), sum(cycles) if len(cycles) == len(own) else None)
 
 
 Costs = Callable[[Model], Cost]
+
+
+def can_unpack(target: str) -> bool:
+    """Return whether a target has kernels for weights of four bits, whatever the goal of the build."""
+    return "tinyml.unpack" in cortex_m(target).recipes("flash")
 
 
 def costs_on(target: str | None, options: Mapping[str, Any]) -> Costs | None:
@@ -62,11 +93,23 @@ def costs_on(target: str | None, options: Mapping[str, Any]) -> Costs | None:
 
     def cost(model: Model) -> Cost:
         library = build(model, target, **{**others, "emit": "lib"})
-        counted = can_simulate(library.metadata["target"].split("+")[0])
+        profile = library.profile() if can_simulate(library.metadata["target"].split("+")[0]) else None
         return Cost(
             flash_bytes=library.metadata["flash_bytes"]["total"],
             ram_bytes=library.metadata["ram_bytes"]["total"],
-            cycles=library.profile().cycles if counted else None,
+            cycles=profile.cycles if profile else None,
+            tensors=_by_tensor(library, profile),
         )
 
     return cost
+
+
+def _by_tensor(library: Library, profile: Profile | None) -> dict[str, TensorCost]:
+    found: dict[str, TensorCost] = {}
+    calls = library.metadata["layers"]
+    counted = [layer.cycles for layer in profile.layers] if profile else [None] * len(calls)
+    for call, cycles in zip(calls, counted, strict=True):
+        before = found.get(call["tensor"], TensorCost(0, 0))
+        both = None if cycles is None or before.cycles is None else before.cycles + cycles
+        found[call["tensor"]] = TensorCost(before.constant_bytes + call["weight_bytes"], both)
+    return found

@@ -32,6 +32,24 @@ class TensorReport:
 
 
 @dataclass(frozen=True)
+class Precision:
+    """What a layer takes in a network of one precision.
+
+    Attributes
+    ----------
+    recipe : ``int8``, ``w4`` or ``int16x8``: all layers have it that can.
+    weight_bytes : of the weights alone.
+    constant_bytes : of all that its kernels read from flash: weights, biases and scales; None without a target.
+    cycles : of one inference; None without a target that can be simulated.
+    """
+
+    recipe: str
+    weight_bytes: int
+    constant_bytes: int | None = None
+    cycles: int | None = None
+
+
+@dataclass(frozen=True)
 class LayerReport:
     """A layer's weights.
 
@@ -40,12 +58,14 @@ class LayerReport:
     bits : of a weight.
     weight_bytes : of all, as they are stored.
     decibels : signal to noise of the weights by themselves.
+    precisions : what it takes with this one and with others.
     """
 
     name: str
     bits: int
     weight_bytes: int
     decibels: float
+    precisions: Sequence[Precision] = ()
 
 
 @dataclass(frozen=True)
@@ -109,6 +129,7 @@ class QuantizationReport:
         parts = [
             table(("tensor", "type", "low", "high", "clipped, %", "dB"), tensors),
             table(("layer", "bits", "bytes", "weights, dB"), layers),
+            self._precisions(),
         ]
         if self.choices:
             rows = [
@@ -119,4 +140,18 @@ class QuantizationReport:
             parts.append(table(head, rows))
         if self.accuracy:
             parts.append(self.accuracy.text())
-        return "\n\n".join(parts)
+        return "\n\n".join(part for part in parts if part)
+
+    def _precisions(self) -> str:
+        """Return a table of what each layer takes by precision, as far as it is known."""
+        if not self.layers or not self.layers[0].precisions:
+            return ""
+        known = self.layers[0].precisions
+        size = "weight_bytes" if known[0].constant_bytes is None else "constant_bytes"
+        shown = [(size, "bytes"), *([("cycles", "cycles")] if known[0].cycles is not None else [])]
+        head = [f"{precision.recipe}, {unit}" for _, unit in shown for precision in known]
+        rows = [
+            (layer.name, *(getattr(precision, name) for name, _ in shown for precision in layer.precisions))
+            for layer in self.layers
+        ]
+        return table(("layer", *head), rows)

@@ -55,6 +55,22 @@ def learned(find_grid: FindGrid) -> Round:
     return choose
 
 
+def nearest_on(find_grid: FindGrid) -> Round:
+    """Return what rounds each weight to the nearest that it may be, all inputs counting alike.
+
+    For networks of which only the size is wanted: see `learned` for the parameter.
+    """
+
+    def choose(layer: Layer) -> Weights:
+        values, bias = layer.group.weight.value.numpy(), layer.group.bias.value.numpy()
+        rows = values.reshape(len(values), -1).astype(np.float64)
+        scale, grid = find_grid(rows, np.eye(rows.shape[1]), least_scales(bias, layer.input_scale, len(rows)))
+        integers = grid.nearest(rows / scale[:, None], slice(None)).astype(np.int8)
+        return Weights(integers.reshape(values.shape), scale, integer_bias(bias, layer.input_scale, scale))
+
+    return choose
+
+
 def _patches(layer: Layer) -> list[Array]:
     """Return for each group of channels what a filter meets, float64 [positions, inputs]."""
     group = layer.group

@@ -32,8 +32,8 @@ MOST_PAIRED, MOST_SINGLE = 8, 4
 UNROLL = 8
 """Words of activations in the body of the loop: the weights' offsets just fit the short form of LDR."""
 
-_SUMS = ("r6", "r7", "r8", "r9", "r10", "r11", "r12", "lr")
-_PARAMETERS = ("const int32_t *constants", "const int32_t *x", "int8_t *y", "const int8_t *y_end", "int32_t words")
+SUMS = ("r6", "r7", "r8", "r9", "r10", "r11", "r12", "lr")
+PARAMETERS = ("const int32_t *constants", "const int32_t *x", "int8_t *y", "const int8_t *y_end", "int32_t words")
 
 
 def widen() -> Microkernel:
@@ -76,12 +76,12 @@ def dense_pairs(channels: int, output: Output, *, shared: bool) -> Microkernel:
     shared : one scale for all channels, in front of the constants, instead of one for each.
     """
     pairs = -(-channels // 2)
-    sums = _SUMS[: 2 * pairs]
-    spare = ("r2", "r3", "r4", "r5", *_SUMS[2 * pairs :])
+    sums = SUMS[: 2 * pairs]
+    spare = ("r2", "r3", "r4", "r5", *SUMS[2 * pairs :])
     separate = []
     for raw, low in zip(sums[::2], sums[1::2], strict=True):
         separate += [f"sub {raw}, {raw}, {low}", f"asr {raw}, {raw}, #7", f"lsl {low}, {low}, #1"]
-    epilogue = [*separate, *_store([sums[channel ^ 1] for channel in range(channels)], output, shared)]
+    epilogue = [*separate, *store([sums[channel ^ 1] for channel in range(channels)], output, shared)]
     portable = f"""      const int32_t *const raw = sums + i / 2 * 2;
       int32_t sum = i % 2 ? (int32_t)((uint32_t)raw[0] - (uint32_t)raw[1]) / 256 : raw[1];
       for (int32_t k = 0; k < 2 * words; ++k) {{
@@ -90,10 +90,10 @@ def dense_pairs(channels: int, output: Output, *, shared: bool) -> Microkernel:
       }}
 """
     return Microkernel(
-        name=_name("pairs", channels, output, shared),
-        parameters=_PARAMETERS,
-        assembly=_loops(sums, shared, lambda words: _pair_steps(words, sums, spare), 1, epilogue),
-        portable=_portable(channels, output, shared, len(sums), f"{pairs} * words", portable),
+        name=name_of("pairs", channels, output, shared),
+        parameters=PARAMETERS,
+        assembly=loops(sums, shared, lambda words: _pair_steps(words, sums, spare), 1, epilogue),
+        portable=portable_rows(channels, output, shared, len(sums), f"{pairs} * words", portable),
     )
 
 
@@ -102,17 +102,17 @@ def dense_single(channels: int, output: Output, *, shared: bool) -> Microkernel:
 
     The words of the activations are even in number.
     """
-    sums = _SUMS[:channels]
-    epilogue = [*(f"lsl {total}, {total}, #1" for total in sums), *_store(sums, output, shared)]
+    sums = SUMS[:channels]
+    epilogue = [*(f"lsl {total}, {total}, #1" for total in sums), *store(sums, output, shared)]
     portable = f"""      int32_t sum = sums[i];
       for (int32_t k = 0; k < 2 * words; ++k)
         sum += ((const int8_t *)(weights + k / 4 * {channels} + i))[k % 2 * 2 + k / 2 % 2] * halves[k];
 """
     return Microkernel(
-        name=_name("single", channels, output, shared),
-        parameters=_PARAMETERS,
-        assembly=_loops(sums, shared, lambda words: _single_steps(words, sums), 2, epilogue),
-        portable=_portable(channels, output, shared, len(sums), f"{channels} * (words / 2)", portable),
+        name=name_of("single", channels, output, shared),
+        parameters=PARAMETERS,
+        assembly=loops(sums, shared, lambda words: _single_steps(words, sums), 2, epilogue),
+        portable=portable_rows(channels, output, shared, len(sums), f"{channels} * (words / 2)", portable),
     )
 
 
@@ -130,13 +130,13 @@ def pack_pairs(weight: Ints, bias: Ints, scales: Words | None, channels: int) ->
     b = np.pad(bias.reshape(-1, channels, 1), partner)[..., 0]
     sums = np.stack([(b[:, 1::2] << 8) + b[:, ::2], b[:, ::2]], axis=2)
     halves = (256 * w[:, 1::2] + w[:, ::2]).reshape(*w[:, ::2].shape[:2], -1, 2).transpose(0, 2, 1, 3)
-    return _passes(sums, np.ascontiguousarray(halves.astype(np.int16)), scales, len(w))
+    return in_passes(sums, np.ascontiguousarray(halves.astype(np.int16)), scales, len(w))
 
 
 def pack_single(weight: Ints, bias: Ints, scales: Words | None, channels: int) -> Words:
     """Return the constants of `dense_single`, K a multiple of 4: see `pack_pairs`."""
     fours = weight.reshape(-1, channels, weight.shape[1] // 4, 4)[..., [0, 2, 1, 3]].transpose(0, 2, 1, 3)
-    return _passes(bias, np.ascontiguousarray(fours.astype(np.int8)), scales, len(fours))
+    return in_passes(bias, np.ascontiguousarray(fours.astype(np.int8)), scales, len(fours))
 
 
 def scale_words(multiplier: Ints, shift: Ints, zero_point: Ints) -> Words:
@@ -144,12 +144,14 @@ def scale_words(multiplier: Ints, shift: Ints, zero_point: Ints) -> Words:
     return wrap(np.stack([multiplier, rounding_constant(shift, zero_point), shift], axis=1))
 
 
-def _passes(sums: Ints, weights: NDArray[np.integer], scales: Words | None, passes: int) -> Words:
+def in_passes(sums: Ints, weights: NDArray[np.integer], scales: Words | None, passes: int) -> Words:
+    """Return initial sums, weights and scales of each pass, [passes, words]."""
     parts = [wrap(sums), weights.view(np.int32), *([] if scales is None else [scales])]
     return np.concatenate([part.reshape(passes, -1) for part in parts], axis=1)
 
 
-def _name(form: str, channels: int, output: Output, shared: bool) -> str:
+def name_of(form: str, channels: int, output: Output, shared: bool) -> str:
+    """Return the name of a microkernel."""
     return f"tinyml_dense_{form}_{channels}_{output.name}{'_shared' if shared else ''}"
 
 
@@ -160,11 +162,11 @@ def _pair_steps(words: int, sums: Sequence[str], spare: Sequence[str]) -> list[s
     xs, ws = spare[:together], spare[together:]
     lines: list[str] = []
     for first in range(0, words, together):
-        lines += [_load(x, "r1", first + i, words) for i, x in enumerate(xs)]
+        lines += [load(x, "r1", first + i, words) for i, x in enumerate(xs)]
         weights = range(first * pairs, (first + together) * pairs)
         for start in weights[:: len(ws)]:
             held = list(zip(weights[start - weights[0] :], ws, strict=False))
-            lines += [_load(w, "r0", i, words * pairs) for i, w in held]
+            lines += [load(w, "r0", i, words * pairs) for i, w in held]
             for i, w in held:
                 x, (raw, low) = xs[(i - weights[0]) // pairs], sums[2 * (i % pairs) :][:2]
                 lines += [f"smlad {raw}, {w}, {x}, {raw}", f"sxtb16 {w}, {w}", f"smlad {low}, {w}, {x}, {low}"]
@@ -175,21 +177,21 @@ def _single_steps(words: int, sums: Sequence[str]) -> list[str]:
     channels = len(sums)
     lines: list[str] = []
     for i in range(0, words, 2):
-        lines += [_load("r2", "r1", i, words), _load("r3", "r1", i + 1, words)]
+        lines += [load("r2", "r1", i, words), load("r3", "r1", i + 1, words)]
         held = list(zip(("r4", "r5", "r10", "r11"), sums, strict=False))
-        lines += [_load(w, "r0", i // 2 * channels + j, words // 2 * channels) for j, (w, _) in enumerate(held)]
+        lines += [load(w, "r0", i // 2 * channels + j, words // 2 * channels) for j, (w, _) in enumerate(held)]
         for w, total in held:
             lines += [f"sxtb16 r12, {w}", f"smlad {total}, r12, r2, {total}"]
             lines += [f"sxtb16 {w}, {w}, ror #8", f"smlad {total}, {w}, r3, {total}"]
     return lines
 
 
-def _load(register: str, pointer: str, word: int, words: int) -> str:
+def load(register: str, pointer: str, word: int, words: int) -> str:
     """Load one of the words that come next; the last of them moves the pointer, which is at the word in front."""
     return f"ldr {register}, [{pointer}, #{4 * word + 4}]{'!' if word == words - 1 else ''}"
 
 
-def _store(results: Sequence[str], output: Output, shared: bool) -> list[str]:
+def store(results: Sequence[str], output: Output, shared: bool) -> list[str]:
     """Turn doubled sums into outputs."""
     lines = ["vmov r5, s3", *(["vmov r2, s5", "vmov r3, s6", "vmov r4, s7"] if shared else [])]
     for i, register in enumerate(results):
@@ -200,18 +202,27 @@ def _store(results: Sequence[str], output: Output, shared: bool) -> list[str]:
     return [*lines, f"adds r0, #{behind}", f"adds r5, #{len(results)}"]
 
 
-def _loops(
-    sums: Sequence[str], shared: bool, steps: Callable[[int], list[str]], fewest: int, epilogue: Sequence[str]
+def loops(
+    sums: Sequence[str],
+    shared: bool,
+    steps: Callable[[int], list[str]],
+    fewest: int,
+    epilogue: Sequence[str],
+    begin: Sequence[str] = (),
 ) -> list[str]:
     """Wrap the steps into a loop that is unrolled and one that is not, and both into the loop over passes.
 
     What does not change lives in the floating-point registers: s0 activations, s1 their end in the first loop, s2 in
     the second, s3 output, s4 its end, s5 to s7 the shared scale.
+
+    Parameters
+    ----------
+    begin : what is done to the initial sums of a pass.
     """
     lines = ["push {r4-r11, lr}", "ldr r4, [sp, #36]", "subs r1, #4", "add r5, r1, r4, lsl #2"]
     lines += [f"bic r4, r4, #{UNROLL - 1}", "add r4, r1, r4, lsl #2", "vmov s0, r1", "vmov s1, r4", "vmov s2, r5"]
     lines += ["vmov s3, r2", "vmov s4, r3", *(["vldmia r0!, {s5-s7}"] if shared else [])]
-    lines += ["3:", f"ldm r0!, {{{', '.join(sums)}}}", "subs r0, #4", "vmov r1, s0"]
+    lines += ["3:", f"ldm r0!, {{{', '.join(sums)}}}", "subs r0, #4", "vmov r1, s0", *begin]
     for label, words, end in ((4, UNROLL, "s1"), (6, fewest, "s2")):
         test = [f"vmov r2, {end}", "cmp r1, r2"]
         loop = [*test, f"beq {label + 1}f", ".p2align 2", f"{label}:", *steps(words), *test, f"bne {label}b"]
@@ -219,7 +230,7 @@ def _loops(
     return [*lines, *epilogue, "vmov r2, s4", "vmov s3, r5", "cmp r5, r2", "bne 3b", "pop {r4-r11, pc}"]
 
 
-def _portable(channels: int, output: Output, shared: bool, sums: int, weights: str, total: str) -> str:
+def portable_rows(channels: int, output: Output, shared: bool, sums: int, weights: str, total: str) -> str:
     """Return the C body; ``total`` declares the ``sum`` of channel i, ``weights`` says how many words they are."""
     own = 0 if shared else 3 * channels
     head = "  const int32_t *const scale = constants;\n  constants += 3;\n" if shared else ""

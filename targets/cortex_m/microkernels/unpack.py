@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from tvm_tinyml.passes.weight_codes import GROUP, UPPER, Form
 from tvm_tinyml.targets.cortex_m.microkernels.microkernel import DSP, THUMB2, Microkernel
 
-PARAMETERS = ("int8_t *to", "const int32_t *packed")
+PARAMETERS = ("void *weights", "const int32_t *packed")
 """Both are aligned to 4 bytes."""
 
 
@@ -178,7 +178,8 @@ def _portable(form: Form, *, pairs: bool) -> str:
     times = f" * (1 + (({multiplier}) & 0xf))" if multiplier else ""
     step = ", ++multipliers" if form in UPPER else ""
     pair = "        if (j % 2 != 0 && to[j - 1] < 0) --to[j];\n" if pairs else ""
-    return f"""{before}  while (*packed != 0) {{
+    return f"""  int8_t *to = (int8_t *)weights;
+{before}  while (*packed != 0) {{
     int32_t left = *packed & 0xffff, copied = (*packed >> 16) & 0xffff, j;
     ++packed;
 {head}    for (; left > 0; --left, packed += 2, to += 16{step}) {{

@@ -8,6 +8,7 @@ from tvm_tinyml.passes.kernels.kernel import Recipe
 from tvm_tinyml.targets.cortex_m.microkernels.product import Product, RawHalves, WholeHalves
 from tvm_tinyml.targets.cortex_m.recipes.conv_gemm import ConvGemm
 from tvm_tinyml.targets.cortex_m.recipes.dense import DenseGemm, DenseRows
+from tvm_tinyml.targets.cortex_m.recipes.dense_narrow import DenseNarrow
 from tvm_tinyml.targets.cortex_m.recipes.depthwise import Depthwise
 from tvm_tinyml.targets.cortex_m.recipes.depthwise_words import DepthwiseWords
 from tvm_tinyml.targets.cortex_m.recipes.elementwise import Sum
@@ -63,9 +64,7 @@ def dual_issue_recipes(goal: str) -> Recipes:
     return _dsp(goal, products, lambda _length, _shared: "whole", mixed=True)
 
 
-def _dsp(
-    goal: str, products: Products, choose: Callable[[int, bool], str], *, mixed: bool
-) -> Recipes:
+def _dsp(goal: str, products: Products, choose: Callable[[int, bool], str], *, mixed: bool) -> Recipes:
     """Return recipes for the DSP extension and floating-point registers, which hold what does not change in a loop.
 
     A build for small flash has few: the schedules make less code.
@@ -75,14 +74,15 @@ def _dsp(
         return moves
     scratch = SCRATCH_BYTES[goal]
     convolution, rows = ConvGemm(products, choose, scratch.windows), DenseRows(scratch.row)
+    narrow = DenseNarrow()
     winograd = [Winograd(scratch.winograd, mixed=mixed)] if scratch.winograd else []
     of_int16 = Int16Product(scratch.windows)
     depthwise = (DepthwiseWords(mixed=mixed), Depthwise(scratch.planes))
     convolutions: Sequence[Recipe] = (*depthwise, *winograd, convolution, rows)
     return {
         **moves,
-        "tinyml.conv2d": [*(WithOutliers(recipe) for recipe in convolutions), of_int16],
-        "tinyml.dense": (WithOutliers(DenseGemm(convolution)), WithOutliers(rows), of_int16),
+        "tinyml.conv2d": [narrow, *(WithOutliers(recipe) for recipe in convolutions), of_int16],
+        "tinyml.dense": (narrow, WithOutliers(DenseGemm(convolution)), WithOutliers(rows), of_int16),
         "tinyml.add": (Sum("add"),),
         "tinyml.subtract": (Sum("subtract"),),
         "tinyml.avg_pool2d": (AveragePool("avg_pool2d"),),

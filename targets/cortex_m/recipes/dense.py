@@ -9,13 +9,14 @@ from dataclasses import dataclass
 
 import numpy as np
 from tvm import relax
+from tvm.ir import Expr
 from tvm.script.ir_builder import IRBuilder
 from tvm.script.ir_builder import tirx as T
 
 from tvm_tinyml.choice import NONE, Knobs, Space
 from tvm_tinyml.passes.integer_ops import Attributes, shape_of
 from tvm_tinyml.passes.kernels.kernel import Kernel, Method, Overlap, Recipe, constant
-from tvm_tinyml.targets.cortex_m.microkernels import dense_rows
+from tvm_tinyml.targets.cortex_m.microkernels import dense_narrow, dense_rows
 from tvm_tinyml.targets.cortex_m.microkernels.dense_rows import MOST_PAIRED
 from tvm_tinyml.targets.cortex_m.microkernels.gemm_walks import PIXELS
 from tvm_tinyml.targets.cortex_m.microkernels.microkernel import Microkernel, texts
@@ -55,9 +56,7 @@ class DenseGemm(Recipe):
         return self._convolution.guard(*self._pointwise(arguments, attributes))
 
     @staticmethod
-    def _pointwise(
-        arguments: Sequence[relax.Expr], attributes: Attributes
-    ) -> tuple[Sequence[relax.Expr], Attributes]:
+    def _pointwise(arguments: Sequence[relax.Expr], attributes: Attributes) -> tuple[Sequence[relax.Expr], Attributes]:
         rows, length = shape_of(arguments[0])
         image = relax.Var("x", relax.TensorType([1, 1, rows, length], "int8"))
         weight = constant(arguments[1])
@@ -95,8 +94,13 @@ class DenseRows(Recipe):
         count = len(layer.bias)
         best = 6 if count % 6 == 0 and count % MOST_PAIRED else MOST_PAIRED
         at_once = int(knobs.get("channels", min(best, _even(count))))
+        runs, shared = _runs(layer, at_once), shares_scale(layer)
+        calls = [run.call(layer, output, shared=shared) for run in runs]
+        algorithm = f"rows, {max(run.channels for run in runs)} channels at once"
         kind = "dense" if is_dense else "conv2d"
-        return _build(kind, arguments[0], source, window, output, layer, at_once)
+        made = rows_function(kind, arguments[0], source, window, calls, algorithm=algorithm)
+        func = made.func.with_attr("tinyml.schedule", DenseRows.__name__)
+        return dataclasses.replace(made, func=func, knobs={"channels": at_once})
 
     def space(self, arguments: Sequence[relax.Expr], attributes: Attributes) -> Space:
         """See `Recipe.space`."""
@@ -113,9 +117,8 @@ class DenseRows(Recipe):
         layer = Channels.of(arguments, attributes, window.order_of_all(), output)
         if not all_exact(layer, output):
             return "none"
-        scales = dense_rows.scale_words(layer.multiplier, layer.shift, layer.zero_point)
         pairs = sum(is_pair(layer, even) for even in range(0, len(layer.bias) - 1, 2))
-        return f"{pairs} pairs{', one scale' if (scales == scales[0]).all() else ''}"
+        return f"{pairs} pairs{', one scale' if shares_scale(layer) else ''}"
 
 
 def _even(channels: int) -> int:
@@ -131,33 +134,58 @@ def rows_as_pixels(arguments: Sequence[relax.Expr]) -> tuple[Source, Window]:
 
 
 @dataclass(frozen=True)
-class _Call:
-    """One call of a microkernel for each row: passes over ``channels`` outputs from ``start`` to ``stop``."""
+class RowCall:
+    """One call of a microkernel for each row.
+
+    Attributes
+    ----------
+    start, stop : the outputs that it computes.
+    kernel, constants : what is called, and what it reads, [words].
+    words : of the row, widened, zeros at its end included.
+    """
+
+    start: int
+    stop: int
+    kernel: Microkernel
+    constants: dense_rows.Words
+    words: int
+
+
+@dataclass(frozen=True)
+class _Run:
+    """Outputs from ``start`` to ``stop``, so many ``channels`` at once."""
 
     start: int
     stop: int
     channels: int
     pairs: bool
 
-    def microkernel(self, output: Output, shared: bool) -> Microkernel:
-        """Return what is called."""
-        form = dense_rows.dense_pairs if self.pairs else dense_rows.dense_single
-        return form(self.channels, output, shared=shared)
-
-    def constants(self, layer: Channels, shared: bool) -> dense_rows.Words:
-        """Return what the call reads, [words]."""
+    def call(self, layer: Channels, output: Output, *, shared: bool) -> RowCall:
         chosen = slice(self.start, self.stop)
         scales = dense_rows.scale_words(layer.multiplier[chosen], layer.shift[chosen], layer.zero_point[chosen])
         weight, bias = layer.weight[chosen], layer.bias[chosen]
         if not self.pairs:
             weight = np.pad(weight, ((0, 0), (0, -weight.shape[1] % 4)))
         pack = dense_rows.pack_pairs if self.pairs else dense_rows.pack_single
+        form = dense_rows.dense_pairs if self.pairs else dense_rows.dense_single
         packed = pack(weight, bias, None if shared else scales, self.channels)
-        return np.concatenate([*([scales[0]] if shared else []), packed.ravel()])
+        kernel = form(self.channels, output, shared=shared)
+        return RowCall(self.start, self.stop, kernel, with_scale(packed, scales, shared=shared), weight.shape[1] // 2)
 
 
-def _calls(layer: Channels, size: int) -> list[_Call]:
-    """Cut the channels into calls: passes of one size, then what is left; where a pair does not fit, single ones."""
+def with_scale(packed: dense_rows.Words, scales: dense_rows.Words, *, shared: bool) -> dense_rows.Words:
+    """Return the constants of a call, with the scale in front that its channels share, if they do."""
+    return np.concatenate([*([scales[0]] if shared else []), packed.ravel()])
+
+
+def shares_scale(layer: Channels) -> bool:
+    """Return whether all channels have one scale."""
+    scales = dense_rows.scale_words(layer.multiplier, layer.shift, layer.zero_point)
+    return bool((scales == scales[0]).all())
+
+
+def _runs(layer: Channels, size: int) -> list[_Run]:
+    """Cut the channels into runs: passes of one size, then what is left; where a pair does not fit, single ones."""
     count = len(layer.bias)
     runs: list[tuple[int, int, bool]] = []
     for start in range(0, count, size):
@@ -166,34 +194,45 @@ def _calls(layer: Channels, size: int) -> list[_Call]:
         if runs and runs[-1][2] == pairs:
             start = runs.pop()[0]
         runs.append((start, stop, pairs))
-    return [call for run in runs for call in _passes(*run, size)]
+    return [run for start, stop, pairs in runs for run in _passes(start, stop, pairs, size)]
 
 
-def _passes(start: int, stop: int, pairs: bool, size: int) -> Iterator[_Call]:
+def _passes(start: int, stop: int, pairs: bool, size: int) -> Iterator[_Run]:
     channels = size if pairs else dense_rows.MOST_SINGLE
     whole = stop - (stop - start) % channels
     if whole > start:
-        yield _Call(start, whole, channels, pairs)
+        yield _Run(start, whole, channels, pairs)
     rest = stop - whole
     if rest:
         # A channel without a partner is paired with zeros, which are read like weights: too many beside so few.
-        yield _Call(whole, stop, rest, pairs and rest not in (1, 3))
+        yield _Run(whole, stop, rest, pairs and rest not in (1, 3))
 
 
-def _build(
-    kind: str, x: relax.Expr, source: Source, window: Window, output: Output, layer: Channels, paired: int
+def rows_function(
+    kind: str,
+    x: relax.Expr,
+    source: Source,
+    window: Window,
+    calls: Sequence[RowCall],
+    *,
+    algorithm: str,
+    row_sums: int = 0,
+    table: dense_rows.Words | None = None,
 ) -> Kernel:
-    """Return the function that widens the window of each pixel and makes its outputs, all channels after another."""
-    channels, size = len(layer.bias), source.batch * source.image
-    scales = dense_rows.scale_words(layer.multiplier, layer.shift, layer.zero_point)
-    shared = bool((scales == scales[0]).all())
-    calls = _calls(layer, paired)
-    kernels = [call.microkernel(output, shared) for call in calls]
-    constants = [call.constants(layer, shared) for call in calls]
+    """Return the kernel that widens the window of each pixel and makes its outputs, all channels after another.
+
+    Parameters
+    ----------
+    row_sums : words of the row whose sum is put behind it, one sum after the other; 0 for none.
+    table : numbers of which a table of pairs is made before, and handed to the microkernels; None for none.
+    """
+    channels, size = calls[-1].stop, source.batch * source.image
+    constants = [*([] if table is None else [table]), *(call.constants for call in calls)]
     offsets = [0, *itertools.accumulate(packed.size for packed in constants)]
-    widen = dense_rows.widen()
+    widen, add_up, tabulate = dense_rows.widen(), dense_narrow.row_sums(), dense_narrow.pair_table()
     words = window.products // 2
-    padding = 0 if all(call.pairs for call in calls) else words % 2  # single channels take two at once
+    whole = max(call.words for call in calls)
+    sums = -(-whole // row_sums) if row_sums else 0
     with IRBuilder() as builder, T.prim_func(s_tir=True):
         T.func_name("main")
         T.func_attr({"tirx.noalias": True})
@@ -203,27 +242,34 @@ def _build(
         with T.sblock("root"):
             T.reads()
             T.writes()
-            wide = T.sblock_alloc_buffer((words + padding,), "int32")
-            if padding:
-                T.buffer_store(wide, 0, [words])
+            wide = T.sblock_alloc_buffer((whole + sums,), "int32")
+            tables: list[Expr] = []
+            if table is not None:
+                pairs = T.sblock_alloc_buffer((dense_narrow.TABLE_WORDS,), "int32")
+                T.evaluate(T.call_extern("int32", tabulate.name, pairs.access_ptr("w"), packed.access_ptr("r")))
+                tables = [pairs.access_ptr("r")]
+            for word in range(words, whole):
+                T.buffer_store(wide, 0, [word])
             with T.serial(source.pixels) as pixel:
                 with T.grid(window.rows, window.columns) as (row, column):
                     to = wide.access_ptr("w", offset=(row * window.columns + column) * (window.products_of_run // 2))
                     run = source.offset(pixel) + row * window.row_stride + column * window.column_stride
                     T.evaluate(T.call_extern("int32", widen.name, to, T.address_of(image[run]), window.run_bytes))
-                for call, kernel, offset in zip(calls, kernels, offsets, strict=False):
+                if row_sums:
+                    places = wide.access_ptr("w", offset=whole), wide.access_ptr("r")
+                    T.evaluate(T.call_extern("int32", add_up.name, *places, whole, row_sums))
+                for call, offset in zip(calls, offsets[len(tables) :], strict=False):
                     bounds = (y.access_ptr("w", offset=pixel * channels + end) for end in (call.start, call.stop))
-                    taken = words + (0 if call.pairs else padding)
                     inputs = packed.access_ptr("r", offset=offset), wide.access_ptr("r")
-                    T.evaluate(T.call_extern("int32", kernel.name, *inputs, *bounds, taken))
-    func = builder.get().with_attr({**texts([widen, *kernels]), "tinyml.schedule": DenseRows.__name__})
+                    T.evaluate(T.call_extern("int32", call.kernel.name, *inputs, *bounds, call.words, *tables))
+    used = [widen, *([add_up] if row_sums else []), *([] if table is None else [tabulate])]
+    func = builder.get().with_attr(texts([*used, *(call.kernel for call in calls)]))
     macs = source.pixels * channels * window.runs * window.run_bytes
-    at_once = max(call.channels for call in calls)
-    method = Method(f"rows, {at_once} channels at once", "one window, a value in each half of a word", [widen.name])
     order = ((int(source.offset(pixel)), (pixel + 1) * channels) for pixel in range(source.pixels))
     overlaps = [overlap(order, read_first=True)]
-    if source.pixels == window.runs == 1 and not padding:
+    if source.pixels == window.runs == 1 and whole == words and not tables:
         # A value takes two bytes where it lay in one: writing from the beginning on catches up with reading at the end.
         overlaps.append(Overlap(0, window.run_bytes, scratch=True))
     arguments = [relax.op.reshape(x, (size,)), relax.const(np.concatenate(constants))]
-    return Kernel(kind, func, arguments, macs, method, overlaps, knobs={"channels": paired})
+    method = Method(algorithm, "one window, a value in each half of a word", [kernel.name for kernel in used])
+    return Kernel(kind, func, arguments, macs, method, overlaps)

@@ -355,7 +355,7 @@ def test_extreme_weights_and_inputs_are_exact(form: Algorithm, weight: int, pixe
     weights = np.full((8, 3, 3, 64), weight, np.int8)
     network = layer(1, (1, 6, 6, 64), 8, weights=weights, activation="NONE")
     library = build(network, recipe=Winograd(algorithms=[form], least_gain=ANY))
-    assert schedules(library)[-1] == "Winograd"  # weights that are all the same are unpacked before it
+    assert schedules(library)[-1].startswith("Winograd")  # which unpacks weights that are all the same
     check(network, library, [np.full_like(x, pixel) for x in network.random_inputs(0)])
 
 
