@@ -1,4 +1,4 @@
-"""Functions of int16 tensors that interpolate between the points of a table."""
+"""Functions of int16 tensors: interpolated between the points of a table, or of two slopes."""
 
 # TVMScript is a language of its own: neither its decorator nor its annotations are Python types.
 # mypy: disable-error-code="untyped-decorator, valid-type"
@@ -15,6 +15,43 @@ from tvm.script import tirx as T
 from tvm_tinyml.passes.integer_ops import Attributes, shape_of
 from tvm_tinyml.passes.kernels.kernel import Kernel, KernelTraits, placeholder
 from tvm_tinyml.passes.kernels.requantize import requantize_helper
+
+
+def interpolate(arguments: Sequence[relax.Expr], _attributes: Attributes, _traits: KernelTraits) -> Kernel:
+    """Lower ``tinyml.interpolate``."""
+    x, points = (placeholder(name, argument) for name, argument in zip(("x", "points"), arguments, strict=True))
+
+    def element(*i: tirx.Var) -> Expr:
+        value = x[i].astype("int32")
+        index = (value >> 7) + 256
+        here, there = points[index].astype("int32"), points[index + 1].astype("int32")
+        return (here + ((there - here) * (value & 127) + 64 >> 7)).astype("int16")
+
+    output = te.compute(x.shape, element, "output")
+    return Kernel("interpolate", te.create_prim_func([x, points, output]), arguments, in_place=[0])
+
+
+def slopes(arguments: Sequence[relax.Expr], attributes: Attributes, _traits: KernelTraits) -> Kernel:
+    """Lower ``tinyml.slopes``."""
+    x, multipliers, shifts = placeholder("x", arguments[0]), attributes["multipliers"], attributes["shifts"]
+    helper = requantize_helper(np.asarray(shifts), 2**15)
+
+    def element(*i: tirx.Var) -> Expr:
+        value = x[i].astype("int32")
+
+        def either(numbers: Sequence[int]) -> Expr:
+            above, below = (tirx.IntImm("int32", number) for number in numbers)
+            return above if numbers[0] == numbers[1] else tirx.Select(value >= 0, above, below)
+
+        factor = tirx.Select(value >= 0, value, -value) if attributes["magnitude"] else value
+        magnitudes = [abs(multiplier) for multiplier in multipliers]
+        scaled = tirx.call_pure_extern("int32", helper, factor, either(magnitudes), either(shifts))
+        if min(multipliers) < 0:
+            scaled = scaled * either([-1 if multiplier < 0 else 1 for multiplier in multipliers])
+        return tirx.call_pure_extern("int32", "tinyml_saturate_s16", scaled).astype("int16")
+
+    output = te.compute(x.shape, element, "output")
+    return Kernel("slopes", te.create_prim_func([x, output]), arguments, in_place=[0])
 
 
 def logistic(arguments: Sequence[relax.Expr], attributes: Attributes, _traits: KernelTraits) -> Kernel:
