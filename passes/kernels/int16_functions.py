@@ -14,7 +14,7 @@ from tvm.script import tirx as T
 
 from tvm_tinyml.passes.integer_ops import Attributes, shape_of
 from tvm_tinyml.passes.kernels.kernel import Kernel, KernelTraits, placeholder
-from tvm_tinyml.passes.kernels.requantize import requantize_helper
+from tvm_tinyml.passes.kernels.requantize import ONE, requantize_helper, scale
 
 
 def interpolate(arguments: Sequence[relax.Expr], _attributes: Attributes, _traits: KernelTraits) -> Kernel:
@@ -33,22 +33,22 @@ def interpolate(arguments: Sequence[relax.Expr], _attributes: Attributes, _trait
 
 def slopes(arguments: Sequence[relax.Expr], attributes: Attributes, _traits: KernelTraits) -> Kernel:
     """Lower ``tinyml.slopes``."""
-    x, multipliers, shifts = placeholder("x", arguments[0]), attributes["multipliers"], attributes["shifts"]
-    helper = requantize_helper(np.asarray(shifts), 2**15)
+    x = placeholder("x", arguments[0])
+    above, below = zip(attributes["multipliers"], attributes["shifts"], strict=True)
+
+    def scaled(factor: Expr, multiplier: int, shift: int) -> Expr:
+        if (abs(multiplier), shift) != ONE:
+            factor = scale(factor, abs(multiplier), shift, 2**15)
+        return -factor if multiplier < 0 else factor
 
     def element(*i: tirx.Var) -> Expr:
         value = x[i].astype("int32")
-
-        def either(numbers: Sequence[int]) -> Expr:
-            above, below = (tirx.IntImm("int32", number) for number in numbers)
-            return above if numbers[0] == numbers[1] else tirx.Select(value >= 0, above, below)
-
         factor = tirx.Select(value >= 0, value, -value) if attributes["magnitude"] else value
-        magnitudes = [abs(multiplier) for multiplier in multipliers]
-        scaled = tirx.call_pure_extern("int32", helper, factor, either(magnitudes), either(shifts))
-        if min(multipliers) < 0:
-            scaled = scaled * either([-1 if multiplier < 0 else 1 for multiplier in multipliers])
-        return tirx.call_pure_extern("int32", "tinyml_saturate_s16", scaled).astype("int16")
+        # Each side with numbers that are known: that is cheaper than one multiplication by a number that is chosen.
+        result = scaled(factor, *above)
+        if above != below:
+            result = tirx.Select(value >= 0, result, scaled(factor, *below))
+        return tirx.call_pure_extern("int32", "tinyml_saturate_s16", result).astype("int16")
 
     output = te.compute(x.shape, element, "output")
     return Kernel("slopes", te.create_prim_func([x, output]), arguments, in_place=[0])
