@@ -91,6 +91,8 @@ CASES: dict[str, Case] = {
     "leaky_relu": Case(**leaky(0.1), input_scale=over(9), output_scale=over(9), units=0.75),
     "leaky_relu to a smaller scale": Case(**leaky(0.3), input_scale=over(9), output_scale=over(0.7), units=0.75),
     "leaky_relu to a larger scale": Case(**leaky(0.5), input_scale=over(1), output_scale=over(8), units=0.75),
+    "leaky_relu to a tiny scale": Case(**leaky(0.3), input_scale=over(9), output_scale=over(0.001), units=0.75),
+    "leaky_relu to a huge scale": Case(**leaky(-0.3), input_scale=over(0.001), output_scale=over(9), units=0.75),
     "leaky_relu that rises on both sides": Case(**leaky(-1.7), input_scale=over(2), output_scale=over(3), units=0.75),
     "leaky_relu without a slope": Case(**leaky(0.0), input_scale=over(2), output_scale=over(3), units=0.75),
     "abs": Case(**ABS, input_scale=over(4), output_scale=over(4), units=0),

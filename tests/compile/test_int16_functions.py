@@ -35,7 +35,7 @@ def test_a_function_is_one_operator(name: str) -> None:
 def test_every_number_is_near_to_the_real_function(name: str) -> None:
     exact, result = CASES[name].exact(), reference(name)
     inside = np.abs(exact) <= 32767
-    assert inside.mean() > 0.05
+    assert inside.any()
     assert np.abs(result - exact)[inside].max() <= CASES[name].units + 1e-6
     assert np.abs(result - np.clip(exact, -32768, 32767)).max() <= CASES[name].units + 1  # at an end of the range
 
