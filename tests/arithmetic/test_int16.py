@@ -104,7 +104,9 @@ def test_points_of_exp_as_tflite_has_them_are_one_input_off_at_most() -> None:
 
 
 def test_functions_that_are_infinite_somewhere_clamp_there() -> None:
-    assert function_points(np.exp, 1.0, 1.0)[[0, -1]].tolist() == [0, 32767]
+    for points in (function_points(np.exp, 1.0, 1.0), exp_points(1.0, 1.0), exp_points(0.01, 1.0)):
+        assert points[[0, -1]].tolist() == [0, 32767]
+        assert (np.diff(points[257:].astype(int)) >= 0).all()
 
 
 @pytest.mark.parametrize(

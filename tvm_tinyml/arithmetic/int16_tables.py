@@ -26,6 +26,9 @@ _UNIT = np.float32(2) / np.float32(65535)
 
 _LOW, _HIGH = np.float32(-(2**15)), np.float32(2**15 - 1)
 
+_LARGEST_EXPONENT = np.float32(60)
+"""exp of it is beyond every range, and the differences of such numbers are still float32."""
+
 
 def function_points(function: Real, input_scale: float, output_scale: float, what: str = "the function") -> Points:
     """Return 513 points of a function of int16 numbers, one for every 128th of them.
@@ -73,7 +76,11 @@ def exp_points(input_scale: float, output_scale: float) -> Points:
     """
     scale = float32_scale(input_scale, "input")
     output = float32_scale(output_scale, "output")
-    return _float32_points(np.exp, np.float32(scale * _LOW), np.float32(scale * _HIGH), output)
+
+    def finite(x: np.float32) -> np.float32:
+        return np.float32(np.exp(np.minimum(x, _LARGEST_EXPONENT)))
+
+    return _float32_points(finite, np.float32(scale * _LOW), np.float32(scale * _HIGH), output)
 
 
 def _float32_points(
