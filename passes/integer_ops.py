@@ -243,6 +243,17 @@ right) scale the input to 1 / 12288."""
 tanh = IntegerOp("tanh", ("x", "points"), ("multiplier", "shift"), _same_shape)
 """tanh of int16 in Q0.15, from the points of the logistic function: see `logistic`."""
 
+interpolate = IntegerOp("interpolate", ("x", "points"), (), _same_shape)
+"""Any function of one int16 tensor by 513 points (int16), 128 inputs apart: what lies between two is on the line."""
+
+slopes = IntegerOp("slopes", ("x",), ("magnitude", "multipliers", "shifts"), _same_shape)
+"""x, of int16, times one number where x >= 0 and another where x < 0, as int16: `multipliers` and `shifts` are of both,
+in that order. A negative multiplier is the positive one with the rounded result negated. With `magnitude` 1 what is
+multiplied is abs(x)."""
+
+FUNCTIONS = (lookup, requantize, logistic, tanh, interpolate, slopes)
+"""Functions of one tensor, element by element; what follows it are tables."""
+
 softmax = IntegerOp("softmax", ("x", "table"), ("multiplier", "shift", *_OUTPUT), _same_shape)
 """Softmax of int8 over the last axis; `table` (int32 [256]) is exp(-difference) in Q0.31, indexed by (largest element
 of the row) - x. `multiplier` and `shift` are 1 / output scale; in TFLite they are those of 256, the zero point is

@@ -26,6 +26,8 @@ LOWERINGS: dict[str, Lowering] = {
     "tinyml.requantize": elementwise.requantize,
     "tinyml.logistic": int16_functions.logistic,
     "tinyml.tanh": int16_functions.tanh,
+    "tinyml.interpolate": int16_functions.interpolate,
+    "tinyml.slopes": int16_functions.slopes,
     "tinyml.softmax_int16": int16_functions.softmax_int16,
     "tinyml.avg_pool2d": reduction.avg_pool2d,
     "tinyml.max_pool2d": reduction.max_pool2d,

@@ -15,7 +15,8 @@ from tvm_tinyml.passes.callable_pass import CallablePass
 from tvm_tinyml.passes.integer_ops import shape_of
 from tvm_tinyml.passes.rewrite_calls import Graph, rewrite_calls
 
-ELEMENTWISE = (integer_ops.lookup.op, integer_ops.add.op, integer_ops.subtract.op, integer_ops.multiply.op)
+FUNCTIONS = tuple(function.op for function in integer_ops.FUNCTIONS)
+ELEMENTWISE = (*FUNCTIONS, integer_ops.add.op, integer_ops.subtract.op, integer_ops.multiply.op)
 
 
 @tvm.transform.module_pass(opt_level=0, name="tinyml.SimplifyTransposes")
@@ -58,11 +59,11 @@ def _moved(x: relax.Expr, order: Sequence[int], graph: Graph) -> relax.Expr | No
         return relax.op.permute_dims(call.args[0], both) if moved is None and graph.is_read_once(x) else moved
     if call.op not in ELEMENTWISE or not graph.is_read_once(x):
         return None
-    table = [call.args[1]] if call.op == integer_ops.lookup.op else []
-    operands = [_moved_operand(operand, order, graph) for operand in call.args[: len(call.args) - len(table)]]
+    count = 1 if call.op in FUNCTIONS else len(call.args)
+    operands = [_moved_operand(operand, order, graph) for operand in call.args[:count]]
     if any(operand is None for operand in operands):
         return None
-    return relax.Call(call.op, [*operands, *table], call.attrs)
+    return relax.Call(call.op, [*operands, *call.args[count:]], call.attrs)
 
 
 def _moved_operand(x: relax.Expr, order: Sequence[int], graph: Graph) -> relax.Expr | None:

@@ -266,6 +266,13 @@ def leaky_relu(seed: int) -> Network:
     return g.finish("leaky_relu", g.leaky_relu(x, g.pick((0.01, 0.1, 0.3, 0.5, 1.0, 1.7, -0.2, -0.5)), output))
 
 
+def abs_(seed: int) -> Network:
+    g = _Draw(seed)
+    x = _all_values(g)
+    output = g.pick((None, (x.scale, g.random_quantization()[1]), (x.scale * 2.0 ** g.size(-6, 6), g.size(-128, 127))))
+    return g.finish("abs", g.abs(x, output))
+
+
 def hard_swish(seed: int) -> Network:
     g = _Draw(seed)
     x = _all_values(g, 2.0 ** g.rng.uniform(-7, -2))
@@ -428,6 +435,7 @@ MODELS: dict[str, Callable[[int], Network]] = {
     "relu": relu,
     "relu6": relu6,
     "leaky_relu": leaky_relu,
+    "abs": abs_,
     "hard_swish": hard_swish,
     "requantize": requantize,
     "quantize": quantize,
@@ -492,7 +500,7 @@ def _between_types(number: int) -> Network:
     return g.finish("requantize", g.requantize(x, (x.scale * ratio, zero_point), result))
 
 
-_NOT_INT16 = {"extreme_scale", "extreme_arithmetic", "leaky_relu", "hard_swish", "requantize", "knife_edge"}
+_NOT_INT16 = {"extreme_scale", "extreme_arithmetic", "hard_swish", "requantize", "knife_edge"}
 
 INT16_MODELS: dict[str, Callable[[int], Network]] = {
     **{name: _of_int16(generator) for name, generator in MODELS.items() if name not in _NOT_INT16},

@@ -106,8 +106,36 @@ class Elementwise(Graph):
     def leaky_relu(self, x: Value, alpha: float, output: Quantization | None = None) -> Value:
         """Add LEAKY_RELU with a change of scale."""
         output = output or self._fit([np.where(r > 0, r, alpha * r) for r in x.real()], "NONE")
+        if x.dtype == "int16":
+            return self._slopes("LEAKY_RELU", x, output, (1.0, alpha), 0, "LeakyReluOptions", {"Alpha": alpha})
         table = arithmetic.leaky_relu_table(*x.quantization, *output, alpha)
         return self._lookup("LEAKY_RELU", x, output, table, "LeakyReluOptions", {"Alpha": alpha})
+
+    def abs(self, x: Value, output: Quantization | None = None) -> Value:
+        """Add ABS with a change of scale."""
+        output = output or self._fit([np.abs(r) for r in x.real()], "NONE")
+        if x.dtype == "int16":
+            return self._slopes("ABS", x, output, (1.0, 1.0), 1, "AbsOptions")
+        return self._lookup("ABS", x, output, arithmetic.abs_table(*x.quantization, *output), "AbsOptions")
+
+    def _slopes(
+        self,
+        name: str,
+        x: Value,
+        output: Quantization,
+        slopes: tuple[float, float],
+        magnitude: int,
+        options_name: str,
+        options: dict[str, float] | None = None,
+    ) -> Value:
+        """Add an operator of int16 that multiplies by one number where x >= 0, by another where x < 0."""
+        scalings = [arithmetic.slope_parameters(x.scale, output[0], slope) for slope in slopes]
+        multipliers, shifts = zip(*scalings, strict=True)
+
+        def function(value: Array) -> Array:
+            return reference.slopes(value, magnitude=magnitude, multipliers=multipliers, shifts=shifts)
+
+        return self._operator(name, [x], x.shape, (output[0], 0), function, options_name, options)
 
     def hard_swish(self, x: Value, output: Quantization | None = None) -> Value:
         """Add HARD_SWISH with a change of scale."""

@@ -15,7 +15,7 @@ ELEMENTWISE: Sequence[IntegerOp] = (
     integer_ops.add,
     integer_ops.subtract,
     integer_ops.multiply,
-    integer_ops.lookup,
+    *integer_ops.FUNCTIONS,
 )
 POOLS: Sequence[IntegerOp] = (integer_ops.avg_pool2d, integer_ops.max_pool2d, integer_ops.mean_pool2d)
 

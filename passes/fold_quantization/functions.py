@@ -1,4 +1,4 @@
-"""Tables of element-wise functions, rounded as the model's own tool would."""
+"""Element-wise functions: tables of 256 entries, rounded as the model's own tool would, and what int16 has for them."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from tvm import relax
 
 from tvm_tinyml import arithmetic
 from tvm_tinyml.passes.fold_quantization.groups import Function, Tabulate
+from tvm_tinyml.passes.fold_quantization.int16_functions import INT16_FUNCTIONS
 from tvm_tinyml.passes.fold_quantization.patterns import Quantization
-
-Real = Callable[[np.ndarray], np.ndarray]
+from tvm_tinyml.passes.fold_quantization.real_functions import REAL, Real, numbers
 
 
 def _exact(real: Callable[[relax.Call], Real]) -> Tabulate:
@@ -23,27 +23,7 @@ def _exact(real: Callable[[relax.Call], Real]) -> Tabulate:
     return tabulate
 
 
-def _numbers(call: relax.Call) -> tuple[float, float]:
-    """Return the two numbers after the tensor that a function is of."""
-    return float(call.args[1].value), float(call.args[2].value)
-
-
-def _hard_sigmoid(alpha: float, beta: float) -> Real:
-    return lambda x: np.clip(alpha * x + beta, 0, 1)
-
-
-_EXACT = {
-    "relax.sigmoid": _exact(lambda _: lambda x: 1 / (1 + np.exp(-x))),
-    "relax.tanh": _exact(lambda _: np.tanh),
-    "relax.nn.relu": _exact(lambda _: lambda x: np.maximum(x, 0)),
-    "relax.clip": _exact(lambda call: lambda x: np.clip(x, *_numbers(call))),
-    "relax.nn.leakyrelu": _exact(lambda call: lambda x: np.where(x >= 0, x, x * float(call.attrs.alpha))),
-    "tinyml.hard_swish": _exact(lambda _: lambda x: x * np.clip(x + 3, 0, 6) / 6),
-    "tinyml.hard_sigmoid": _exact(lambda call: _hard_sigmoid(*_numbers(call))),
-    "relax.exp": _exact(lambda _: np.exp),
-    "relax.abs": _exact(lambda _: np.abs),
-    "relax.negative": _exact(lambda _: np.negative),
-}
+_EXACT = {name: _exact(real) for name, real in REAL.items()}
 
 
 def _fixed_output(table: Callable[[float, int], np.ndarray], output: Quantization, name: str) -> Tabulate:
@@ -58,7 +38,7 @@ def _fixed_output(table: Callable[[float, int], np.ndarray], output: Quantizatio
 
 
 def _tflite_clip(source: Quantization, result: Quantization, call: relax.Call) -> np.ndarray:
-    if _numbers(call) == (0.0, 6.0) and source == result:
+    if numbers(call) == (0.0, 6.0) and source == result:
         return arithmetic.relu6_table(source.scale, source.zero_point)
     return _EXACT["relax.clip"](source, result, call)
 
@@ -73,6 +53,7 @@ _TFLITE: dict[str, Tabulate] = {
         s.scale, s.zero_point, r.scale, r.zero_point, float(call.attrs.alpha)
     ),
     "tinyml.hard_swish": lambda s, r, _: arithmetic.hard_swish_table(s.scale, s.zero_point, r.scale, r.zero_point),
+    "relax.abs": lambda s, r, _: arithmetic.abs_table(s.scale, s.zero_point, r.scale, r.zero_point),
 }
 
 _ARITY = {"relax.clip": 3, "tinyml.hard_sigmoid": 3}
@@ -83,4 +64,7 @@ FUNCTIONS: dict[str, dict[str, Tabulate]] = {"tflite": _TFLITE, "onnx": _EXACT}
 
 def function_groups(reference: str) -> list[Function]:
     """Return the groups of element-wise functions for models of that reference."""
-    return [Function(name, _ARITY.get(name, 1), tabulate) for name, tabulate in FUNCTIONS[reference].items()]
+    of_int16 = INT16_FUNCTIONS[reference]
+    return [
+        Function(name, _ARITY.get(name, 1), tabulate, of_int16[name]) for name, tabulate in FUNCTIONS[reference].items()
+    ]

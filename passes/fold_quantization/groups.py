@@ -15,7 +15,7 @@ from tvm.relax.dpl import DFPattern, is_op
 from tvm_tinyml import arithmetic
 from tvm_tinyml.errors import ModelError
 from tvm_tinyml.passes import integer_ops
-from tvm_tinyml.passes.fold_quantization.int16_functions import int16_function, requantized, softmax
+from tvm_tinyml.passes.fold_quantization.int16_functions import Fold, requantized, softmax
 from tvm_tinyml.passes.fold_quantization.patterns import (
     Biased,
     Dequantized,
@@ -355,21 +355,29 @@ Tabulate = Callable[[Quantization, Quantization, relax.Call], np.ndarray]
 
 
 class Function:
-    """``quantize(f(dequantize(x)))`` for a function of one element: a table of its 256 values, where it has so few."""
+    """``quantize(f(dequantize(x)))`` for a function of one element: a table of its 256 values, where it has so few.
 
-    def __init__(self, source: str, arity: int, tabulate: Tabulate) -> None:
+    Parameters
+    ----------
+    source : the float operator.
+    arity : its arguments; those after the tensor are numbers.
+    tabulate : for int8.
+    fold_int16 : for int16, where 65536 values are no table.
+    """
+
+    def __init__(self, source: str, arity: int, tabulate: Tabulate, fold_int16: Fold) -> None:
         self._x = Dequantized()
         bounds = [relax.dpl.wildcard() for _ in range(arity - 1)]
         self._call = is_op(source)(self._x.pattern, *bounds)
         self._scale, self._zero = relax.dpl.is_const(), relax.dpl.is_const()
         self.pattern = is_op("relax.quantize")(self._call, self._scale, self._zero)
-        self._name, self._tabulate = source, tabulate
+        self._name, self._tabulate, self._fold_int16 = source, tabulate, fold_int16
 
     def fold(self, match: Match, real: Callable[[relax.Expr], relax.Expr]) -> relax.Expr:
         source, result = self._x.quantization(match), quantization_of(match[self._scale], match[self._zero])
         _check_types(self._name, source, result)
         if source.dtype == "int16":
-            return int16_function(self._name, match[self._x.x], source, result, real(match[self._call]))
+            return self._fold_int16(match[self._x.x], source, result, real(match[self._call]))
         table = self._tabulate(source, result, real(match[self._call]))
         return integer_ops.lookup(match[self._x.x], relax.const(table.astype(np.int8)))
 

@@ -10,10 +10,10 @@ from tvm.ir import Expr
 from tvm_tinyml import arithmetic
 from tvm_tinyml.passes.integer_ops import Attributes, shape_of
 from tvm_tinyml.passes.kernels.kernel import Kernel, KernelTraits, placeholder
-from tvm_tinyml.passes.kernels.requantize import RIGHT_LIMIT, clamp, largest_offset, largest_scaled, scale
+from tvm_tinyml.passes.kernels.requantize import ONE, RIGHT_LIMIT, clamp, largest_offset, largest_scaled, scale
 
-ONE, HALF = arithmetic.quantize_multiplier(1.0), arithmetic.quantize_multiplier(0.5)
-"""Multiplier and shift that change nothing, and that halve."""
+HALF = arithmetic.quantize_multiplier(0.5)
+"""Multiplier and shift that halve."""
 
 
 def add(arguments: Sequence[relax.Expr], attributes: Attributes, _traits: KernelTraits) -> Kernel:

@@ -1,4 +1,4 @@
-"""Functions of int16 tensors that interpolate between the points of a table."""
+"""Functions of int16 tensors: interpolated between the points of a table, or of two slopes."""
 
 # TVMScript is a language of its own: neither its decorator nor its annotations are Python types.
 # mypy: disable-error-code="untyped-decorator, valid-type"
@@ -14,7 +14,44 @@ from tvm.script import tirx as T
 
 from tvm_tinyml.passes.integer_ops import Attributes, shape_of
 from tvm_tinyml.passes.kernels.kernel import Kernel, KernelTraits, placeholder
-from tvm_tinyml.passes.kernels.requantize import requantize_helper
+from tvm_tinyml.passes.kernels.requantize import ONE, requantize_helper, scale
+
+
+def interpolate(arguments: Sequence[relax.Expr], _attributes: Attributes, _traits: KernelTraits) -> Kernel:
+    """Lower ``tinyml.interpolate``."""
+    x, points = (placeholder(name, argument) for name, argument in zip(("x", "points"), arguments, strict=True))
+
+    def element(*i: tirx.Var) -> Expr:
+        value = x[i].astype("int32")
+        index = (value >> 7) + 256
+        here, there = points[index].astype("int32"), points[index + 1].astype("int32")
+        return (here + ((there - here) * (value & 127) + 64 >> 7)).astype("int16")
+
+    output = te.compute(x.shape, element, "output")
+    return Kernel("interpolate", te.create_prim_func([x, points, output]), arguments, in_place=[0])
+
+
+def slopes(arguments: Sequence[relax.Expr], attributes: Attributes, _traits: KernelTraits) -> Kernel:
+    """Lower ``tinyml.slopes``."""
+    x = placeholder("x", arguments[0])
+    above, below = zip(attributes["multipliers"], attributes["shifts"], strict=True)
+
+    def scaled(factor: Expr, multiplier: int, shift: int) -> Expr:
+        if (abs(multiplier), shift) != ONE:
+            factor = scale(factor, abs(multiplier), shift, 2**15)
+        return -factor if multiplier < 0 else factor
+
+    def element(*i: tirx.Var) -> Expr:
+        value = x[i].astype("int32")
+        factor = tirx.Select(value >= 0, value, -value) if attributes["magnitude"] else value
+        # Each side with numbers that are known: that is cheaper than one multiplication by a number that is chosen.
+        result = scaled(factor, *above)
+        if above != below:
+            result = tirx.Select(value >= 0, result, scaled(factor, *below))
+        return tirx.call_pure_extern("int32", "tinyml_saturate_s16", result).astype("int16")
+
+    output = te.compute(x.shape, element, "output")
+    return Kernel("slopes", te.create_prim_func([x, output]), arguments, in_place=[0])
 
 
 def logistic(arguments: Sequence[relax.Expr], attributes: Attributes, _traits: KernelTraits) -> Kernel:

@@ -7,11 +7,14 @@ from numpy.typing import NDArray
 from tvm import te, tirx
 from tvm.ir import Expr
 
-from tvm_tinyml.arithmetic import RANGES
+from tvm_tinyml.arithmetic import RANGES, quantize_multiplier
 from tvm_tinyml.passes.integer_ops import Attributes
 
 RIGHT_LIMIT = 1 << 30
 """``tinyml_requantize_right`` is exact for numbers in [-RIGHT_LIMIT, RIGHT_LIMIT): it doubles them in 32 bits."""
+
+ONE = quantize_multiplier(1.0)
+"""Multiplier and shift that change nothing."""
 
 
 def requantize_helper(shift: NDArray[np.generic], largest: int) -> str:

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tvm import relax
 
-from tvm_tinyml.passes.integer_ops import attributes_of, shape_of
+from tvm_tinyml.passes.integer_ops import FUNCTIONS, attributes_of, shape_of
 
 Mask = NDArray[np.bool_]
 Indices = NDArray[np.intp]
@@ -253,7 +253,7 @@ _LINKS: Mapping[str, Callable[[relax.Call, int], Links | None]] = {
     "tinyml.add": _elementwise,
     "tinyml.subtract": _elementwise,
     "tinyml.multiply": _elementwise,
-    "tinyml.lookup": _image,
+    **{function.op.name: _image for function in FUNCTIONS},
     "tinyml.avg_pool2d": _image,
     "tinyml.mean_pool2d": _image,
     "tinyml.max_pool2d": _image,

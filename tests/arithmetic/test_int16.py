@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 
 from tvm_tinyml.arithmetic import (
     add_parameters,
     check_long_sums,
+    exp_points,
+    function_points,
     interpolated,
     multiply_by_reduced_multiplier,
     reduced_multiplier,
@@ -16,6 +20,8 @@ from tvm_tinyml.arithmetic import (
     softmax_tables,
 )
 from tvm_tinyml.errors import ModelError
+
+Real = Callable[[np.ndarray], np.ndarray]
 
 ONES = np.ones((2, 4), np.int8)
 
@@ -46,6 +52,69 @@ def test_interpolated_functions_of_softmax_stay_within_a_few_units_of_exact_ones
     exponential, reciprocal = (interpolated(x, table) for table in softmax_tables())
     assert np.abs(exponential - 32767.5 * np.exp((x - 32767) * 10 / 65535)).max() < 6
     assert np.abs(reciprocal - 32767.5 / (1 + (x + 32768) / 65535)).max() < 2
+
+
+REAL: dict[str, Real] = {
+    "exp": np.exp,
+    "hard_swish": lambda x: x * np.clip(x + 3, 0, 6) / 6,
+    "silu": lambda x: x / (1 + np.exp(-x)),
+    "sine": np.sin,
+    "cube": lambda x: x**3,
+}
+NUMBERS = np.arange(-(2**15), 2**15)
+
+
+def missed_by_lines(values: np.ndarray) -> float:
+    """Return the most by which straight lines between every 128th of 65537 values miss one of them."""
+    positions = np.arange(len(values))
+    return float(np.abs(np.interp(positions, positions[::128], values[::128]) - values).max())
+
+
+@pytest.mark.parametrize("reach", [0.7, 3.3, 10.0, 41.0])
+@pytest.mark.parametrize("name", REAL)
+def test_a_function_by_points_is_off_by_half_of_what_straight_lines_miss(name: str, reach: float) -> None:
+    scale = float(np.float32(reach / 32767))
+    real = REAL[name](np.append(NUMBERS, 2**15) * scale)
+    output = float(np.float32(1.1 * np.abs(real).max() / 32767))  # no element is at an end of the range
+    error = interpolated(NUMBERS, function_points(REAL[name], scale, output)) - real[:-1] / output
+    assert np.abs(error).max() <= missed_by_lines(real / output) / 2 + 1
+
+
+@pytest.mark.parametrize("name", REAL)
+def test_at_the_ends_of_the_range_it_is_off_by_what_straight_lines_miss(name: str) -> None:
+    scale = float(np.float32(5 / 32767))
+    real = REAL[name](np.append(NUMBERS, 2**15) * scale)
+    output = float(np.float32(0.4 * np.abs(real).max() / 32767))
+    inside = np.clip(real / output, -32768, 32767)
+    result = interpolated(NUMBERS, function_points(REAL[name], scale, output))
+    assert (result.min(), result.max()) == (round(inside.min()), 32767)
+    assert np.abs(result - inside[:-1]).max() <= missed_by_lines(inside) + 1
+
+
+def test_a_function_that_is_a_line_is_exact() -> None:
+    half, same = (interpolated(NUMBERS, function_points(lambda x, a=a: a * x, 0.1, 0.1)) for a in (0.5, 1.0))
+    assert half.tolist() == [(n + 1) >> 1 for n in NUMBERS]
+    assert same[:-128].tolist() == NUMBERS[:-128].tolist()  # the last point would be 32768
+
+
+def test_points_of_exp_as_tflite_has_them_are_one_input_off_at_most() -> None:
+    scale, output = 3 / 32767, float(np.exp(3)) / 32767
+    exact, result = np.exp(NUMBERS * scale) / output, interpolated(NUMBERS, exp_points(scale, output))
+    assert np.abs(result - exact).max() <= 2 + 32767 * scale  # the slope at the end
+
+
+def test_functions_that_are_infinite_somewhere_clamp_there() -> None:
+    for points in (function_points(np.exp, 1.0, 1.0), exp_points(1.0, 1.0), exp_points(0.01, 1.0)):
+        assert points[[0, -1]].tolist() == [0, 32767]
+        assert (np.diff(points[257:].astype(int)) >= 0).all()
+
+
+@pytest.mark.parametrize(
+    ("function", "what", "number"), [(np.log, "log", "-32768"), (lambda x: np.sqrt(5 - x), "the function", "6")]
+)
+def test_functions_without_a_value_are_refused(function: Real, what: str, number: str) -> None:
+    with pytest.raises(ModelError, match=rf"{what} of int16: it has no value at {number}, .* Restrict its range"):
+        function_points(function, 1.0, 1.0, what)
 
 
 @pytest.mark.parametrize("scale", [2.0**-29, 8 / 3, float("nan")])

@@ -51,7 +51,7 @@ MODELS = {
     "empty.onnx": (lambda: b"", r"'empty\.onnx' \(0 bytes\) has no operators\. Pass a \.tflite or \.onnx file\."),
     "operator.tflite": (
         unsupported,
-        r"'operator\.tflite': .*not supported: FLOOR 'y', CEIL 'z'\. Supported: ADD, ",
+        r"'operator\.tflite': .*not supported: FLOOR 'y', CEIL 'z'\. Supported: ABS, ADD, ",
     ),
     "dynamic.onnx": (dynamic, r"'dynamic\.onnx': Input 'input': dimension 2 \(height\) is not fixed"),
 }

@@ -127,6 +127,7 @@ def test_dense_of_higher_rank_is_reshaped_around() -> None:
         ("resize_nearest", ["image.resize2d"]),
         ("slice", ["strided_slice"]),
         ("split", ["split"]),
+        ("abs", ["abs", "quantize"]),
         ("hard_swish", ["tinyml.hard_swish", "quantize"]),
         ("leaky_relu", ["nn.leakyrelu", "quantize"]),
         ("logistic", ["sigmoid", "quantize"]),
@@ -139,6 +140,17 @@ def test_dense_of_higher_rank_is_reshaped_around() -> None:
 )
 def test_operators_of_the_canonical_form(kind: str, expected: list[str]) -> None:
     assert operators(load(MODELS[kind](0).data).module) == expected
+
+
+@pytest.mark.parametrize(("kind", "expected"), [("EXP", "exp"), ("NEG", "negative"), ("ABS", "abs")])
+@pytest.mark.parametrize("dtype", ["int8", "int16", "float32"])
+def test_functions_are_imported_of_integers_and_floats(kind: str, expected: str, dtype: str) -> None:
+    builder = TFLiteBuilder()
+    scales = None if dtype == "float32" else 0.02
+    x, y = (builder.tensor(name, (1, 6), dtype, scales=scales) for name in "xy")
+    builder.operator(kind, [x], [y], f"{kind.capitalize()}Options")
+    rest = [] if dtype == "float32" else ["quantize"]
+    assert operators(load(builder.finish([x], [y])).module) == [expected, *rest]
 
 
 def shaped(kind: str, shape: Sequence[int], options_name: str = "", *constants: Any, **options: Any) -> bytes:
@@ -470,7 +482,7 @@ def test_all_unsupported_operators_are_named_at_once() -> None:
     builder.operator("FLOOR", tensors[:1], tensors[1:2])
     builder.operator("RELU", tensors[1:2], tensors[2:3])
     builder.operator("CEIL", tensors[2:3], tensors[3:])
-    with pytest.raises(ModelError, match=r"not supported: FLOOR 't1', CEIL 't3'\. Supported: ADD, ") as caught:
+    with pytest.raises(ModelError, match=r"not supported: FLOOR 't1', CEIL 't3'\. Supported: ABS, ADD, ") as caught:
         load(builder.finish(tensors[:1], tensors[3:]))
     assert "RELU 't2'" not in str(caught.value)
 

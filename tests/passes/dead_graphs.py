@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tvm import IRModule, relax
 
+from tvm_tinyml import arithmetic
 from tvm_tinyml.passes import integer_ops
 from tvm_tinyml.passes.integer_ops import shape_of
 
@@ -101,6 +102,20 @@ class DeadGraph:
     def lookup(self, x: relax.Var) -> relax.Var:
         """Add a function of each element."""
         return self.emit(integer_ops.lookup(x, relax.const(self.int8(256))))
+
+    def int16_functions(self, x: relax.Var) -> relax.Var:
+        """Add every function of an int16 tensor, between changes of type."""
+        scale = {"multiplier": 1518500250, "output_zero_point": 0}
+        wide = {"bits": 16, "input_zero_point": self.zero_point, "shift": 7, "clamp_min": -32768, "clamp_max": 32767}
+        x = self.emit(integer_ops.requantize(x, **scale, **wide))
+        points = relax.const(self.rng.integers(-(2**15), 2**15, 513).astype(np.int16))
+        x = self.emit(integer_ops.interpolate(x, points))
+        x = self.emit(integer_ops.slopes(x, magnitude=0, multipliers=[2**30, -1518500250], shifts=[1, 0]))
+        for function in (integer_ops.logistic, integer_ops.tanh):
+            sigmoid = relax.const(arithmetic.sigmoid_points(), "uint16")
+            x = self.emit(function(x, sigmoid, multiplier=24576, shift=14))
+        narrow = {"bits": 8, "input_zero_point": 0, "shift": -7, **RANGE}
+        return self.emit(integer_ops.requantize(x, **scale, **narrow))
 
     def pool(self, x: relax.Var, op: integer_ops.IntegerOp = integer_ops.avg_pool2d, **more: Any) -> relax.Var:
         """Add a pool of 2x2."""

@@ -10,6 +10,7 @@ from tvm import IRModule, relax
 
 import tvm_tinyml as tinyml
 from tests.image_networks import image_network
+from tests.passes.dead_graphs import DeadGraph
 from tests.passes.graphs import calls, conv2d, inputs_of, integer, names
 from tvm_tinyml.passes import CutIntoStripes, FoldQuantization, integer_ops
 from tvm_tinyml.passes.cut_into_stripes import Segment, is_segment
@@ -52,6 +53,16 @@ def test_no_byte_changes_whatever_is_cut(seed: int, rng: np.random.Generator) ->
     for segment in segments:
         for ours, reference in zip(evaluate(CutIntoStripes([segment])(module), inputs), expected, strict=True):
             np.testing.assert_array_equal(ours, reference, str(segment))
+
+
+def test_functions_of_int16_are_cut(rng: np.random.Generator) -> None:
+    g = DeadGraph(0)
+    module = g.finish(g.int16_functions, SHAPE)
+    inputs, segment = inputs_of(module, rng), Segment(0, 5, 2)
+    assert is_segment(module, segment)
+    cut = CutIntoStripes([segment])(module)
+    assert names(cut).count("tinyml.interpolate") == 2
+    np.testing.assert_array_equal(evaluate(cut, inputs)[0], evaluate(module, inputs)[0])
 
 
 def test_constants_beside_an_image_may_have_no_rows(rng: np.random.Generator) -> None:

@@ -78,6 +78,8 @@ SHAPES: dict[str, tuple[Callable[..., relax.Call], list[tuple[int, ...]], list[i
     "mean that keeps its axes": (_mean(1, [1, 2]), [(2, 3, 4, 5)], [2, 1, 1, 5]),
     "mean that drops its axes": (_mean(0, [0, 3]), [(2, 3, 4, 5)], [3, 4]),
     "mean of everything": (_mean(0, [0, 1]), [(3, 4)], []),
+    "interpolate": (lambda x: integer_ops.interpolate(x, relax.const(np.zeros(513, np.int16))), [(2, 3)], [2, 3]),
+    "slopes": (lambda x: integer_ops.slopes(x, magnitude=0, multipliers=[1, 2], shifts=[3, 4]), [(2, 3)], [2, 3]),
     "lookup": (lambda x: integer_ops.lookup(x, relax.const(np.zeros(256, np.int8))), [(2, 3)], [2, 3]),
     "softmax": (
         lambda x: integer_ops.softmax(x, relax.const(np.zeros(256, np.int32)), multiplier=1, shift=0, **PLAIN),
@@ -156,5 +158,5 @@ def test_attributes_come_back_as_python_integers_and_lists() -> None:
 
 def test_every_operator_is_pure_so_that_unused_ones_are_dropped() -> None:
     operators = [value for value in vars(integer_ops).values() if isinstance(value, integer_ops.IntegerOp)]
-    assert len(operators) == 24
+    assert len(operators) == 26
     assert all(operator.op.get_attr("FPurity") for operator in operators)

@@ -119,6 +119,7 @@ def evaluate_until(module: IRModule, count: int) -> Array:
         pytest.param(lambda g, y: g.depthwise(y, 3), [2, 2], id="depthwise"),
         pytest.param(lambda g, y: g.depthwise(y, 3, 2), [2, 4], id="depthwise with a multiplier"),
         pytest.param(lambda g, y: g.lookup(y), [2, 2], id="lookup"),
+        pytest.param(lambda g, y: g.int16_functions(y), [2] * 7, id="functions of int16"),
         pytest.param(lambda g, y: g.sum(y, y), [2, 2], id="sum"),
         pytest.param(lambda g, y: g.sum(y, g.constant(4), integer_ops.subtract), [2, 2], id="minus a constant"),
         pytest.param(lambda g, y: g.product(y, g.constant(1, 1, 1, 1)), [2, 2], id="times a number"),

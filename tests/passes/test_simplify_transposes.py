@@ -57,6 +57,13 @@ def test_transposes_around_look_ups_vanish() -> None:
     assert names(after) == ["tinyml.lookup", "tinyml.lookup"]
 
 
+def test_transposes_around_functions_of_int16_vanish() -> None:
+    after = simplified(
+        SimplifyTransposes(), lambda g, x: permuted(g, g.int16_functions(permuted(g, x, TO_NCHW)), TO_NHWC)
+    )
+    assert "relax.permute_dims" not in names(after)
+
+
 def test_transposes_around_sums_and_products_vanish() -> None:
     def build(g: DeadGraph, x: relax.Var) -> relax.Expr:
         y, z = permuted(g, x, TO_NCHW), permuted(g, g.conv(x, 3), TO_NCHW)

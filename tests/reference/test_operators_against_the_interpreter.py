@@ -50,6 +50,19 @@ def test_function_of_every_int16_at_any_scale_is_that_of_the_interpreter(name: s
 
 
 @needs_interpreter
+@pytest.mark.parametrize("name", ["leaky_relu", "abs"])
+def test_slopes_of_every_int16_at_any_scale_are_those_of_the_interpreter(name: str) -> None:
+    rng = np.random.default_rng(0)
+    for exponent in range(-12, 13):
+        for ratio in (2.0**exponent, float(2.0 ** (exponent + rng.uniform()))):  # powers of two give halves
+            for alpha in (0.5, -0.5, float(rng.uniform(-2, 2))) if name == "leaky_relu" else (None,):
+                graph = Int16Graph(0.0001)
+                more = [] if alpha is None else [alpha]
+                network = graph.finish(name, getattr(graph, name)(graph.all_values, *more, (0.0001 * ratio, 0)))
+                assert_equal(network, f"{name} {ratio} {alpha}")
+
+
+@needs_interpreter
 def test_last_bits_of_multipliers_are_those_of_the_interpreter() -> None:
     for seed in range(SEEDS, 300):
         assert_equal(MODELS["knife_edge"](seed), f"knife_edge({seed})")

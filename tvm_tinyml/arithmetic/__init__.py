@@ -2,7 +2,7 @@
 
 `fixed_point` has the primitives, `parameters` derives each operator's integers from its scales, `tables` evaluates
 8-bit functions and the exponential of softmax, `int16_tables` functions of 16-bit numbers at a few points. Everything
-equals TensorFlow Lite Micro's reference kernels bit for bit.
+for which TensorFlow Lite Micro has a reference kernel equals it bit for bit.
 """
 
 from tvm_tinyml.arithmetic.fixed_point import (
@@ -18,6 +18,8 @@ from tvm_tinyml.arithmetic.fixed_point import (
     wrap,
 )
 from tvm_tinyml.arithmetic.int16_tables import (
+    exp_points,
+    function_points,
     interpolated,
     sigmoid_input_parameters,
     sigmoid_points,
@@ -44,11 +46,13 @@ from tvm_tinyml.arithmetic.parameters import (
     requantize_parameters,
     round_half_away,
     scale_ratio,
+    slope_parameters,
     sub_parameters,
     sum_parameters,
     window,
 )
 from tvm_tinyml.arithmetic.tables import (
+    abs_table,
     hard_swish_table,
     leaky_relu_table,
     logistic_table,
@@ -64,13 +68,16 @@ __all__ = [
     "ADD_LEFT_SHIFT",
     "RANGES",
     "AddParameters",
+    "abs_table",
     "activation_range",
     "add_parameters",
     "check_long_sums",
     "conv_parameters",
     "dense_parameters",
     "doubling_high_multiply",
+    "exp_points",
     "fold_input_offset",
+    "function_points",
     "hard_swish_table",
     "interpolated",
     "leaky_relu_table",
@@ -98,6 +105,7 @@ __all__ = [
     "scale_ratio",
     "sigmoid_input_parameters",
     "sigmoid_points",
+    "slope_parameters",
     "softmax_exp_table",
     "softmax_input_parameters",
     "softmax_tables",

@@ -269,6 +269,15 @@ sum_parameters = requantize_parameters
 """Multiplier and shift of SUM: those of a change of scale."""
 
 
+def slope_parameters(input_scale: float, output_scale: float, slope: float) -> tuple[int, int]:
+    """Multiplier and shift of a slope (float32) between two scales; the multiplier has the slope's sign.
+
+    Source: TFLM leaky_relu_common.cc.
+    """
+    double_in, double_out = float(float32_scale(input_scale, "input")), float(float32_scale(output_scale, "output"))
+    return quantize_multiplier(double_in * float(np.float32(slope)) / double_out)
+
+
 def mean_parameters(input_scale: float, output_scale: float, count: int) -> tuple[int, int]:
     """Multiplier and shift of MEAN: the division by the count is part of the multiplier, truncated.
 

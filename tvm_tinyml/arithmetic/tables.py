@@ -29,6 +29,7 @@ from tvm_tinyml.arithmetic.parameters import (
     quantize_value,
     requantize_parameters,
     round_half_away,
+    slope_parameters,
 )
 from tvm_tinyml.errors import ModelError
 
@@ -102,14 +103,19 @@ def leaky_relu_table(
 
     Source: TFLM leaky_relu_common.cc, leaky_relu.h.
     """
-    double_in = float(float32_scale(input_scale, "input"))
-    double_out = float(float32_scale(output_scale, "output"))
     x = _inputs(input_zero_point)
-    straight = multiply_by_quantized_multiplier(x, *quantize_multiplier(double_in / double_out))
-    multiplier, shift = quantize_multiplier(double_in * float(np.float32(alpha)) / double_out)
+    straight = multiply_by_quantized_multiplier(x, *slope_parameters(input_scale, output_scale, 1.0))
+    multiplier, shift = slope_parameters(input_scale, output_scale, alpha)
     # A negative slope negates the rounded result, it does not change the rounding.
     leaking = np.sign(multiplier) * multiply_by_quantized_multiplier(x, abs(multiplier), shift).astype(np.int64)
     return _clamp(np.where(x >= 0, straight, leaking) + output_zero_point)
+
+
+def abs_table(input_scale: float, input_zero_point: int, output_scale: float, output_zero_point: int) -> Table:
+    """abs(x) with a change of scale. Source: TFLM elementwise.cc."""
+    magnitudes = np.abs(_inputs(input_zero_point))
+    scaled = multiply_by_quantized_multiplier(magnitudes, *requantize_parameters(input_scale, output_scale))
+    return _clamp(scaled.astype(np.int64) + output_zero_point)
 
 
 def hard_swish_table(input_scale: float, input_zero_point: int, output_scale: float, output_zero_point: int) -> Table:

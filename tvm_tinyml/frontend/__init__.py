@@ -31,7 +31,7 @@ mean and sum over axes  ``q(mean | sum (dq(x), axis, keepdims))``
 softmax                 ``q(nn.softmax(dq(x), axis=-1))``; a factor beta is in the scale of ``dq``
 function                ``q(f(dq(x)))``, f one of ``sigmoid``, ``tanh``, ``nn.relu``, ``clip``, ``nn.leakyrelu``,
                         ``exp``, ``abs``, ``negative``, ``tinyml.hard_swish`` and ``tinyml.hard_sigmoid`` (our
-                        own, see :mod:`.qdq`); of int16 the first four
+                        own, see :mod:`.qdq`)
 requantization          ``q(dq(x))``, never with equal parameters on both sides
 moving elements         ``reshape``, ``permute_dims``, ``concat``, ``split`` (at indices), ``strided_slice``,
                         ``nn.pad`` (constant), ``image.resize2d`` (nearest_neighbor, NHWC): always on integers; where

@@ -1,6 +1,6 @@
 """The reference: every integer operator as a numpy function, equal bit for bit to TensorFlow Lite Micro's kernels."""
 
-from tvm_tinyml.reference.int16_functions import logistic, requantize, softmax_int16, tanh
+from tvm_tinyml.reference.int16_functions import interpolate, logistic, requantize, slopes, softmax_int16, tanh
 from tvm_tinyml.reference.movement import concat, pad, reshape, resize_nearest, split, strided_slice, transpose
 from tvm_tinyml.reference.operators import (
     add,
@@ -24,6 +24,7 @@ __all__ = [
     "conv2d",
     "conv2d_transpose",
     "dense",
+    "interpolate",
     "logistic",
     "lookup",
     "max_pool2d",
@@ -34,6 +35,7 @@ __all__ = [
     "requantize",
     "reshape",
     "resize_nearest",
+    "slopes",
     "softmax",
     "softmax_int16",
     "split",

@@ -321,6 +321,8 @@ _OPERATORS: dict[str, Evaluate] = {
     "tinyml.requantize": lambda args, call: int16_functions.requantize(*args, **attributes_of(call)),
     "tinyml.logistic": lambda args, call: int16_functions.logistic(*args, **attributes_of(call)),
     "tinyml.tanh": lambda args, call: int16_functions.tanh(*args, **attributes_of(call)),
+    "tinyml.interpolate": lambda args, _: int16_functions.interpolate(*args),
+    "tinyml.slopes": lambda args, call: int16_functions.slopes(*args, **attributes_of(call)),
     "tinyml.softmax_int16": lambda args, call: int16_functions.softmax_int16(*args, **attributes_of(call)),
     "tinyml.pad2d": _pad2d,
     "tinyml.gather2d": lambda args, _: args[0][:, args[1][:, None], args[2][None, :]],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -37,6 +38,36 @@ def requantize(
     scaled = multiply_by_quantized_multiplier(x.astype(np.int64) - input_zero_point, multiplier, shift)
     result: NDArray[Any] = np.clip(scaled.astype(np.int64) + output_zero_point, clamp_min, clamp_max)
     return result.astype(f"int{bits}")
+
+
+def interpolate(x: Int16, points: Int16) -> Int16:
+    """Any function, by its points.
+
+    Parameters
+    ----------
+    points : int16[513], of `tvm_tinyml.arithmetic.function_points`.
+
+    Source: TFLM common.h (LUTLookup).
+    """
+    return interpolated(x, points).astype(np.int16)
+
+
+def slopes(x: Int16, *, magnitude: int, multipliers: Sequence[int], shifts: Sequence[int]) -> Int16:
+    """One number times x where x >= 0, another where x < 0.
+
+    Parameters
+    ----------
+    magnitude : 1: abs(x) is multiplied.
+    multipliers, shifts : of x >= 0 and of x < 0, as from `tvm_tinyml.arithmetic.quantize_multiplier`. A negative
+        multiplier negates the rounded result, it does not change the rounding.
+
+    Source: TFLM leaky_relu.h, elementwise.cc (abs).
+    """
+    wide, below = x.astype(np.int64), x < 0
+    multiplier, shift = (np.where(below, numbers[1], numbers[0]) for numbers in (multipliers, shifts))
+    scaled = multiply_by_quantized_multiplier(np.abs(wide) if magnitude else wide, np.abs(multiplier), shift)
+    result: Int16 = np.clip(np.sign(multiplier) * scaled.astype(np.int64), *_RANGE).astype(np.int16)
+    return result
 
 
 def logistic(x: Int16, points: NDArray[np.uint16], *, multiplier: int, shift: int) -> Int16:

@@ -45,12 +45,14 @@ def _check_supported(graph: FileGraph) -> None:
 
 
 OPERATORS: dict[str, Operator] = {
+    "ABS": elementwise.unary(relax.op.abs),
     "ADD": elementwise.binary(relax.op.add),
     "AVERAGE_POOL_2D": reduction.pool(relax.op.nn.avg_pool2d),
     "CONCATENATION": movement.concatenation,
     "CONV_2D": layers.conv2d,
     "DEPTHWISE_CONV_2D": layers.depthwise_conv2d,
     "DEQUANTIZE": elementwise.requantize,
+    "EXP": elementwise.unary(relax.op.exp),
     "EXPAND_DIMS": movement.reshape,
     "FULLY_CONNECTED": layers.fully_connected,
     "HARD_SWISH": elementwise.unary(qdq.hard_swish),
@@ -59,6 +61,7 @@ OPERATORS: dict[str, Operator] = {
     "MAX_POOL_2D": reduction.pool(relax.op.nn.max_pool2d),
     "MEAN": reduction.reduce(relax.op.mean),
     "MUL": elementwise.binary(relax.op.multiply),
+    "NEG": elementwise.unary(relax.op.negative),
     "PAD": movement.pad,
     "PADV2": movement.pad,
     "QUANTIZE": elementwise.requantize,
