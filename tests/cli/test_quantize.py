@@ -74,3 +74,14 @@ def test_random_samples_say_what_they_are(cli: Run) -> None:
 )
 def test_what_makes_no_sense_is_one_line(refused: Refused, arguments: tuple[str, ...], text: str) -> None:
     assert text in refused(*arguments)
+
+
+@pytest.mark.usefixtures("there")
+def test_a_terminal_shows_how_far_it_is(cli: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    how = (*COMPILE, "--calibration", "samples.npz", "--observer", "min-max")
+    assert cli(*how).err == ""
+    monkeypatch.setattr("tvm_tinyml.cli.common.is_terminal", lambda: True)
+    shown = cli(*how).err
+    assert "\rquantizing: histograms 0/2\033[K" in shown
+    assert shown.endswith("\r\033[K")
+    assert cli(*how, "-q").err == ""

@@ -157,3 +157,14 @@ def test_a_weight_that_is_zero_and_a_bias_that_is_large_are_no_obstacle() -> Non
     network = of(graph.finish("zero", y))
     model = tinyml.quantize(network.model, calibration=network.samples, observer="min-max")
     assert signal_to_noise(network, model) > 26
+
+
+def test_progress_is_told_stage_by_stage() -> None:
+    network, told = cnn(), list[tuple[str, int, int]]()
+    tinyml.quantize(network.model, calibration=network.samples, progress=lambda *numbers: told.append(numbers))
+    stages = {stage for stage, _, _ in told}
+    assert {"least and largest numbers", "histograms", "observers", "ranges of tensors", "precisions"} <= stages
+    for stage in stages:
+        numbers = [(done, total) for other, done, total in told if other == stage]
+        assert numbers[-1] == (numbers[-1][1], numbers[-1][1]), f"{stage} ends"
+        assert all(0 <= done <= total for done, total in numbers)

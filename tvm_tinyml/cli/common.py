@@ -135,6 +135,7 @@ def load_model(options: argparse.Namespace, name: str | None = None) -> Model:
     from tvm_tinyml.errors import TargetError
     from tvm_tinyml.frontend import load
     from tvm_tinyml.quantization import quantize
+    from tvm_tinyml.quantization.progress import silent
 
     model = load(options.model, name=name)
     if options.quantize is None and options.calibration is None:
@@ -155,6 +156,7 @@ def load_model(options: argparse.Namespace, name: str | None = None) -> Model:
         narrow=options.narrow or "codebook",
         accuracy_on=options.accuracy_on,
         target=target,
+        progress=silent if getattr(options, "quiet", False) or not is_terminal() else _show,
         **({} if target is None else {**build_options(options), **memory}),
     )
     if options.calibration == RANDOM and not getattr(options, "quiet", False):
@@ -163,6 +165,16 @@ def load_model(options: argparse.Namespace, name: str | None = None) -> Model:
             file=sys.stderr,
         )
     return quantized
+
+
+def is_terminal() -> bool:
+    """Return whether somebody sees what is written beside the results."""
+    return sys.stderr.isatty()
+
+
+def _show(stage: str, done: int, total: int) -> None:
+    """Write how far quantization is over a line of the terminal, which is empty in the end."""
+    print(f"\rquantizing: {stage} {done}/{total}\033[K" if done < total else "\r\033[K", end="", file=sys.stderr)
 
 
 def add_memory(parser: argparse.ArgumentParser) -> None:

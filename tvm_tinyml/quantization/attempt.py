@@ -17,6 +17,7 @@ from tvm_tinyml.quantization.grids import NARROW, weight_bytes
 from tvm_tinyml.quantization.layers import Layer, Simulation, corrected, real_constants
 from tvm_tinyml.quantization.mixed import Bits
 from tvm_tinyml.quantization.observers import OBSERVERS
+from tvm_tinyml.quantization.progress import Progress, counted, silent
 from tvm_tinyml.quantization.ranges import Ranges, candidates, ranges_of
 from tvm_tinyml.quantization.report import LayerReport, Precision, TensorReport
 from tvm_tinyml.quantization.rounding import learned, nearest_on
@@ -61,15 +62,20 @@ class Way:
         return corrected(choose)(layer) if self.corrects else choose(layer)
 
 
-def best_attempt(module: IRModule, inputs: Sequence[Array], observer: str, way: Way) -> Attempt:
+def best_attempt(
+    module: IRModule, inputs: Sequence[Array], observer: str, way: Way, progress: Progress = silent
+) -> Attempt:
     """Return a network quantized with the ranges of an observer, or with the best of all, as some samples show it."""
     some = [array[:TRIED] for array in inputs]
-    tensors, statistics, real = shared_tensors(module), observe(module, inputs), traces(module, some)
+    tensors, statistics, real = shared_tensors(module), observe(module, inputs, progress), traces(module, some)
     names = list(OBSERVERS) if observer == MEASURED else [observer]
     found = [ranges_of(statistics, tensors, OBSERVERS[name], LEVELS[way.dtype]) for name in names]
-    attempts = [Attempt(module, real, tensors, ranges, way) for ranges in found]
+    tried = counted(found, "observers", progress)
+    attempts = [Attempt(module, real, tensors, ranges, way) for ranges in tried]
     best = min(attempts, key=lambda attempt: attempt.noise)
-    return min((best, best.improved(found)), key=lambda attempt: attempt.noise) if observer == MEASURED else best
+    if observer != MEASURED:
+        return best
+    return min((best, best.improved(found, progress)), key=lambda attempt: attempt.noise)
 
 
 class Attempt:
@@ -108,11 +114,11 @@ class Attempt:
         way = replace(self.way, bits=bits)
         return Attempt(self.module, self._simulation.real, self._tensors, self._ranges, way)
 
-    def improved(self, found: Sequence[Ranges]) -> Attempt:
+    def improved(self, found: Sequence[Ranges], progress: Progress = silent) -> Attempt:
         """Return another attempt: each tensor in turn gets the range with which the outputs have the least error."""
         ranges, least = dict(self._ranges), self.noise
         changed: dict[str, Activation] = {}
-        for names, now in self._ranges.items():
+        for names, now in counted([*self._ranges.items()], "ranges of tensors", progress):
             for bounds in candidates(found, names):
                 if bounds != now:
                     trial = {**changed, **dict.fromkeys(names, activation(bounds, self.way.dtype))}

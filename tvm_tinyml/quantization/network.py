@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import cache
@@ -15,12 +16,13 @@ from tvm_tinyml.options import nearest
 from tvm_tinyml.passes import FoldQuantization
 from tvm_tinyml.quantization.accuracy import Labelled, accuracy, labelled_samples
 from tvm_tinyml.quantization.attempt import MEASURED, Attempt, Way, best_attempt
-from tvm_tinyml.quantization.costs import Cost, can_unpack, costs_on
+from tvm_tinyml.quantization.costs import can_unpack, costs_on
 from tvm_tinyml.quantization.equalize import equalized
 from tvm_tinyml.quantization.grids import NARROW
 from tvm_tinyml.quantization.mixed import MIXED, Budget, all_narrow, budgets_of, bytes_of, check_weights, mixed
 from tvm_tinyml.quantization.observers import OBSERVERS
 from tvm_tinyml.quantization.precisions import precisions
+from tvm_tinyml.quantization.progress import Progress, silent
 from tvm_tinyml.quantization.report import Point, QuantizationReport
 from tvm_tinyml.quantization.samples import Calibration, samples_of
 
@@ -40,6 +42,7 @@ def quantize(
     equalization: bool | None = None,
     accuracy_on: Labelled | None = None,
     target: str | None = None,
+    progress: Progress = silent,
     **build_options: Any,
 ) -> Model:
     """Turn a float network into one of integers, by TFLite's scheme.
@@ -81,7 +84,8 @@ def quantize(
     budgets = _checked(recipe, observer, narrow, target)
     check_weights(budgets, model.module, narrow)
     costs = costs_on(target, build_options)
-    if target is not None and (budgets or recipe == "w4") and not can_unpack(target):
+    unpacks = target is None or can_unpack(target)
+    if (budgets or recipe == "w4") and not unpacks:
         raise QuantizationError(
             f"{recipe} makes weights of 4 bits, and {target} has no kernel that unpacks them. Quantize with int8 or "
             "int16x8, or for a core with Thumb-2."
@@ -94,19 +98,20 @@ def quantize(
     modules = [] if equalization is True else [model.module]
     if equalization is not False:
         modules.append(equalized(model.module, inputs))
-    best = min((best_attempt(module, inputs, observer, way) for module in modules), key=lambda attempt: attempt.noise)
-
-    @cache
-    def cost(attempt: Attempt) -> Cost | None:
-        return costs(attempt.model(model)) if costs else None
+    attempts = [best_attempt(module, inputs, observer, way, progress) for module in modules]
+    best = min(attempts, key=lambda attempt: attempt.noise)
+    cost = cache(lambda attempt: costs(attempt.model(model))) if costs else None
 
     def point(name: str, attempt: Attempt, on_target: bool = True) -> Point:
-        found = cost(attempt) if on_target else None
+        found = cost(attempt) if cost and on_target else None
         taken = (found.flash_bytes, found.ram_bytes, found.cycles) if found else ()
         bits = attempt.way.bits
         return Point(name, bytes_of(model.module, bits, narrow), attempt.decibels, tuple(bits), *taken)
 
+    most, made = 1 + 2 * len(all_narrow(model.module)), itertools.count()
+
     def narrowed(names: Sequence[str], on_target: bool) -> Point:
+        progress("mixtures, at most", next(made), most)
         return point(f"and {names[-1]}" if names else "int8", best.with_bits(dict.fromkeys(names, 4)), on_target)
 
     if budgets:
@@ -125,7 +130,7 @@ def quantize(
         samples=len(inputs[0]),
         decibels=final.decibels,
         tensors=final.tensors(),
-        layers=final.layers(precisions(best, inputs, cost, narrow=target is None or can_unpack(target))),
+        layers=final.layers(precisions(best, inputs, cost, narrow=unpacks, progress=progress)),
         narrow=narrow,
         choices=steps,
         accuracy=None if scored is None else accuracy(model, quantized, *scored),

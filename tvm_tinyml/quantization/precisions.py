@@ -13,12 +13,18 @@ from tvm_tinyml.passes.integer_ops import shape_of
 from tvm_tinyml.quantization.attempt import Attempt, Way, best_attempt
 from tvm_tinyml.quantization.costs import Cost
 from tvm_tinyml.quantization.grids import weight_bytes
-from tvm_tinyml.quantization.mixed import all_narrow
+from tvm_tinyml.quantization.mixed import Bits, all_narrow
+from tvm_tinyml.quantization.progress import Progress, counted, silent
 from tvm_tinyml.quantization.report import Precision
 
 
 def precisions(
-    chosen: Attempt, inputs: Sequence[NDArray[Any]], cost: Callable[[Attempt], Cost | None], *, narrow: bool = True
+    chosen: Attempt,
+    inputs: Sequence[NDArray[Any]],
+    cost: Callable[[Attempt], Cost] | None,
+    *,
+    narrow: bool = True,
+    progress: Progress = silent,
 ) -> dict[str, list[Precision]]:
     """Return what each layer takes where the network is ``int8``, ``w4`` and ``int16x8``.
 
@@ -28,7 +34,7 @@ def precisions(
     ----------
     chosen : what was chosen; of its own precision it is the example.
     inputs : samples; other precisions are tried on one of them, since only their size is wanted.
-    cost : what an attempt takes on the target, if there is one.
+    cost : what an attempt takes on the target; None without one.
     narrow : whether the target has kernels for weights of four bits.
 
     Returns
@@ -38,17 +44,12 @@ def precisions(
     layers = [group for group in groups(chosen.module["main"]) if group.is_layer]
     grid = chosen.way.narrow
     found: dict[str, list[Precision]] = {layer.name: [] for layer in layers}
-    for recipe, dtype, bits in (
-        ("int8", "int8", {}),
-        *([("w4", "int8", all_narrow(chosen.module))] if narrow else []),
-        ("int16x8", "int16", {}),
-    ):
-        way = Way(dtype, corrects=False, narrow=grid, bits=bits, learns=False)
-        is_chosen = (chosen.way.dtype, chosen.way.bits) == (dtype, bits)
-        one = [array[:1] for array in inputs]
-        attempt = chosen if is_chosen else best_attempt(chosen.module, one, "min-max", way)
+    ways: list[tuple[str, str, Bits]] = [("int8", "int8", {}), ("int16x8", "int16", {})]
+    if narrow:
+        ways.insert(1, ("w4", "int8", all_narrow(chosen.module)))
+    for recipe, dtype, bits in counted(ways, "precisions", progress):
         try:
-            taken = cost(attempt)
+            taken = cost(_attempt(chosen, inputs, dtype, bits)) if cost else None
         except (ModelError, TargetError):
             continue
         for layer in layers:
@@ -57,3 +58,10 @@ def precisions(
             rest = (own.constant_bytes, own.cycles) if own else ()
             found[layer.name].append(Precision(recipe, size, *rest))
     return found
+
+
+def _attempt(chosen: Attempt, inputs: Sequence[NDArray[Any]], dtype: str, bits: Bits) -> Attempt:
+    if (chosen.way.dtype, chosen.way.bits) == (dtype, bits):
+        return chosen
+    way = Way(dtype, corrects=False, narrow=chosen.way.narrow, bits=bits, learns=False)
+    return best_attempt(chosen.module, [array[:1] for array in inputs], "min-max", way)

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from tvm import IRModule, relax
 
 from tvm_tinyml.errors import QuantizationError
+from tvm_tinyml.quantization.progress import Progress, counted, silent
 from tvm_tinyml.reference.evaluate import takes_samples, trace
 
 Trace = Mapping[relax.Expr, Any]
@@ -73,14 +74,18 @@ def traces(module: IRModule, inputs: Sequence[NDArray[Any]]) -> list[Trace]:
     return [trace(module, arrays) for arrays in batches(module, inputs)]
 
 
-def tensors_of(module: IRModule, inputs: Sequence[NDArray[Any]]) -> Iterator[Mapping[str, NDArray[Any]]]:
+def tensors_of(
+    module: IRModule, inputs: Sequence[NDArray[Any]], stage: str = "samples", progress: Progress = silent
+) -> Iterator[Mapping[str, NDArray[Any]]]:
     """Yield the tensors of a float network by their names, for some samples at a time."""
-    for arrays in batches(module, inputs):
+    for arrays in counted([*batches(module, inputs)], stage, progress):
         values = trace(module, arrays)
         yield {str(var.name): value for var, value in values.items() if var.name != "real" and _is_tensor(var)}
 
 
-def observe(module: IRModule, inputs: Sequence[NDArray[Any]]) -> dict[str, Statistics]:
+def observe(
+    module: IRModule, inputs: Sequence[NDArray[Any]], progress: Progress = silent
+) -> dict[str, Statistics]:
     """Return the statistics of every tensor of a float network.
 
     Parameters
@@ -94,7 +99,7 @@ def observe(module: IRModule, inputs: Sequence[NDArray[Any]]) -> dict[str, Stati
     lows: dict[str, list[float]] = {}
     highs: dict[str, list[float]] = {}
     samples = takes_samples(module)
-    for tensors in tensors_of(module, inputs):
+    for tensors in tensors_of(module, inputs, "least and largest numbers", progress):
         for name, array in tensors.items():
             rows = array.reshape(len(array) if samples else 1, -1)
             if not np.isfinite(rows).all():
@@ -106,7 +111,7 @@ def observe(module: IRModule, inputs: Sequence[NDArray[Any]]) -> dict[str, Stati
             highs.setdefault(name, []).extend(rows.max(axis=1))
     bounds = {name: (float(min(lows[name])), float(max(highs[name]))) for name in lows}
     counts = {name: np.zeros(BINS) for name in lows}
-    for tensors in tensors_of(module, inputs):
+    for tensors in tensors_of(module, inputs, "histograms", progress):
         for name, array in tensors.items():
             counts[name] += _histogram(array, bounds[name])
     return {
