@@ -12,6 +12,7 @@ import numpy as np
 from tvm import relax, te
 from tvm.script import tirx as T
 
+from tvm_tinyml import script
 from tvm_tinyml.passes.integer_ops import Attributes, shape_of, span
 from tvm_tinyml.passes.kernels.kernel import Kernel, KernelTraits, Overlap, flat, placeholder
 
@@ -28,7 +29,7 @@ def pad2d(arguments: Sequence[relax.Expr], attributes: Attributes, _traits: Kern
     padded_height, padded_row = top + height + bottom, before + row + after
     row_bytes, before_bytes, after_bytes, padded_bytes = (size * n for n in (row, before, after, padded_row))
 
-    @T.prim_func(s_tir=True)
+    @script.prim_func(s_tir=True)
     def func(
         x: T.Buffer((batch, height, row), dtype), output: T.Buffer((batch, padded_height, padded_row), dtype)
     ) -> None:
@@ -97,7 +98,7 @@ def spread(arguments: Sequence[relax.Expr], attributes: Attributes, _traits: Ker
     read_step: int = attributes.get("input_step", channels)
     read, written = span([pixels, channels], read_step), span([pixels, channels], step)
 
-    @T.prim_func(s_tir=True)
+    @script.prim_func(s_tir=True)
     def func(x: T.Buffer((read,), "int8"), output: T.Buffer((written,), "int8")) -> None:
         T.func_attr({"tirx.noalias": False})
         for pixel in range(pixels):

@@ -12,7 +12,7 @@ from tvm import relax, te, tirx
 from tvm.ir import Expr
 from tvm.script import tirx as T
 
-from tvm_tinyml import arithmetic
+from tvm_tinyml import arithmetic, script
 from tvm_tinyml.passes.integer_ops import Attributes, shape_of, window_extent
 from tvm_tinyml.passes.kernels.kernel import Kernel, KernelTraits, placeholder
 from tvm_tinyml.passes.kernels.requantize import clamp, largest_offset, saturate, scale
@@ -182,7 +182,7 @@ def softmax(arguments: Sequence[relax.Expr], attributes: Attributes, _traits: Ke
         quotient = te.min(quotient, tirx.IntImm("int32", high))
         return te.max(quotient, tirx.IntImm("int32", low)) if low > 0 else quotient
 
-    @T.prim_func(s_tir=True)
+    @script.prim_func(s_tir=True)
     def func(
         x: T.Buffer((rows, depth), "int8"), table: T.Buffer((256,), "int32"), output: T.Buffer((rows, depth), "int8")
     ) -> None:
