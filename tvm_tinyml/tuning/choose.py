@@ -25,7 +25,7 @@ from tvm_tinyml.options import BuildOptions
 from tvm_tinyml.passes.kernels.kernel import Kernel
 from tvm_tinyml.targets.assembly import assembly_of
 from tvm_tinyml.targets.target import Target
-from tvm_tinyml.tuning.key import key_of
+from tvm_tinyml.tuning.key import GUARDS, key_of, outline_of
 from tvm_tinyml.tuning.log import TuningLog
 from tvm_tinyml.tuning.records import Entry, Key, Record, describe, key_text
 from tvm_tinyml.tuning.space import GOAL, Kernels
@@ -126,8 +126,10 @@ class Chooser:
         return any(is_as_chosen(choice, given) for given in self.chosen.values())
 
     def _text(self, call: relax.Call) -> str:
-        """Return the text of a call's key, or nothing if it becomes no kernel."""
+        """Return the text of a call's key, or nothing if it becomes no kernel or nobody knows or misses it."""
         if str(call.op.name) not in self._widest.operators:
+            return ""
+        if not self._lists_missing and key_text(outline_of(call)) not in _outlines(_shipped(self.target.name)):
             return ""
         return key_text(key_of(call, self._widest))
 
@@ -140,7 +142,7 @@ class Chooser:
             if found:
                 return found
         # Whether there is anything to choose takes long to find out, and only some want to know.
-        if (self.options.require_tuned or self.options.tuning_log) and self._widest.choices(call).size > 1:
+        if self._lists_missing and self._widest.choices(call).size > 1:
             self.missing[text] = key
         return []
 
@@ -173,6 +175,10 @@ class Chooser:
         own_bytes = max(LEAST_FUNCTION_BYTES, record.code_bytes - sum(code.values()))
         code[text + text_of(record.choice)] = own_bytes
         return Candidate(record.choice, count * self._cycles(record), record.workspace_bytes, code)
+
+    @property
+    def _lists_missing(self) -> bool:
+        return self.options.require_tuned or self.options.tuning_log is not None
 
     @cached_property
     def _widest(self) -> Kernels:
@@ -232,6 +238,13 @@ def load_log(folder: str | Path, target: str) -> TuningLog:
 @lru_cache
 def _shipped(target: str) -> TuningLog:
     return TuningLog.load(shipped_log(), target)
+
+
+@lru_cache(maxsize=8)
+def _outlines(log: TuningLog) -> frozenset[str]:
+    """Return the texts of a log's keys, guards left out."""
+    keys = (entry.key for entry in log)
+    return frozenset(key_text({name: value for name, value in key.items() if name != GUARDS}) for key in keys)
 
 
 def shipped_log() -> Path:
