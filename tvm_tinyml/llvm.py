@@ -33,12 +33,16 @@ def compile_text(text: str, description: Mapping[str, object], data_layout: str 
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "module.ll")
         path.write_text(module, encoding="ascii")
-        return object_bytes(tvm.runtime.load_module(str(path)))
+        return _written(tvm.runtime.load_module(str(path)), folder)
 
 
 def object_bytes(module: tvm.runtime.Module) -> bytes:
     """Return a module of LLVM's as a relocatable object."""
     with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder, "module.o")
-        module.write_to_file(str(path), "o")
-        return path.read_bytes()
+        return _written(module, folder)
+
+
+def _written(module: tvm.runtime.Module, folder: str) -> bytes:
+    path = Path(folder, "module.o")
+    module.write_to_file(str(path), "o")
+    return path.read_bytes()

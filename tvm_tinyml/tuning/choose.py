@@ -18,7 +18,7 @@ from pathlib import Path
 import tvm
 from tvm import relax
 
-from tvm_tinyml.choice import Choice, is_as_chosen, text_of
+from tvm_tinyml.choice import KERNEL, Choice, is_as_chosen, text_of
 from tvm_tinyml.device.timing import MODEL_VERSION
 from tvm_tinyml.errors import NotTunedError, TuningLogError
 from tvm_tinyml.options import BuildOptions
@@ -148,8 +148,9 @@ class Chooser:
 
     def _of_entry(self, entry: Entry, call: relax.Call, text: str, count: int) -> list[Candidate]:
         """Return of what fits the goal the fastest, the compiler's own, and little code."""
-        records = _current(entry.records)
-        choices = self._own.choices(call) if records else None
+        records, defaults = _current(entry.records), _current([entry.default] if entry.default else [])
+        kernels = {str(record.choice[KERNEL]) for record in [*records, *defaults]}
+        choices = self._own.choices(call, kernels) if records else None
 
         def candidate(record: Record) -> Candidate | None:
             kernel = self._own.lower(call, record.choice) if choices and choices.has(record.choice) else None
@@ -159,8 +160,7 @@ class Chooser:
         fastest = next(filter(None, map(candidate, by_cycles)), None)
         if fastest is None:
             return []
-        others = _current([entry.default] if entry.default else [])
-        others += [min(by_cycles, key=lambda record: record.code_bytes)]
+        others = [*defaults, min(by_cycles, key=lambda record: record.code_bytes)]
         found = {text_of(fastest.choice): fastest}
         for record in others:
             if text_of(record.choice) not in found and (other := candidate(record)):
