@@ -23,7 +23,8 @@ def main_ir(program: Program) -> str:
 
 
 def _constant(program: Program, index: int, array: NDArray[np.generic]) -> str:
-    data = "".join(f"\\{byte:02X}" for byte in array.astype(array.dtype.newbyteorder("<")).tobytes())
+    digits = array.astype(array.dtype.newbyteorder("<")).tobytes().hex("\\").upper()
+    data = f"\\{digits}" if digits else ""
     kind = "global" if index in program.in_ram else "constant"
     name = f"@{program.prefix}_constant_{index}"
     return f'{name} = dso_local {kind} [{array.nbytes} x i8] c"{data}", section "{program.section_of(index)}", align 4'

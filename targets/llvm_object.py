@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
-import tempfile
+from functools import cache
 from importlib import resources
-from pathlib import Path
 
 import tvm
 from tvm import IRModule, tirx
 
+from tvm_tinyml.llvm import compile_text, object_bytes
 from tvm_tinyml.targets.assembly import assembly_of
 from tvm_tinyml.targets.lowering import finish
 from tvm_tinyml.targets.target import Target
@@ -17,8 +16,13 @@ from tvm_tinyml.targets.target import Target
 
 def helper_ir(target: Target) -> str:
     """Return the LLVM IR text of the helpers that `target`'s kernels call."""
+    return _helper_ir(tuple(target.helper_files))
+
+
+@cache
+def _helper_ir(names: tuple[str, ...]) -> str:
     folder = resources.files("tvm_tinyml.targets.cortex_m.helpers")
-    texts = [folder.joinpath(name).read_text(encoding="ascii") for name in target.helper_files]
+    texts = [folder.joinpath(name).read_text(encoding="ascii") for name in names]
     declarations: dict[str, None] = {}
     lines = []
     for line in "".join(texts).splitlines():
@@ -51,25 +55,12 @@ def _compile(kernels: IRModule, target: Target, machine: tvm.target.Target) -> b
         imported[var] = _import_ir(func, tvm.ir.StringImm(first + helpers))
         first = ""  # helpers are merged, assembly would be defined twice
     with_helpers = IRModule(imported)
-    return _object_bytes(tvm.get_global_func("target.build.llvm")(with_helpers, machine))
+    return object_bytes(tvm.get_global_func("target.build.llvm")(with_helpers, machine))
 
 
 def compile_ir(text: str, target: Target) -> bytes:
     """Compile LLVM IR text (without triple and data layout) to one relocatable object."""
-    description = json.dumps(dict(target.llvm)).replace('"', "\\22")
-    module = "\n".join(
-        [
-            f'target datalayout = "{target.data_layout}"',
-            f'target triple = "{target.llvm["mtriple"]}"',
-            text,
-            "!llvm.module.flags = !{!0}",
-            f'!0 = !{{i32 4, !"tvm_target", !"{description}"}}',
-        ]
-    )
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder, "module.ll")
-        path.write_text(module, encoding="ascii")
-        return _object_bytes(tvm.runtime.load_module(str(path)))
+    return compile_text(text, target.llvm, target.data_layout)
 
 
 def _assembly(kernels: IRModule) -> str:
@@ -84,10 +75,3 @@ def _assembly(kernels: IRModule) -> str:
 def _import_ir(func: tirx.PrimFunc, text: tvm.ir.StringImm) -> tirx.PrimFunc:
     body = tirx.AttrStmt(tirx.IntImm("int32", 0), "pragma_import_llvm", text, func.body)
     return tirx.PrimFunc(func.params, body, ret_type=func.ret_type, attrs=func.attrs)
-
-
-def _object_bytes(module: tvm.runtime.Module) -> bytes:
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder, "module.o")
-        module.write_to_file(str(path), "o")
-        return path.read_bytes()

@@ -12,6 +12,7 @@ from tvm import relax, te, tirx
 from tvm.ir import Expr
 from tvm.script import tirx as T
 
+from tvm_tinyml import script
 from tvm_tinyml.passes.integer_ops import Attributes, shape_of
 from tvm_tinyml.passes.kernels.kernel import Kernel, KernelTraits, placeholder
 from tvm_tinyml.passes.kernels.requantize import ONE, requantize_helper, scale
@@ -121,7 +122,7 @@ def softmax_int16(arguments: Sequence[relax.Expr], attributes: Attributes, _trai
     multiplier, shift = attributes["multiplier"], attributes["shift"]
     helper = requantize_helper(np.asarray([shift]), 2**16)
 
-    @T.prim_func(s_tir=True)
+    @script.prim_func(s_tir=True)
     def func(
         x: T.Buffer((rows, depth), "int16"),
         exponential: T.Buffer((POINTS,), "int16"),

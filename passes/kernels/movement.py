@@ -1,16 +1,15 @@
 """Kernels that only move bytes where Relax's own lowering would be slow or would need floats."""
 
-# TVMScript is a language of its own: neither its decorator nor its annotations are Python types.
-# mypy: disable-error-code="untyped-decorator, valid-type"
-
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
 
 import numpy as np
-from tvm import relax, te
-from tvm.script import tirx as T
+from tvm import relax, te, tirx
+from tvm.ir import Expr
+from tvm.script.ir_builder import IRBuilder
+from tvm.script.ir_builder import tirx as T
 
 from tvm_tinyml.passes.integer_ops import Attributes, shape_of, span
 from tvm_tinyml.passes.kernels.kernel import Kernel, KernelTraits, Overlap, flat, placeholder
@@ -28,49 +27,30 @@ def pad2d(arguments: Sequence[relax.Expr], attributes: Attributes, _traits: Kern
     padded_height, padded_row = top + height + bottom, before + row + after
     row_bytes, before_bytes, after_bytes, padded_bytes = (size * n for n in (row, before, after, padded_row))
 
-    @T.prim_func(s_tir=True)
-    def func(
-        x: T.Buffer((batch, height, row), dtype), output: T.Buffer((batch, padded_height, padded_row), dtype)
-    ) -> None:
+    def fill(to: Expr, count: int) -> Expr:
+        return T.call_extern("int32", "tinyml_fill", T.address_of(to), T.int32(value), T.int32(count))
+
+    with IRBuilder() as builder, T.prim_func(s_tir=True):
+        T.func_name("func")
         T.func_attr({"tirx.noalias": False})
-        for n, y in T.grid(batch, padded_height):
-            with T.sblock("output"):
-                i, j = T.axis.remap("SS", [n, y])
-                T.reads(x[i, 0:height, 0:row])
-                T.writes(output[i, j, 0:padded_row])
-                if j < top or j >= top + height:
-                    T.evaluate(
-                        T.call_extern(
-                            "int32", "tinyml_fill", T.address_of(output[i, j, 0]), T.int32(value), T.int32(padded_bytes)
-                        )
-                    )
-                else:
-                    T.evaluate(
-                        T.call_extern(
-                            "int32", "tinyml_fill", T.address_of(output[i, j, 0]), T.int32(value), T.int32(before_bytes)
-                        )
-                    )
-                    T.evaluate(
-                        T.call_extern(
-                            "int32",
-                            "tinyml_copy",
-                            T.address_of(output[i, j, before]),
-                            T.address_of(x[i, j - top, 0]),
-                            T.int32(row_bytes),
-                        )
-                    )
-                    T.evaluate(
-                        T.call_extern(
-                            "int32",
-                            "tinyml_fill",
-                            T.address_of(output[i, j, before + row]),
-                            T.int32(value),
-                            T.int32(after_bytes),
-                        )
-                    )
+        image = T.arg("x", T.Buffer((batch, height, row), dtype))
+        output = T.arg("output", T.Buffer((batch, padded_height, padded_row), dtype))
+        with T.grid(batch, padded_height) as loops, T.sblock("output"):
+            i, j = IRBuilder.name_many("ij", T.axis.remap("SS", IRBuilder.name_many("ny", loops)))
+            T.reads(image[i, 0:height, 0:row])
+            T.writes(output[i, j, 0:padded_row])
+            with T.If(tirx.any(j < top, j >= top + height)):
+                with T.Then():
+                    T.evaluate(fill(output[i, j, 0], padded_bytes))
+                with T.Else():
+                    T.evaluate(fill(output[i, j, 0], before_bytes))
+                    places = T.address_of(output[i, j, before]), T.address_of(image[i, j - top, 0])
+                    T.evaluate(T.call_extern("int32", "tinyml_copy", *places, T.int32(row_bytes)))
+                    T.evaluate(fill(output[i, j, before + row], after_bytes))
 
     x = relax.op.reshape(arguments[0], (batch, height, row))
-    return Kernel("pad2d", func, [x], overlaps=[bytes_ahead(shape_of(arguments[0]), attributes["padding"], size)])
+    overlaps = [bytes_ahead(shape_of(arguments[0]), attributes["padding"], size)]
+    return Kernel("pad2d", builder.get(), [x], overlaps=overlaps)
 
 
 def bytes_ahead(shape: Sequence[int], padding: Sequence[int], size: int = 1) -> Overlap:
@@ -97,30 +77,24 @@ def spread(arguments: Sequence[relax.Expr], attributes: Attributes, _traits: Ker
     read_step: int = attributes.get("input_step", channels)
     read, written = span([pixels, channels], read_step), span([pixels, channels], step)
 
-    @T.prim_func(s_tir=True)
-    def func(x: T.Buffer((read,), "int8"), output: T.Buffer((written,), "int8")) -> None:
+    with IRBuilder() as builder, T.prim_func(s_tir=True):
+        T.func_name("func")
         T.func_attr({"tirx.noalias": False})
-        for pixel in range(pixels):
-            with T.sblock("output"):
-                i = T.axis.remap("S", [pixel])
-                T.reads(x[i * read_step : i * read_step + channels])
-                T.writes(output[i * step : i * step + channels])
-                T.evaluate(
-                    T.call_extern(
-                        "int32",
-                        "tinyml_copy",
-                        T.address_of(output[i * step]),
-                        T.address_of(x[i * read_step]),
-                        T.int32(channels),
-                    )
-                )
+        source = T.arg("x", T.Buffer((read,), "int8"))
+        output = T.arg("output", T.Buffer((written,), "int8"))
+        with T.serial(pixels) as pixel, T.sblock("output"):
+            i = IRBuilder.name("i", T.axis.remap("S", [IRBuilder.name("pixel", pixel)]))
+            T.reads(source[i * read_step : i * read_step + channels])
+            T.writes(output[i * step : i * step + channels])
+            places = T.address_of(output[i * step]), T.address_of(source[i * read_step])
+            T.evaluate(T.call_extern("int32", "tinyml_copy", *places, T.int32(channels)))
 
     x = flat(arguments[0], attributes.get("input_step", 0))
     # Nothing of a pixel may lie where it is copied to.
     ahead = channels + max(0, (pixels - 1) * (step - read_step))
     return Kernel(
         "copy_channels",
-        func,
+        builder.get(),
         [x],
         overlaps=[Overlap(0, ahead)],
         input_step=attributes.get("input_step", 0),

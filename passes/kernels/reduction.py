@@ -1,16 +1,15 @@
 """Kernels that reduce a window or whole axes: pools, mean, softmax."""
 
-# TVMScript is a language of its own: neither its decorator nor its annotations are Python types.
-# mypy: disable-error-code="untyped-decorator, valid-type"
-
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import numpy as np
 from tvm import relax, te, tirx
 from tvm.ir import Expr
-from tvm.script import tirx as T
+from tvm.script.ir_builder import IRBuilder
+from tvm.script.ir_builder import tirx as T
 
 from tvm_tinyml import arithmetic
 from tvm_tinyml.passes.integer_ops import Attributes, shape_of, window_extent
@@ -182,68 +181,64 @@ def softmax(arguments: Sequence[relax.Expr], attributes: Attributes, _traits: Ke
         quotient = te.min(quotient, tirx.IntImm("int32", high))
         return te.max(quotient, tirx.IntImm("int32", low)) if low > 0 else quotient
 
-    @T.prim_func(s_tir=True)
-    def func(
-        x: T.Buffer((rows, depth), "int8"), table: T.Buffer((256,), "int32"), output: T.Buffer((rows, depth), "int8")
-    ) -> None:
+    def multiplied(a: Expr, b: Expr | int) -> Expr:
+        return T.call_pure_extern("int32", "tinyml_multiply_q31", a, b)
+
+    def shifted(value: Expr, bits: Expr | int) -> Expr:
+        return T.call_pure_extern("int32", "tinyml_rounding_right_shift", value, bits)
+
+    with IRBuilder() as builder, T.prim_func(s_tir=True):
+        T.func_name("func")
         T.func_attr({"tirx.noalias": True})
+        x = T.arg("x", T.Buffer((rows, depth), "int8"))
+        table = T.arg("table", T.Buffer((256,), "int32"))
+        output = T.arg("output", T.Buffer((rows, depth), "int8"))
         with T.sblock("root"):
-            largest = T.sblock_alloc_buffer((1,), "int32")
-            total = T.sblock_alloc_buffer((1,), "int32")
-            zeros = T.sblock_alloc_buffer((1,), "int32")  # leading zero bits of the sum
-            half = T.sblock_alloc_buffer((1,), "int32")  # half the sum's mantissa, Q0.31
-            inverse = T.sblock_alloc_buffer((1,), "int32")
-            for row in range(rows):
-                with T.sblock("output"):
-                    i = T.axis.spatial(rows, row)
-                    T.reads(x[i, 0:depth], table[0:256])
-                    T.writes(output[i, 0:depth], largest[0], total[0], zeros[0], half[0], inverse[0])
-                    largest[0] = -128
-                    for k in range(depth):
-                        largest[0] = T.max(largest[0], T.Cast("int32", x[i, k]))
-                    total[0] = 0
-                    for k in range(depth):
-                        total[0] = total[0] + T.call_pure_extern(
-                            "int32",
-                            "tinyml_rounding_right_shift",
-                            table[largest[0] - T.Cast("int32", x[i, k])],
-                            SUM_INTEGER_BITS,
-                        )
-                    zeros[0] = T.call_pure_extern("int32", "tinyml_leading_zeros", total[0])
-                    half[0] = T.shift_left(total[0], zeros[0] - 1)
-                    inverse[0] = (
-                        T.call_pure_extern("int32", "tinyml_multiply_q31", half[0], NEWTON_SLOPE) + NEWTON_START
-                    )
-                    for _ in range(3):
-                        inverse[0] = inverse[0] + 4 * T.call_pure_extern(
-                            "int32",
-                            "tinyml_multiply_q31",
-                            inverse[0],
-                            (1 << 29) - T.call_pure_extern("int32", "tinyml_multiply_q31", half[0], inverse[0]),
-                        )
-                    inverse[0] = T.Select(inverse[0] >= 1 << 30, 0x7FFFFFFF, inverse[0] * 2)
-                    if not only_shifted:
-                        inverse[0] = T.call_pure_extern("int32", "tinyml_multiply_q31", inverse[0], multiplier)
-                    # From some sum on (512 for 1/256) nothing reaches half a unit, and the shift would exceed 31.
-                    inverse[0] = T.Select(zeros[0] < SUM_INTEGER_BITS + right - 31, 0, inverse[0])
-                    for k in range(depth):
-                        output[i, k] = T.Cast(
-                            "int8",
-                            bounded(
-                                T.call_pure_extern(
-                                    "int32",
-                                    "tinyml_rounding_right_shift",
-                                    T.call_pure_extern(
-                                        "int32",
-                                        "tinyml_multiply_q31",
-                                        inverse[0],
-                                        table[largest[0] - T.Cast("int32", x[i, k])],
-                                    ),
-                                    T.min(SUM_INTEGER_BITS + right - zeros[0], 31),
-                                )
-                            )
-                            + zero_point,
-                        )
+            # zeros: leading zero bits of the sum; half: half the sum's mantissa, Q0.31
+            largest, total, zeros, half, inverse = _numbers("largest", "total", "zeros", "half", "inverse")
+            with T.serial(rows) as row, T.sblock("output"):
+                i = IRBuilder.name("i", T.axis.spatial(rows, IRBuilder.name("row", row)))
+                T.reads(x[i, 0:depth], table[0:256])
+                T.writes(output[i, 0:depth], largest[0], total[0], zeros[0], half[0], inverse[0])
+                _put(largest, -128)
+                with _counted("k", depth) as k:
+                    _put(largest, T.max(largest[0], T.Cast("int32", x[i, k])))
+                _put(total, 0)
+                with _counted("k", depth) as k:
+                    exponential = table[largest[0] - T.Cast("int32", x[i, k])]
+                    _put(total, total[0] + shifted(exponential, SUM_INTEGER_BITS))
+                _put(zeros, T.call_pure_extern("int32", "tinyml_leading_zeros", total[0]))
+                _put(half, T.shift_left(total[0], zeros[0] - 1))
+                _put(inverse, multiplied(half[0], NEWTON_SLOPE) + NEWTON_START)
+                with _counted("_", 3):
+                    error = (1 << 29) - multiplied(half[0], inverse[0])
+                    _put(inverse, inverse[0] + 4 * multiplied(inverse[0], error))
+                _put(inverse, T.Select(inverse[0] >= 1 << 30, 0x7FFFFFFF, inverse[0] * 2))
+                if not only_shifted:
+                    _put(inverse, multiplied(inverse[0], multiplier))
+                # From some sum on (512 for 1/256) nothing reaches half a unit, and the shift would exceed 31.
+                _put(inverse, T.Select(zeros[0] < SUM_INTEGER_BITS + right - 31, 0, inverse[0]))
+                with _counted("k", depth) as k:
+                    exponential = table[largest[0] - T.Cast("int32", x[i, k])]
+                    bits = T.min(SUM_INTEGER_BITS + right - zeros[0], 31)
+                    quotient = bounded(shifted(multiplied(inverse[0], exponential), bits))
+                    T.buffer_store(output, T.Cast("int8", quotient + zero_point), [i, k])
 
     flat = relax.op.reshape(arguments[0], (rows, depth))
-    return Kernel("softmax", func, [flat, arguments[1]])
+    return Kernel("softmax", builder.get(), [flat, arguments[1]])
+
+
+@contextmanager
+def _counted(name: str, extent: int) -> Iterator[tirx.Var]:
+    """Open a loop; its counter is called `name` in C."""
+    with T.serial(extent) as counter:
+        yield IRBuilder.name(name, counter)
+
+
+def _numbers(*names: str) -> list[tirx.Buffer]:
+    """Return memory for numbers of 32 bits, each of which `_put` changes."""
+    return [IRBuilder.name(name, T.sblock_alloc_buffer((1,), "int32")) for name in names]
+
+
+def _put(number: tirx.Buffer, value: Expr | int) -> None:
+    T.buffer_store(number, value, [0])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Generic, NamedTuple
 
 from tvm_tinyml.passes.plan_memory.bound import lower_bound
@@ -12,7 +13,7 @@ from tvm_tinyml.passes.plan_memory.eject import eject
 from tvm_tinyml.passes.plan_memory.from_below import from_below
 from tvm_tinyml.passes.plan_memory.greedy import greedy_by_size
 from tvm_tinyml.passes.plan_memory.lifetime import BufferKey, Distances, Lifetime, check_plan
-from tvm_tinyml.passes.plan_memory.problem import problem_of
+from tvm_tinyml.passes.plan_memory.problem import Problem, problem_of
 from tvm_tinyml.passes.plan_memory.search import Bracket, Search
 
 __all__ = ["Distances", "Lifetime", "Plan", "check_plan", "liveness_bound", "plan", "plan_offsets"]
@@ -61,15 +62,26 @@ def plan(
 
     The same problem has the same plan on every machine: searches count their work and look at no clock.
     """
-    greedy = greedy_by_size(problem_of(lifetimes, alignment_bytes, {}))
-    problem = problem_of(lifetimes, alignment_bytes, distances or {})
-    bracket = Bracket(problem, greedy, lower_bound(problem))
+    apart = problem_of(lifetimes, alignment_bytes, {})
+    bracket = _planned(problem_of(lifetimes, alignment_bytes, distances or {}), apart)
+    offsets = {key: offset * alignment_bytes for key, offset in zip(lifetimes, bracket.offsets, strict=True)}
+    return Plan(offsets, bracket.height * alignment_bytes, bracket.bound * alignment_bytes)
+
+
+@lru_cache(maxsize=64)
+def _planned(problem: Problem, apart: Problem) -> Bracket:
+    """Return what the searches make of a problem. A model that is built more than once poses the same one.
+
+    Parameters
+    ----------
+    apart : the same problem without distances.
+    """
+    bracket = Bracket(problem, greedy_by_size(apart), lower_bound(problem))
     pairs = sum(map(len, problem.neighbours)) // 2
     for stage in FEW if pairs <= 200 else SOME if pairs <= 500 else MANY:
         if not bracket.closed:
             bracket = bracket.narrowed(stage.search, stage.work)
-    offsets = {key: offset * alignment_bytes for key, offset in zip(lifetimes, bracket.offsets, strict=True)}
-    return Plan(offsets, bracket.height * alignment_bytes, bracket.bound * alignment_bytes)
+    return bracket
 
 
 def plan_offsets(

@@ -38,23 +38,26 @@ class _Range:
 
     def narrow(self, budget: Budget) -> bool:
         """Decide what follows from what is decided; return False when nothing is left for some buffer."""
-        changed = True
+        low, high, changed = self.low, self.high, True
         while changed:
             budget.spend(len(self.decided) + len(self.open))
             changed = False
             for upper, lower, distance in self.decided:
-                if self.low[upper] < self.low[lower] + distance:
-                    self.low[upper], changed = self.low[lower] + distance, True
-                if self.high[lower] > self.high[upper] - distance:
-                    self.high[lower], changed = self.high[upper] - distance, True
-                if self.low[upper] > self.high[upper] or self.low[lower] > self.high[lower]:
+                least, most = low[lower] + distance, high[upper] - distance
+                if low[upper] < least:
+                    low[upper], changed = least, True
+                if high[lower] > most:
+                    high[lower], changed = most, True
+                if low[upper] > high[upper] or low[lower] > high[lower]:
                     return False
             still_open = []
-            for one, other in self.open:
-                if self.room(one) >= 0 and self.room(other) >= 0:
-                    still_open.append((one, other))
-                elif self.room(one) >= 0 or self.room(other) >= 0:
-                    self.decided.append(one if self.room(one) >= 0 else other)
+            for pair in self.open:
+                (upper, lower, distance), (_, _, other_distance) = pair
+                one, other = high[upper] - low[lower] >= distance, high[lower] - low[upper] >= other_distance
+                if one and other:
+                    still_open.append(pair)
+                elif one or other:
+                    self.decided.append(pair[0 if one else 1])
                     changed = True
                 else:
                     return False
@@ -73,20 +76,22 @@ def by_pairs(problem: Problem, capacity: int, _start: Sequence[int], budget: Bud
     The pair with the least room is decided first, and tried first the way round that leaves more. Ranges are given up
     where buffers of one step do not fit between the lowest offset and the highest end of any of them.
     """
-    heights: dict[int, int] = {}
+    heights: dict[int, int] = {}  # of sets of buffers, as bits
+    bits = [1 << i for i in range(len(problem.sizes))]
 
     def fits(ranges: _Range) -> bool:
+        lows, ends = ranges.low, [high + size for high, size in zip(ranges.high, problem.sizes, strict=True)]
         for clique in problem.cliques:
-            by_end = sorted(clique, key=lambda i: ranges.high[i] + problem.sizes[i])
-            for low in {ranges.low[i] for i in clique}:
+            by_end = sorted(clique, key=ends.__getitem__)
+            for low in {lows[i] for i in clique}:
                 budget.spend(len(clique))
                 stacked = 0
                 for i in by_end:
-                    if ranges.low[i] >= low:
-                        stacked |= 1 << i
+                    if lows[i] >= low:
+                        stacked |= bits[i]
                         if stacked not in heights:
                             heights[stacked] = stack_height(problem, [k for k in clique if stacked >> k & 1])
-                        if low + heights[stacked] > ranges.high[i] + problem.sizes[i]:
+                        if low + heights[stacked] > ends[i]:
                             return False
         return True
 
@@ -101,10 +106,13 @@ def by_pairs(problem: Problem, capacity: int, _start: Sequence[int], budget: Bud
         ranges = stack.pop()
         if not ranges.narrow(budget) or not fits(ranges):
             continue
-        low = ranges.low
+        low, high = ranges.low, ranges.high
         if all(any(low[p.upper] - low[p.lower] >= p.distance for p in pair) for pair in ranges.open):
             return low
-        rooms = [sorted(map(ranges.room, pair)) for pair in ranges.open]
+        rooms = [
+            sorted((high[upper] - low[lower] - distance, high[lower] - low[upper] - other_distance))
+            for (upper, lower, distance), (_, _, other_distance) in ranges.open
+        ]
         tightest = min(range(len(rooms)), key=rooms.__getitem__)
         one, other = ranges.open[tightest]
         ways = (0, 1) if ranges.room(one) <= ranges.room(other) else (1, 0)

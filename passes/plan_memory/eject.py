@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 from tvm_tinyml.passes.plan_memory.problem import Problem
 from tvm_tinyml.passes.plan_memory.search import Budget
 
+ZERO = np.zeros(1)
+
 
 def eject(problem: Problem, capacity: int, start: Sequence[int], budget: Budget) -> list[int] | None:
     """Return a plan that fits `capacity`, from a larger one that is cut off there. Cannot prove that there is none.
@@ -24,10 +26,11 @@ def eject(problem: Problem, capacity: int, start: Sequence[int], budget: Budget)
     near = [np.array(n, np.int64).reshape(-1, 3).T for n in problem.neighbours]
     placed = offsets + sizes <= capacity
     weights = np.ones(len(sizes))
+    ranks = [(size, i) for i, size in enumerate(problem.sizes)]
     homeless = set(np.flatnonzero(~placed).tolist())
     while homeless:
         budget.spend(1)
-        buffer = max(homeless, key=lambda i: (problem.sizes[i], i))
+        buffer = max(homeless, key=ranks.__getitem__)
         homeless.remove(buffer)
         others, above, below = near[buffer][:, placed[near[buffer][0]]]
         # Between these two, both not included, it would be too close to the other.
@@ -51,6 +54,6 @@ def _weight_below(
     ends: NDArray[np.int64], weights: NDArray[np.float64], places: NDArray[np.int64], side: Literal["left", "right"]
 ) -> NDArray[np.float64]:
     """Return for each place the weight of those whose end lies below it, or for "right" at it."""
-    order = np.argsort(ends, kind="stable")
-    total = np.concatenate(([0.0], np.cumsum(weights[order])))
-    return np.asarray(total[np.searchsorted(ends[order], places, side)])
+    order = ends.argsort(kind="stable")
+    total = np.concatenate((ZERO, weights[order].cumsum()))
+    return np.asarray(total[ends[order].searchsorted(places, side)])

@@ -29,9 +29,9 @@ class Problem:
     neighbours : of each buffer those that live at the same time and may not lie just anywhere.
     """
 
-    sizes: Sequence[int]
-    lives: Sequence[tuple[int, int]]
-    neighbours: Sequence[Sequence[Neighbour]]
+    sizes: tuple[int, ...]
+    lives: tuple[tuple[int, int], ...]
+    neighbours: tuple[tuple[Neighbour, ...], ...]
 
     @cached_property
     def cliques(self) -> list[list[int]]:
@@ -64,7 +64,7 @@ def problem_of(
     near = [[j for j, life in enumerate(lives) if j != i and life.overlaps(lives[i])] for i in range(len(keys))]
     neighbours = [[Neighbour(j, apart(i, j), apart(j, i)) for j in others] for i, others in enumerate(near)]
     return Problem(
-        sizes=[units(life.size_bytes) for life in lives],
-        lives=[(life.first, life.last) for life in lives],
-        neighbours=[[n for n in others if n.above or n.below] for others in neighbours],
+        sizes=tuple(units(life.size_bytes) for life in lives),
+        lives=tuple((life.first, life.last) for life in lives),
+        neighbours=tuple(tuple(n for n in others if n.above or n.below) for others in neighbours),
     )

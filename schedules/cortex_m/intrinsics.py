@@ -16,6 +16,8 @@ from tvm import tirx
 from tvm.s_tir import TensorIntrin
 from tvm.script import tirx as T
 
+from tvm_tinyml import script
+
 DOT4 = {"int8": "tinyml.dot4_s8", "int16": "tinyml.dot4_s16s8"}
 """c += a[0:4] . b[0:4] in int32, b int8, by a's type: two SXTB16 an operand of bytes, two SMLAD."""
 
@@ -28,7 +30,7 @@ Place = Callable[[Any], Any]
 
 
 def _dot4(dtype: str, place: Place) -> tirx.PrimFunc:
-    @T.prim_func(s_tir=True)
+    @script.prim_func(s_tir=True)
     def dot4(
         a: T.Buffer((4,), dtype, offset_factor=1),
         b: T.Buffer((4,), "int8", offset_factor=1),
@@ -46,7 +48,7 @@ def _dot4(dtype: str, place: Place) -> tirx.PrimFunc:
 
 
 def _dot4_by_helper(dtype: str, helper: str) -> tirx.PrimFunc:
-    @T.prim_func(s_tir=True)
+    @script.prim_func(s_tir=True)
     def dot4(
         a: T.Buffer((4,), dtype, offset_factor=1),
         b: T.Buffer((4,), "int8", offset_factor=1),
@@ -61,7 +63,7 @@ def _dot4_by_helper(dtype: str, helper: str) -> tirx.PrimFunc:
 
 
 def _mac4(dtype: str, place: Place) -> tirx.PrimFunc:
-    @T.prim_func(s_tir=True)
+    @script.prim_func(s_tir=True)
     def mac4(
         a: T.Buffer((4,), dtype, offset_factor=1),
         b: T.Buffer((4,), "int8", offset_factor=1),
@@ -79,7 +81,7 @@ def _mac4(dtype: str, place: Place) -> tirx.PrimFunc:
 
 
 def _mac4_by_helper(dtype: str, helper: str) -> tirx.PrimFunc:
-    @T.prim_func(s_tir=True)
+    @script.prim_func(s_tir=True)
     def mac4(
         a: T.Buffer((4,), dtype, offset_factor=1),
         b: T.Buffer((4,), "int8", offset_factor=1),

@@ -6,6 +6,7 @@ import difflib
 from collections.abc import Callable
 
 from tvm_tinyml.errors import TargetError
+from tvm_tinyml.llvm import ARM_DATA_LAYOUT
 from tvm_tinyml.passes.apply_recipes import Recipes
 from tvm_tinyml.passes.kernels import KernelTraits
 from tvm_tinyml.schedules.cortex_m import (
@@ -24,7 +25,6 @@ from tvm_tinyml.targets.target import Target
 
 FLOAT_ABIS = ("hard", "softfp", "soft")
 _LLVM_NAMES = {"dsp": "dsp", "fp": "fpregs", "mve": "mve"}
-DATA_LAYOUT = "e-m:e-p:32:32-Fi8-i64:64-v128:64:128-a:0:32-n32-S64"
 
 MAINLINE_HELPERS, SHORT_HELPERS = ("multiply_long.ll", "saturate_ssat.ll"), ("multiply_short.ll", "saturate_plain.ll")
 DSP_HELPERS, PLAIN_HELPERS = ("requantize_dsp.ll", "dot_dsp.ll"), ("requantize_plain.ll",)
@@ -67,7 +67,7 @@ def cortex_m(name: str, float_abi: str | None = None) -> Target:
         features=features,
         float_abi=abi,
         llvm=_llvm(core, features, abi),
-        data_layout=DATA_LAYOUT,
+        data_layout=ARM_DATA_LAYOUT,
         gcc_flags=_gcc_flags(core, features, abi),
         recipes=_recipes(core, features, fp=abi != "soft"),
         traits=KernelTraits(dot_length=4 if dots else 1),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +15,7 @@ from tests.channel_networks import channel_network
 from tests.compile.cores import runnable
 from tests.compile.test_c_form import run_sanitized
 from tests.compile.toolchains import HostLibrary, cross_compile
-from tests.poisoned import PATTERNS, Poisoned
+from tests.poisoned import check_poisoned
 
 CORES = ("cortex-m4", "cortex-m7", "cortex-m33")
 GOALS = ("time", "balanced", "ram")
@@ -53,17 +52,6 @@ NETWORKS = {**BLOCKS, **HARDEST}
 EVERYWHERE = [(name, core) for core in CORES for name in (NETWORKS if core == "cortex-m4" else HARDEST)]
 
 
-def run_poisoned(metadata: dict[str, object], objects: Sequence[bytes], network: Network, about: str) -> None:
-    """Compare bytes with the reference for several contents of the pool before."""
-    inputs = network.random_inputs(2)
-    session = Poisoned(metadata, objects)
-    for pattern in PATTERNS:
-        session.fill(pattern)
-        for output, expected in zip(session.run(inputs).outputs, network.run(inputs), strict=True):
-            np.testing.assert_array_equal(output, expected.reshape(output.shape), f"{about}, pool of {pattern:#x}")
-    session.close()
-
-
 def build(network: Network, core: str, goal: str, io: str, emit: str = "lib") -> tinyml.Library:
     """Compile a network."""
     return tinyml.build(tinyml.load(network.data, name="m"), core, goal=goal, io=io, emit=emit)
@@ -75,14 +63,14 @@ def test_known_blocks_give_the_reference_bytes(name: str, core: str) -> None:
     every = core == "cortex-m4" and name in HARDEST
     for goal in GOALS if every else [GOALS[(first + list(NETWORKS).index(name)) % len(GOALS)]]:
         library = build(network, core, goal, "workspace")
-        run_poisoned(library.metadata, library.objects, network, f"{core}, {goal}")
+        check_poisoned(library.metadata, library.objects, network, f"{core}, {goal}")
 
 
 @pytest.mark.parametrize(("name", "core"), EVERYWHERE)
 def test_the_c_form_of_known_blocks_gives_the_reference_bytes(name: str, core: str, tmp_path: Path) -> None:
     network = NETWORKS[name]()
     library = build(network, core, "time", "caller", "both")
-    run_poisoned(library.metadata, cross_compile(library, tmp_path, core), network, core)
+    check_poisoned(library.metadata, cross_compile(library, tmp_path, core), network, core)
 
 
 @pytest.mark.parametrize("name", HARDEST)
@@ -105,7 +93,7 @@ def test_random_networks_give_the_reference_bytes(core: str, count: int) -> None
         network = channel_network(seed)
         goal, io = GOALS[seed % 3], ("workspace", "caller")[seed % 2]
         library = build(network, core, goal, io)
-        run_poisoned(library.metadata, library.objects, network, f"{core}, {goal}, {io}, seed {seed}")
+        check_poisoned(library.metadata, library.objects, network, f"{core}, {goal}, {io}, seed {seed}")
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -121,7 +109,7 @@ def test_on_the_host_random_networks_give_the_reference_bytes(seed: int, tmp_pat
 def test_random_networks_give_the_reference_bytes_with_helium(core: str) -> None:
     for seed in range(2):
         library = build(channel_network(seed), core, "balanced", "workspace")
-        run_poisoned(library.metadata, library.objects, channel_network(seed), f"seed {seed}")
+        check_poisoned(library.metadata, library.objects, channel_network(seed), f"seed {seed}")
 
 
 @pytest.mark.parametrize("disabled", ["tinyml.ApplyRecipes", "tinyml.OrderOperators"])
@@ -129,7 +117,7 @@ def test_a_build_can_do_without_optional_passes(disabled: str) -> None:
     network = read_twice()
     model = tinyml.load(network.data, name="m")
     library = tinyml.build(model, "cortex-m4", goal="time", io="workspace", emit="lib", disabled_passes=[disabled])
-    run_poisoned(library.metadata, library.objects, network, disabled)
+    check_poisoned(library.metadata, library.objects, network, disabled)
 
 
 def test_a_few_channels_that_no_microkernel_takes_are_written_where_they_belong() -> None:
@@ -143,7 +131,7 @@ def test_a_few_channels_that_no_microkernel_takes_are_written_where_they_belong(
     network = graph.finish("outliers", graph.conv(together, 6, (1, 1)))
     library = build(network, "cortex-m4", "time", "workspace")
     assert {layer["schedule"] for layer in library.metadata["layers"]} == {"ConvGemm", "ConvGemm + Outliers"}
-    run_poisoned(library.metadata, library.objects, network, "outliers")
+    check_poisoned(library.metadata, library.objects, network, "outliers")
 
 
 @pytest.mark.parametrize(
@@ -175,6 +163,4 @@ def test_a_deep_dense_block_needs_little_more_than_its_result() -> None:
     whole = 16 * 16 * (24 + 10 * 12)
     library = build(network, "cortex-m4", "balanced", "workspace")
     assert library.metadata["ram_bytes"]["workspace"] < 1.65 * whole
-    run_poisoned(library.metadata, library.objects, network, "deep")
-
-
+    check_poisoned(library.metadata, library.objects, network, "deep")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +39,12 @@ def real(shared: Path, name: str) -> bytes:
     return (shared / "models" / "mlperf_tiny" / REAL[name]).read_bytes()
 
 
+@cache
+def real_library(shared: Path, name: str, core: str = "cortex-m4") -> tinyml.Library:
+    """Return the real model's library, which several tests look at."""
+    return tinyml.build(tinyml.load(real(shared, name), name=name), core)
+
+
 def run_many(library: tinyml.Library, inputs: Array) -> Array:
     """Return the first output for each of several inputs."""
     (output,) = library.run({library.metadata["inputs"][0]["name"]: inputs}).values()
@@ -71,7 +78,7 @@ def test_io_in_the_workspace_and_weights_in_ram_change_no_byte(name: str) -> Non
 @pytest.mark.parametrize("name", REAL)
 def test_a_real_model_gives_the_published_output(shared: Path, name: str, core: str) -> None:
     reference = json.loads((shared / "baselines" / "peers.json").read_text())["reference_outputs"]
-    library = tinyml.build(tinyml.load(real(shared, name), name=name), core, emit="lib")
+    library = real_library(shared, name, core)
     tensor = library.metadata["inputs"][0]
     output = run_many(library, xorshift_bytes(tensor["size_bytes"]).reshape(tensor["shape"])).tobytes()
     if name == "ad":
@@ -92,7 +99,7 @@ def fnv1a32(data: bytes) -> int:
 @needs_interpreter
 @pytest.mark.parametrize("name", REAL)
 def test_a_real_model_equals_tflite_micro_over_100_random_inputs(shared: Path, name: str) -> None:
-    library = tinyml.build(tinyml.load(real(shared, name), name=name), "cortex-m4", goal="balanced", emit="lib")
+    library = real_library(shared, name)
     inputs = random_inputs(library, 100)
     interpreter = ReferenceInterpreter(real(shared, name))
     expected = np.stack([interpreter.run([x])[0] for x in inputs])
@@ -102,7 +109,7 @@ def test_a_real_model_equals_tflite_micro_over_100_random_inputs(shared: Path, n
 @needs_interpreter
 def test_keyword_spotting_equals_tflite_micro_on_500_recordings(shared: Path) -> None:
     features = np.load(shared / "data" / "kws01" / "kws01_dev.npz")["features"]
-    library = tinyml.build(tinyml.load(real(shared, "kws"), name="kws"), "cortex-m4", emit="lib")
+    library = real_library(shared, "kws")
     interpreter = ReferenceInterpreter(real(shared, "kws"))
     expected = np.concatenate([interpreter.run([x[None]])[0] for x in features])
     assert len(features) == 500
@@ -111,7 +118,7 @@ def test_keyword_spotting_equals_tflite_micro_on_500_recordings(shared: Path) ->
 
 @pytest.mark.parametrize("name", ["kws", "ic"])
 def test_the_c_form_of_a_real_model_equals_the_object_form(shared: Path, name: str, tmp_path: Path) -> None:
-    library = tinyml.build(tinyml.load(real(shared, name), name=name), "cortex-m4")
+    library = real_library(shared, name)
     inputs = random_inputs(library, 4)
     expected = run_many(library, inputs)
     on_host = HostLibrary(library, tmp_path / "host")

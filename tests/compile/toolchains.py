@@ -14,6 +14,7 @@ import pytest
 from numpy.typing import NDArray
 
 from tvm_tinyml import Library
+from tvm_tinyml.artifacts.folder import write_folder
 from tvm_tinyml.targets.cortex_m import cortex_m
 
 WARNINGS = ("-std=c99", "-Wall", "-Wextra", "-Werror")
@@ -31,7 +32,7 @@ def need(program: str) -> str:
 def compile_objects(library: Library, folder: Path, compiler: str, flags: Sequence[str]) -> list[Path]:
     """Compile the C form, one object a file, without a warning."""
     folder.mkdir(parents=True, exist_ok=True)
-    library.write(folder / "library")
+    write_folder(folder / "library", library.files())
     objects = []
     for name in library.sources:
         if name.endswith(".c"):

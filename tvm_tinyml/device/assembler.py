@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import tempfile
 from functools import lru_cache
-from pathlib import Path
 
 from tvm_tinyml.device.strip import strip
 from tvm_tinyml.errors import DeviceError
@@ -18,7 +16,6 @@ _TRIPLES = {
     "cortex-m55": "thumbv8.1m.main-none-eabihf",
     "cortex-m85": "thumbv8.1m.main-none-eabihf",
 }
-_CARRIER = "tinyml_assembler_carrier"
 
 
 @lru_cache(maxsize=256)
@@ -39,23 +36,15 @@ def assemble(source: str, core: str = "cortex-m0plus") -> bytes:
     if core not in _TRIPLES:
         raise DeviceError(f"cannot assemble for '{core}'; known are {', '.join(_TRIPLES)}")
     # tvm takes over a second to import, and most users of this package need no assembler
-    import tvm
-    from tvm import tirx
-    from tvm.target import Target
+    from tvm_tinyml.llvm import compile_text
 
-    target = Target({"kind": "llvm", "mtriple": _TRIPLES[core], "mcpu": core, "num-cores": 1, "vector-width": 32})
     lines = (".syntax unified", ".thumb", *source.splitlines())
-    module_text = "".join(f'module asm "{_escape(line)}"\n' for line in lines)
-    # LLVM assembles text only as part of a module: an empty function carries it and is dropped afterwards.
-    nothing = tirx.Evaluate(tirx.IntImm("int32", 0))
-    body = tirx.AttrStmt(tirx.IntImm("int32", 0), "pragma_import_llvm", tvm.ir.StringImm(module_text), nothing)
-    carrier = tirx.PrimFunc([], body, ret_type=tvm.ir.TupleType([])).with_attr("global_symbol", _CARRIER)
-    module = tirx.transform.BindTarget(target)(tvm.IRModule({_CARRIER: carrier}))
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "assembled.o"
-        tvm.get_global_func("target.build.llvm")(module, target).write_to_file(str(path), "o")
-        return strip(path.read_bytes(), "assembled source", discard=(".text",))
+    text = "".join(f'module asm "{_escape(line)}"\n' for line in lines)
+    target = {"kind": "llvm", "mtriple": _TRIPLES[core], "mcpu": core, "num-cores": 1, "vector-width": 32}
+    return strip(compile_text(text, target), "assembled source", discard=(".text",))
 
 
 def _escape(line: str) -> str:
+    if line.isascii() and line.isprintable() and '"' not in line and "\\" not in line:
+        return line
     return "".join(c if c.isprintable() and c.isascii() and c not in '"\\' else f"\\{ord(c):02X}" for c in line)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 from tvm_tinyml.errors import DeviceError
 
@@ -196,7 +197,9 @@ def _names(symbols: Iterable[Symbol]) -> tuple[str, ...]:
     return tuple(sorted({symbol.name for symbol in symbols}))
 
 
+@lru_cache(maxsize=16)
 def _parse(data: bytes, name: str) -> ElfObject:
+    """Read an object; one build asks for its own several times."""
     if data[:4] != b"\x7fELF":
         raise DeviceError(f"{name}: not an ELF file (it begins with {data[:4]!r})")
     if data[4:6] != b"\x01\x01":

@@ -18,14 +18,14 @@ from pathlib import Path
 import tvm
 from tvm import relax
 
-from tvm_tinyml.choice import Choice, is_as_chosen, text_of
+from tvm_tinyml.choice import KERNEL, Choice, is_as_chosen, text_of
 from tvm_tinyml.device.timing import MODEL_VERSION
 from tvm_tinyml.errors import NotTunedError, TuningLogError
 from tvm_tinyml.options import BuildOptions
 from tvm_tinyml.passes.kernels.kernel import Kernel
 from tvm_tinyml.targets.assembly import assembly_of
 from tvm_tinyml.targets.target import Target
-from tvm_tinyml.tuning.key import key_of
+from tvm_tinyml.tuning.key import GUARDS, key_of, outline_of
 from tvm_tinyml.tuning.log import TuningLog
 from tvm_tinyml.tuning.records import Entry, Key, Record, describe, key_text
 from tvm_tinyml.tuning.space import GOAL, Kernels
@@ -126,8 +126,10 @@ class Chooser:
         return any(is_as_chosen(choice, given) for given in self.chosen.values())
 
     def _text(self, call: relax.Call) -> str:
-        """Return the text of a call's key, or nothing if it becomes no kernel."""
+        """Return the text of a call's key, or nothing if it becomes no kernel or nobody knows or misses it."""
         if str(call.op.name) not in self._widest.operators:
+            return ""
+        if not self._lists_missing and key_text(outline_of(call)) not in _outlines(_shipped(self.target.name)):
             return ""
         return key_text(key_of(call, self._widest))
 
@@ -140,14 +142,15 @@ class Chooser:
             if found:
                 return found
         # Whether there is anything to choose takes long to find out, and only some want to know.
-        if (self.options.require_tuned or self.options.tuning_log) and self._widest.choices(call).size > 1:
+        if self._lists_missing and self._widest.choices(call).size > 1:
             self.missing[text] = key
         return []
 
     def _of_entry(self, entry: Entry, call: relax.Call, text: str, count: int) -> list[Candidate]:
         """Return of what fits the goal the fastest, the compiler's own, and little code."""
-        records = _current(entry.records)
-        choices = self._own.choices(call) if records else None
+        records, defaults = _current(entry.records), _current([entry.default] if entry.default else [])
+        kernels = {str(record.choice[KERNEL]) for record in [*records, *defaults]}
+        choices = self._own.choices(call, kernels) if records else None
 
         def candidate(record: Record) -> Candidate | None:
             kernel = self._own.lower(call, record.choice) if choices and choices.has(record.choice) else None
@@ -157,8 +160,7 @@ class Chooser:
         fastest = next(filter(None, map(candidate, by_cycles)), None)
         if fastest is None:
             return []
-        others = _current([entry.default] if entry.default else [])
-        others += [min(by_cycles, key=lambda record: record.code_bytes)]
+        others = [*defaults, min(by_cycles, key=lambda record: record.code_bytes)]
         found = {text_of(fastest.choice): fastest}
         for record in others:
             if text_of(record.choice) not in found and (other := candidate(record)):
@@ -173,6 +175,10 @@ class Chooser:
         own_bytes = max(LEAST_FUNCTION_BYTES, record.code_bytes - sum(code.values()))
         code[text + text_of(record.choice)] = own_bytes
         return Candidate(record.choice, count * self._cycles(record), record.workspace_bytes, code)
+
+    @property
+    def _lists_missing(self) -> bool:
+        return self.options.require_tuned or self.options.tuning_log is not None
 
     @cached_property
     def _widest(self) -> Kernels:
@@ -232,6 +238,13 @@ def load_log(folder: str | Path, target: str) -> TuningLog:
 @lru_cache
 def _shipped(target: str) -> TuningLog:
     return TuningLog.load(shipped_log(), target)
+
+
+@lru_cache(maxsize=8)
+def _outlines(log: TuningLog) -> frozenset[str]:
+    """Return the texts of a log's keys, guards left out."""
+    keys = (entry.key for entry in log)
+    return frozenset(key_text({name: value for name, value in key.items() if name != GUARDS}) for key in keys)
 
 
 def shipped_log() -> Path:

@@ -12,6 +12,8 @@ from tvm_tinyml.tuning.space import Kernels
 KERNELS_VERSION = 1
 """Of recipes and schedule rules together: goes up when what a knob means changes. Records of others are not used."""
 
+GUARDS = "guards"
+
 GEOMETRY = ("strides", "padding", "dilation", "groups", "pool_size", "axes")
 """Attributes that are part of an operator's shape. The others are numbers in its arithmetic, and cost the same."""
 
@@ -22,6 +24,11 @@ def key_of(call: relax.Call, kernels: Kernels) -> Key:
     Weights, biases, scales and zero points are not part of it; what they allow a kernel to do is, as ``guards`` and
     ``epilogue``.
     """
+    return {**outline_of(call), GUARDS: kernels.guards(call)}
+
+
+def outline_of(call: relax.Call) -> Key:
+    """Return a key but for its guards, which take long to find out."""
     attributes = attributes_of(call)
     return {
         "operator": str(call.op.name).removeprefix("tinyml."),
@@ -30,7 +37,6 @@ def key_of(call: relax.Call, kernels: Kernels) -> Key:
         "layout": "NHWC",
         **{name: attributes[name] for name in GEOMETRY if name in attributes},
         "epilogue": _epilogue(attributes, str(call.ty.dtype)),
-        "guards": kernels.guards(call),
         "kernels": KERNELS_VERSION,
     }
 

@@ -33,6 +33,7 @@ from tvm.s_tir.schedule import SBlockRV
 from tvm.script import tirx as T
 from tvm.target import Target as TvmTarget
 
+from tvm_tinyml import script
 from tvm_tinyml.choice import KERNEL, Choice, Space
 from tvm_tinyml.tuning.space import Choices
 
@@ -46,7 +47,7 @@ Predict = Callable[[Sequence[Choice]], NDArray[np.float64]]
 """From choices to the logarithms of what they are expected to cost, over a cost that is the same for all."""
 
 
-@T.prim_func(s_tir=True)
+@script.prim_func(s_tir=True)
 def _placeholder(a: T.Buffer((1,), "int8"), b: T.Buffer((1,), "int8")) -> None:
     T.func_attr({"global_symbol": "main"})
     with T.sblock("root"):

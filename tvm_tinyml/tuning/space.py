@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
 
 import tvm_ffi
@@ -85,15 +85,25 @@ class Kernels:
         """Names of all operators that become kernels."""
         return frozenset({*self._recipes, *LOWERINGS})
 
-    def choices(self, call: relax.Call) -> Choices:
-        """Return the choices for a call."""
+    def choices(self, call: relax.Call, kernels: Collection[str] | None = None) -> Choices:
+        """Return the choices for a call.
+
+        Parameters
+        ----------
+        kernels : names of those that are of interest; None: all.
+        """
         found: dict[str, Space] = {}
+        recipes = recipes_for(self._recipes, call)
+        if kernels is not None and {recipe.name for recipe in recipes} >= set(kernels):
+            recipes = [recipe for recipe in recipes if recipe.name in kernels]
+            kernel = None
+        else:
+            kernel = self._unscheduled(call)
         for form in forms(call):
             arguments, attributes = form.args, attributes_of(form)
-            for recipe in recipes_for(self._recipes, call):
+            for recipe in recipes:
                 if recipe.name not in found and recipe.lower(arguments, attributes) is not None:
                     found[recipe.name] = recipe.space(arguments, attributes)
-        kernel = self._unscheduled(call)
         if kernel is not None:
             for rule in self._target.rules:
                 if rule.apply(kernel.func) is not None:

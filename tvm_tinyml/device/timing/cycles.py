@@ -118,24 +118,24 @@ class _Count:
     def add_edges(self) -> None:
         """Charge each block alone, and on each edge what its two blocks change of each other."""
         alone = [self._time(code) for code in self.code]
+        tails, heads = (self._parts(part, alone) for part in (slice(-self._context, None), slice(self._context)))
         left = list(self.executions)
         for source, target, count in self.edges:
             self.cycles[target] += alone[target] * count
             if source == OUTSIDE:
                 continue
             left[source] -= count
-            first, second = self.code[source][-self._context :], self.code[target][: self._context]
+            (first, first_alone), (second, second_alone) = tails[source], heads[target]
             jump = len(first) - 1 if self._jumps(source, target) else None
             wide_target = second[0].size_bytes == 4 and self.starts[target] % 4 != 0
             both = self._time(first + second, jump, wide_target=wide_target)
-            apart = np.concatenate([self._time(first), self._time(second)])
-            before, after = np.split((both - apart) * count, [len(first)])
+            before, after = np.split((both - np.concatenate([first_alone, second_alone])) * count, [len(first)])
             self.cycles[source][-len(first) :] += before
             self.cycles[target][: len(second)] += after
         for last, count in enumerate(left):
             if count:
-                code = self.code[last][-self._context :]
-                self.cycles[last][-len(code) :] += (self._time(code, len(code) - 1) - self._time(code)) * count
+                code, code_alone = tails[last]
+                self.cycles[last][-len(code) :] += (self._time(code, len(code) - 1) - code_alone) * count
 
     def add_instructions(self) -> None:
         """Sum up the cycles of all instructions by function and by class."""
@@ -180,6 +180,13 @@ class _Count:
 
     def _jumps(self, source: int, target: int) -> bool:
         return self.starts[target] != self.ends[source]
+
+    def _parts(
+        self, part: slice, alone: Sequence[NDArray[np.int64]]
+    ) -> list[tuple[tuple[Instruction, ...], NDArray[np.int64]]]:
+        """Return a part of each block with its time, which is known of a whole one."""
+        parts = [(code[part], len(code[part]) == len(code)) for code in self.code]
+        return [(code, time if whole else self._time(code)) for (code, whole), time in zip(parts, alone, strict=True)]
 
     def _stall(self, block: int, reason: str, cycles: int) -> None:
         self.functions[self.owners[block][-1]] += cycles
