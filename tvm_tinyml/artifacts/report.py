@@ -286,8 +286,8 @@ def _precisions(layers: Sequence[Mapping[str, Any]]) -> Iterable[str]:
     known = layers[0]["precisions"] if layers else []
     sizes = ("weight_bytes", "weights, bytes"), ("constant_bytes", "constants, bytes")
     for key, title in (*sizes, ("cycles", "cycles")):
-        if known and known[0][key] is not None:
-            most = max(precision[key] for layer in layers for precision in layer["precisions"])
+        most = max((precision[key] or 0 for layer in layers for precision in layer["precisions"]), default=0)
+        if most:
             yield _table(
                 ["Layer", *(f">{precision['recipe']}, {title}" for precision in known)],
                 [

@@ -51,10 +51,12 @@ class Cost:
     cycles: int | None
     tensors: Mapping[str, TensorCost] = field(default_factory=dict)
 
-    def of(self, layer: str) -> TensorCost:
-        """Return what a layer takes, in parts or as a whole; nothing where it was found not to be needed."""
+    def of(self, layer: str) -> TensorCost | None:
+        """Return what a layer takes, in parts or as a whole; None where no kernel makes its tensor alone."""
         parts = [cost for name, cost in self.tensors.items() if re.fullmatch(re.escape(layer) + r"\d*", name)]
         own = [self.tensors[layer]] if layer in self.tensors else parts
+        if not own:
+            return None
         cycles = [cost.cycles for cost in own if cost.cycles is not None]
         return TensorCost(sum(cost.constant_bytes for cost in own), sum(cycles) if len(cycles) == len(own) else None)
 

@@ -39,8 +39,9 @@ class Precision:
     ----------
     recipe : ``int8``, ``w4`` or ``int16x8``: all layers have it that can.
     weight_bytes : of the weights alone.
-    constant_bytes : of all that its kernels read from flash: weights, biases and scales; None without a target.
-    cycles : of one inference; None without a target that can be simulated.
+    constant_bytes : of all that its kernels read from flash: weights, biases and scales; None without a target, and
+        where the layer shares its kernel with an operator behind it.
+    cycles : of one inference; None without a target that can be simulated, too.
     """
 
     recipe: str
@@ -146,10 +147,11 @@ class QuantizationReport:
         """Return a table of what each layer takes by precision, as far as it is known."""
         if not self.layers or not self.layers[0].precisions:
             return ""
-        known = self.layers[0].precisions
-        size = "weight_bytes" if known[0].constant_bytes is None else "constant_bytes"
-        shown = [(size, "bytes"), *([("cycles", "cycles")] if known[0].cycles is not None else [])]
-        head = [f"{precision.recipe}, {unit}" for _, unit in shown for precision in known]
+        every = [precision for layer in self.layers for precision in layer.precisions]
+        known = {name for name in ("constant_bytes", "cycles") if any(getattr(p, name) is not None for p in every)}
+        size = "constant_bytes" if "constant_bytes" in known else "weight_bytes"
+        shown = [(size, "bytes"), *([("cycles", "cycles")] if "cycles" in known else [])]
+        head = [f"{precision.recipe}, {unit}" for _, unit in shown for precision in self.layers[0].precisions]
         rows = [
             (layer.name, *(getattr(precision, name) for name, _ in shown for precision in layer.precisions))
             for layer in self.layers
