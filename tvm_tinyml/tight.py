@@ -15,21 +15,23 @@ _SECONDS = [fused.name.removeprefix("conv2d_") for fused in CONV2D_THEN.values()
 def may_shrink(program: Program) -> bool:
     """Return whether convolutions that are one with the operators behind them could make the workspace smaller.
 
-    That takes a result of a convolution, on the way to such an operator, that is there while the workspace is full: the
-    other moments stay as they are.
+    That takes a result of a convolution, on the way to such an operator, whenever the workspace is full: other moments
+    stay as they are.
     """
-    full = [_is_full(program, i) for i in range(len(program.steps))]
-    return any(any(full[first : last + 1]) or not any(full) for first, last in _between(program))
+    pairs = list(_pairs(program))
+    full = [i for i in range(len(program.steps)) if _is_full(program, i)]
+    return bool(pairs) and all(any(first <= i <= last for first, last in pairs) for i in full)
 
 
-def _between(program: Program) -> Iterator[tuple[int, int]]:
-    """Yield the two calls of each convolution and operator behind it that could be one."""
+def _pairs(program: Program) -> Iterator[tuple[int, int]]:
+    """Yield the calls of each convolution and the operator behind it, of whose operands it is the last one computed."""
     for last, step in enumerate(program.steps):
         if _kind(program, step) in _SECONDS:
-            for buffer in step.reads:
-                writers = [i for i in range(last) if any(_meet(buffer, b) for b in program.steps[i].writes)]
-                if writers and _kind(program, program.steps[writers[-1]]) == "conv2d":
-                    yield writers[-1], last
+            before = program.steps[:last]
+            writers = (i for i, s in enumerate(before) if any(_meet(r, w) for r in step.reads for w in s.writes))
+            first = max(writers, default=last)
+            if _kind(program, program.steps[first]) == "conv2d":
+                yield first, last
 
 
 def _kind(program: Program, step: Step) -> str:
