@@ -9,6 +9,7 @@ import numpy as np
 from tvm_tinyml.passes.integer_ops import CONV2D_THEN
 from tvm_tinyml.program import ALIGNMENT_BYTES, Buffer, Place, Program, Step
 
+_FIRSTS = ("conv2d", "depthwise_conv2d")
 _SECONDS = [fused.name.removeprefix("conv2d_") for fused in CONV2D_THEN.values()]
 
 
@@ -30,7 +31,7 @@ def _pairs(program: Program) -> Iterator[tuple[int, int]]:
             before = program.steps[:last]
             writers = (i for i, s in enumerate(before) if any(_meet(r, w) for r in step.reads for w in s.writes))
             first = max(writers, default=last)
-            if _kind(program, program.steps[first]) == "conv2d":
+            if _kind(program, program.steps[first]) in _FIRSTS:
                 yield first, last
 
 
