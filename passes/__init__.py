@@ -6,7 +6,9 @@ from tvm_tinyml.passes.cut_into_stripes import CutIntoStripes
 from tvm_tinyml.passes.fold_constants import FoldConstants
 from tvm_tinyml.passes.fold_pads import FoldPads
 from tvm_tinyml.passes.fold_quantization import FoldQuantization
+from tvm_tinyml.passes.fuse_adds import FuseAdds
 from tvm_tinyml.passes.fuse_lookups import FuseLookups
+from tvm_tinyml.passes.fuse_pools import FusePools
 from tvm_tinyml.passes.lower_to_kernels import LowerToKernels
 from tvm_tinyml.passes.moves_to_views import MovesToViews
 from tvm_tinyml.passes.order_operators import OrderOperators
@@ -28,7 +30,9 @@ __all__ = [
     "FoldConstants",
     "FoldPads",
     "FoldQuantization",
+    "FuseAdds",
     "FuseLookups",
+    "FusePools",
     "LowerToKernels",
     "MovesToViews",
     "OrderOperators",

@@ -75,10 +75,14 @@ class IntegerOp:
         plain = {k: int(v) if isinstance(v, int) else [int(i) for i in v] for k, v in attributes.items()}
         return relax.Call(self.op, list(tensors), attrs=plain)
 
+    def shape(self, shapes: list[list[int]], attributes: Attributes) -> list[int]:
+        """Return the shape of the result from those of the arguments."""
+        return self._infer_shape(shapes, attributes)
+
     def _infer_type(self, call: relax.Call, _context: relax.BlockBuilder) -> relax.TensorType:
         shapes, attributes = [shape_of(argument) for argument in call.args], attributes_of(call)
         dtype = f"int{attributes['bits']}" if "bits" in attributes else str(call.args[self._dtype_of].ty.dtype)
-        return relax.TensorType(self._infer_shape(shapes, attributes), dtype)
+        return relax.TensorType(self.shape(shapes, attributes), dtype)
 
 
 def shape_of(expr: relax.Expr) -> list[int]:
@@ -310,6 +314,33 @@ number of all channels, or larger where the result is a part of another one."""
 spread = IntegerOp("spread", ("x",), ("step", "copied"), _same_shape)
 """The same tensor with `step` elements from a pixel to the next in memory: a copy if `copied` is 1; if it is 0, what
 computes the tensor writes it so."""
+
+_THEN = "then_"
+
+
+def _conv2d_then(second: IntegerOp) -> IntegerOp:
+    def shape(shapes: list[list[int]], attributes: Attributes) -> list[int]:
+        count = len(conv2d.arguments)
+        return second.shape([conv2d.shape(shapes[:count], attributes), *shapes[count:]], then_of(attributes))
+
+    arguments = (*conv2d.arguments, *second.arguments[1:])
+    own = (f"{_THEN}{name}" for name in second.attributes)
+    return IntegerOp(f"conv2d_{second.name}", arguments, (*conv2d.attributes, *own), shape)
+
+
+def then_of(attributes: Attributes) -> Attributes:
+    """Return the attributes of the second of two operators that are one: see `CONV2D_THEN`."""
+    return {k.removeprefix(_THEN): value for k, value in attributes.items() if k.startswith(_THEN)}
+
+
+def then(attributes: Attributes) -> Attributes:
+    """Return attributes as those of the second of two operators that are one."""
+    return {f"{_THEN}{k}": value for k, value in attributes.items()}
+
+
+CONV2D_THEN = {op.op.name: _conv2d_then(op) for op in (add, avg_pool2d, mean_pool2d, mean)}
+"""By name of an operator, a convolution and that operator on its result, which nothing else reads: the operands and
+attributes of the convolution, then the other operands of the second, and its attributes with a prefix."""
 
 
 def span(shape: Sequence[int], step: int) -> int:

@@ -18,6 +18,7 @@ from tvm_tinyml.passes.steps import Steps, is_written, own_step
 
 LOWERINGS: dict[str, Lowering] = {
     "tinyml.conv2d": contraction.conv2d,
+    "tinyml.conv2d_add": contraction.conv2d_add,
     "tinyml.dense": contraction.dense,
     "tinyml.add": elementwise.add,
     "tinyml.subtract": elementwise.subtract,

@@ -16,6 +16,7 @@ class Graph:
     """What surrounds a call of ``main``: where its operands come from, and how many read them."""
 
     def __init__(self, main: relax.Function) -> None:
+        self.main = main
         self._values: dict[relax.Var, relax.Expr] = {}
         self._reads: Counter[relax.Var] = Counter()
         for block in main.body.blocks:
@@ -32,6 +33,10 @@ class Graph:
     def is_read_once(self, expr: relax.Expr) -> bool:
         """Return whether a tensor is read in one place of the network only; being an output counts as one."""
         return self._reads[expr] == 1
+
+    def position(self, expr: relax.Expr) -> int:
+        """Return the number of the binding that a tensor is; -1 for inputs and constants."""
+        return next((i for i, var in enumerate(self._values) if var == expr), -1)
 
     def _count(self, expr: relax.Expr) -> None:
         match expr:

@@ -14,6 +14,9 @@ from tvm_tinyml.passes.callable_pass import CallablePass
 from tvm_tinyml.passes.choose_kernels import choice_of, with_choice
 from tvm_tinyml.passes.integer_ops import attributes_of
 
+CONVOLUTIONS = (integer_ops.conv2d.op, *(fused.op for fused in integer_ops.CONV2D_THEN.values()))
+"""Operators whose ``padding`` is that of a convolution."""
+
 
 @tvm.transform.module_pass(opt_level=0, name="tinyml.SplitPadding")
 class SplitPadding(CallablePass):
@@ -34,9 +37,7 @@ class SplitPadding(CallablePass):
 class _Rewriter(PyExprMutator):  # type: ignore[misc]
     def visit_call_(self, call: relax.Call) -> relax.Expr:
         call = self.visit_expr_post_order(call)
-        if call.op != integer_ops.conv2d.op:
-            return call
-        if not any(attributes_of(call)["padding"]):
+        if call.op not in CONVOLUTIONS or not any(attributes_of(call)["padding"]):
             return call
         return without_padding(call, lambda border: self.builder_.emit(border, "padded"))
 
@@ -45,5 +46,5 @@ def without_padding(call: relax.Call, emit: Callable[[relax.Call], relax.Expr]) 
     """Return a convolution of a bordered copy of its input, which is what ``emit`` makes of the `pad2d`."""
     attributes = attributes_of(call)
     border = integer_ops.pad2d(call.args[0], padding=attributes["padding"], value=attributes["input_zero_point"])
-    inner = integer_ops.conv2d(emit(border), *call.args[1:], **{**attributes, "padding": [0, 0, 0, 0]})
+    inner = relax.Call(call.op, [emit(border), *call.args[1:]], attrs={**attributes, "padding": [0, 0, 0, 0]})
     return with_choice(inner, choice_of(call))

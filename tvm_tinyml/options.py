@@ -31,6 +31,8 @@ OPTIONAL_PASSES = (
     "tinyml.SplitNarrowLayers",
     "tinyml.OrderOperators",
     "tinyml.ChooseKernels",
+    "tinyml.FuseAdds",
+    "tinyml.FusePools",
     "tinyml.ApplyRecipes",
     "tinyml.PackWeights",
     "tinyml.UnpackInKernels",

@@ -36,6 +36,7 @@ from tvm_tinyml.targets.llvm_main import main_ir
 from tvm_tinyml.targets.llvm_object import compile_ir, compile_kernels
 from tvm_tinyml.targets.lowering import lower_kernels
 from tvm_tinyml.targets.target import Target
+from tvm_tinyml.tight import may_shrink
 from tvm_tinyml.tuning.choose import Chooser
 
 
@@ -81,14 +82,21 @@ def _build(model: Model, target: Target, options: BuildOptions) -> Library:
 def _cut_to_fit(model: Model, target: Target, options: BuildOptions) -> Library | None:
     """Return a library that computes as much in stripes of rows as the limit of RAM demands, or None if none fits."""
     graph, chooser = integer_graph(model, options), Chooser.of(target, options)
+
+    def fitting(graph: IRModule) -> Library | None:
+        program = lower_graph(graph, model, target, options, chooser.choose, least_ram=True)
+        library = package(program, target, options, chooser.is_tuned)
+        return library if fits(library, options) else None
+
+    whole = fitting(graph) if options.goal == "time" else None  # other goals have tried that
+    if whole is not None:
+        return whole
     found: Library | None = None
     left = choices(graph, io_in_workspace=options.io == "workspace")  # the smallest first, which has the most work
     while left:
         middle = len(left) // 2 if found else 0
-        cut = passes.CutIntoStripes(left[middle].segments)(graph)
-        program = lower_graph(cut, model, target, options, chooser.choose, least_ram=True)
-        library = package(program, target, options, chooser.is_tuned)
-        if fits(library, options):
+        library = fitting(passes.CutIntoStripes(left[middle].segments)(graph))
+        if library is not None:
             found, left = library, left[middle + 1 :]
         else:
             left = left[:middle]
@@ -146,15 +154,30 @@ def lower_graph(
     Parameters
     ----------
     choose : from all operators' calls to what tuning found for them.
-    least_ram : channels that are put together may be copies, where that takes less RAM.
+    least_ram : where that takes less RAM, channels that are put together may be copies, and convolutions one with the
+        operators behind them.
     """
+
+    def lower(parts: Parts, *, fuse: bool = False) -> Program:
+        return _lower(graph, model, target, options, choose, parts, fuse=fuse)
+
     ways = list(Parts) if least_ram and interleaves(graph) else [Parts.ALL]
-    programs = (_lower(graph, model, target, options, choose, parts) for parts in ways)
+    programs = [lower(parts) for parts in ways]
+    if least_ram:
+        apart = zip(ways, list(programs), strict=True)
+        programs += [lower(parts, fuse=True) for parts, program in apart if may_shrink(program)]
     return min(programs, key=lambda program: program.workspace_bytes)
 
 
 def _lower(
-    graph: IRModule, model: Model, target: Target, options: BuildOptions, choose: Choose, parts: Parts
+    graph: IRModule,
+    model: Model,
+    target: Target,
+    options: BuildOptions,
+    choose: Choose,
+    parts: Parts,
+    *,
+    fuse: bool,
 ) -> Program:
     # PlaceChannels asks recipes what they can write: where none will be applied, none must answer.
     recipes = {} if "tinyml.ApplyRecipes" in options.disabled_passes else target.recipes(options.goal)
@@ -165,6 +188,7 @@ def _lower(
         *([passes.SplitNarrowLayers(partial(reads_narrow, recipes))] if unpacks else []),
         passes.ChooseKernels(choose),
         passes.PlaceChannels(recipes, parts),
+        *([passes.FuseAdds(recipes), passes.FusePools(recipes)] if fuse else []),
         passes.ApplyRecipes(recipes),
         passes.SplitPadding(),
         passes.ApplyRecipes(recipes),

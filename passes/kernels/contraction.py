@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,6 +32,12 @@ def conv2d(arguments: Sequence[relax.Expr], attributes: Attributes, traits: Kern
     return _spatial_conv2d(arguments, attributes, traits)
 
 
+def conv2d_add(arguments: Sequence[relax.Expr], attributes: Attributes, traits: KernelTraits) -> Kernel:
+    """Lower ``tinyml.conv2d_add``: each element is added right before its sum takes its place."""
+    kernel = conv2d(arguments, attributes, traits)
+    return replace(kernel, kind="conv2d_add", in_place=[len(kernel.arguments) - 1])
+
+
 def dense(arguments: Sequence[relax.Expr], attributes: Attributes, traits: KernelTraits) -> Kernel:
     """Lower ``tinyml.dense``: [N,K] times int8 [O,K]."""
     x = placeholder("x", arguments[0])
@@ -57,7 +63,7 @@ def _matmul(
 ) -> Kernel:
     (rows, length), channels = map(int, x.shape), shape_of(arguments[1])[0]
     weight = te.placeholder((channels, length), "int8", "weight")
-    epilogue = Epilogue(str(x.dtype), arguments[1:], attributes)
+    epilogue = Epilogue(str(x.dtype), arguments[1:], attributes, (rows, channels))
     run = _Run.of(length, str(x.dtype), epilogue, traits)
 
     def product(output: Indices, _outer: Indices, k: Expr, stored: Expr) -> Expr:
@@ -65,7 +71,7 @@ def _matmul(
         return epilogue.product(x[p, k], weight[o, stored])
 
     total = _accumulate((rows, channels), (), run, product)
-    result = te.compute((rows, channels), lambda p, o: epilogue(total(p, o), o), "output")
+    result = te.compute((rows, channels), lambda p, o: epilogue(total(p, o), o, (p, o)), "output")
     func = te.create_prim_func([x, weight, *epilogue.parameters, result])
     packed = relax.const(run.packed(constant(arguments[1])))
     return Kernel(kind, func, [arguments[0], packed, *epilogue.arguments], rows * channels * length)
@@ -85,8 +91,9 @@ def _spatial_conv2d(arguments: Sequence[relax.Expr], attributes: Attributes, tra
     row = width * channels_in
     x = te.placeholder((batch, height, row), str(arguments[0].ty.dtype), "x")
     weight = te.placeholder((channels, kernel_h, taps * length), "int8", "weight")
-    epilogue = Epilogue(str(x.dtype), arguments[1:], attributes)
     outputs = _Channels(groups, channels // groups)
+    shape = (batch, out_h, out_w, *outputs.shape)
+    epilogue = Epilogue(str(x.dtype), arguments[1:], attributes, shape)
     run = _Run.of(length, str(x.dtype), epilogue, traits)
 
     def product(output: Indices, outer: Indices, k: Expr, stored: Expr) -> Expr:
@@ -95,9 +102,8 @@ def _spatial_conv2d(arguments: Sequence[relax.Expr], attributes: Attributes, tra
         tap = weight[outputs.number(channel), r, s * length + stored]
         return epilogue.product(x[n, y * stride_h + r * dilation_h, column], tap)
 
-    shape = (batch, out_h, out_w, *outputs.shape)
     total = _accumulate(shape, (kernel_h, taps), run, product)
-    result = te.compute(shape, lambda *i: epilogue(total(*i), outputs.number(i[3:])), "output")
+    result = te.compute(shape, lambda *i: epilogue(total(*i), outputs.number(i[3:]), i), "output")
     func = te.create_prim_func([x, weight, *epilogue.parameters, result])
     flat = [
         relax.op.reshape(arguments[0], (batch, height, row)),
@@ -121,7 +127,7 @@ def _depthwise_conv2d(arguments: Sequence[relax.Expr], attributes: Attributes, t
     )
     x = placeholder("x", arguments[0])
     weight = te.placeholder((kernel_h, kernel_w, channels), "int8", "weight")
-    epilogue = Epilogue(str(x.dtype), arguments[1:], attributes)
+    epilogue = Epilogue(str(x.dtype), arguments[1:], attributes, shape)
     r, s = te.reduce_axis((0, kernel_h), "r"), te.reduce_axis((0, kernel_w), "s")
     run = _Run.of(channels, str(x.dtype), epilogue, traits)
     in_order = channels % FOUR or channels != channels_in  # the schedule does not take four at a time
@@ -133,7 +139,7 @@ def _depthwise_conv2d(arguments: Sequence[relax.Expr], attributes: Attributes, t
         return te.sum(epilogue.product(pixel, tap), axis=[r, s])
 
     sums = te.compute(shape, product, "depthwise")
-    result = te.compute(shape, lambda *i: epilogue(sums[i], outputs.number(i[3:])), "output")
+    result = te.compute(shape, lambda *i: epilogue(sums[i], outputs.number(i[3:]), i), "output")
     func = te.create_prim_func([x, weight, *epilogue.parameters, result])
     filters = np.ascontiguousarray(constant(arguments[1])[..., 0].transpose(1, 2, 0))
     packed = filters if in_order else run.packed(filters)

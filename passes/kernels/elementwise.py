@@ -66,7 +66,11 @@ def requantize(arguments: Sequence[relax.Expr], attributes: Attributes, _traits:
 
 
 def _sum(kind: str, arguments: Sequence[relax.Expr], attributes: Attributes, sign: int) -> Kernel:
-    dtype = str(arguments[0].ty.dtype)
+    return _binary(kind, arguments, sum_of_two(str(arguments[0].ty.dtype), attributes, sign))
+
+
+def sum_of_two(dtype: str, attributes: Attributes, sign: int = 1) -> Callable[[Expr, Expr], Expr]:
+    """Return what makes of two numbers of a type, as int32, the element of a sum, or with -1 of a difference."""
 
     def side(name: str) -> tuple[int, int, int]:
         """Return multiplier, shift and the largest magnitude of one raised input."""
@@ -91,7 +95,7 @@ def _sum(kind: str, arguments: Sequence[relax.Expr], attributes: Attributes, sig
         scaled = scale(total, attributes["output_multiplier"], attributes["output_shift"], largest)
         return clamp(scaled, attributes, dtype)
 
-    return _binary(kind, arguments, combine)
+    return combine
 
 
 def _binary(kind: str, arguments: Sequence[relax.Expr], combine: Callable[[Expr, Expr], Expr]) -> Kernel:

@@ -7,11 +7,12 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from tvm import relax, tirx
+from tvm import relax, te, tirx
 from tvm.ir import Expr
 
 from tvm_tinyml.arithmetic import reduced_multiplier
-from tvm_tinyml.passes.integer_ops import Attributes
+from tvm_tinyml.passes.integer_ops import Attributes, then_of
+from tvm_tinyml.passes.kernels.elementwise import sum_of_two
 from tvm_tinyml.passes.kernels.kernel import constant, placeholder
 from tvm_tinyml.passes.kernels.requantize import clamp, requantize_helper
 from tvm_tinyml.passes.kernels.sums import largest_sum
@@ -68,29 +69,37 @@ class Scaling:
 
 
 class Epilogue:
-    """Bias, requantization and clamp of one output channel.
+    """Bias, requantization and clamp of one output channel, and the sum with another tensor where there is one.
 
     What all channels share is stored once, and not part of the code, so that layers share that, too.
 
     Parameters
     ----------
     dtype : of inputs and results.
-    arguments : weights, biases, multipliers and shifts.
+    arguments : weights, biases, multipliers and shifts; behind them the tensor of ``tinyml.conv2d_add``.
+    shape : of the result.
 
     Attributes
     ----------
     accumulator : type of the sums.
-    arguments, parameters : constants that the kernel reads, and how it sees them.
+    arguments, parameters : what the kernel reads beside inputs and weights, and how it sees it: constants, then that
+        tensor.
     """
 
-    def __init__(self, dtype: str, arguments: Sequence[relax.Expr], attributes: Attributes) -> None:
+    def __init__(
+        self, dtype: str, arguments: Sequence[relax.Expr], attributes: Attributes, shape: Sequence[int]
+    ) -> None:
         self._dtype, self._attributes = dtype, attributes
-        self._scaling = Scaling.of(dtype, *(constant(argument) for argument in arguments))
+        numbers, added = arguments[:4], arguments[4:]
+        self._scaling = Scaling.of(dtype, *(constant(argument) for argument in numbers))
         self.accumulator = self._scaling.accumulator
         values = {"bias": self._scaling.bias, **self._scaling.factors}
         stored = {name: v[:1] if (v == v[0]).all() else v for name, v in values.items()}
-        self.arguments = [relax.const(v, str(v.dtype)) for v in stored.values()]
-        self.parameters = [placeholder(name, argument) for name, argument in zip(stored, self.arguments, strict=True)]
+        constants = [relax.const(v, str(v.dtype)) for v in stored.values()]
+        self._constants = [placeholder(name, argument) for name, argument in zip(stored, constants, strict=True)]
+        self._added = [te.placeholder(shape, dtype, "added") for _ in added]
+        self.arguments = [*constants, *(relax.op.reshape(tensor, shape) for tensor in added)]
+        self.parameters = [*self._constants, *self._added]
 
     def product(self, x: Expr, weight: Expr) -> Expr:
         """Return the product of two elements in the type of the sums."""
@@ -99,13 +108,17 @@ class Epilogue:
             return x * weight
         return tirx.call_pure_extern("int64", "tinyml_product_s64", x, weight)
 
-    def __call__(self, accumulator: Expr, channel: tirx.Var) -> Expr:
-        """Return the result of a channel from its sum."""
-        shared = [int(parameter.shape[0]) == 1 for parameter in self.parameters]
-        values = [p[0 if once else channel] for p, once in zip(self.parameters, shared, strict=True)]
+    def __call__(self, accumulator: Expr, channel: tirx.Var, indices: Sequence[tirx.Var]) -> Expr:
+        """Return the element of the result with these indices, which is of that channel, from its sum."""
+        shared = [int(parameter.shape[0]) == 1 for parameter in self._constants]
+        values = [p[0 if once else channel] for p, once in zip(self._constants, shared, strict=True)]
         total = (accumulator + values[0].astype(self.accumulator)).astype(self._scaling.takes)
         if self._scaling.left:
             total = total * (1 << self._scaling.left)
         factors = (value.astype("int32") for value in values[1:])
         scaled = tirx.call_pure_extern("int32", self._scaling.helper, total, *factors)
-        return clamp(scaled, self._attributes, self._dtype)
+        result = clamp(scaled, self._attributes, self._dtype)
+        for tensor in self._added:
+            add = sum_of_two(self._dtype, then_of(self._attributes))
+            result = add(result.astype("int32"), tensor[tuple(indices)].astype("int32"))
+        return result

@@ -61,23 +61,35 @@ def avg_pool2d(arguments: Sequence[relax.Expr], attributes: Attributes, _traits:
     )
 
     taps, dtype = window.pool_h * window.pool_w, str(x.dtype)
-    raised = -arithmetic.RANGES[dtype][0]
-    reciprocal = None if window.padded else exact_reciprocal(taps, 2 * raised * taps)
 
     def mean(n: tirx.Var, y: tirx.Var, v: tirx.Var, c: tirx.Var) -> Expr:
-        total, count = sums[n, y, v, c], window.count(y, v)
-        if reciprocal is None:
-            half = tirx.truncdiv(count, 2)
-            return saturate(tirx.truncdiv(total + tirx.Select(total > 0, half, -half), count), attributes, dtype)
-        # Moved up by 128, or 32768, the sum is not negative, so that rounding is one floor: halves up, and below zero,
-        # where only an even count has halves, one less before.
-        multiplier, shift = reciprocal
-        below = total >> 31 if taps % 2 == 0 else 0
-        quotient = (total + below + (taps // 2 + raised * taps)) * multiplier >> shift
-        return saturate(quotient - raised, attributes, dtype)
+        total = sums[n, y, v, c]
+        if window.padded:
+            return saturate(_divided(total, window.count(y, v)), attributes, dtype)
+        return average_of(total, taps, attributes, dtype)
 
     result = te.compute(window.shape, mean, "output")
     return Kernel("avg_pool2d", te.create_prim_func([x, result]), arguments)
+
+
+def average_of(total: Expr, taps: int, attributes: Attributes, dtype: str = "int8") -> Expr:
+    """Return the element of an `avg_pool2d` from the sum of so many numbers of a type."""
+    raised = -arithmetic.RANGES[dtype][0]
+    reciprocal = exact_reciprocal(taps, 2 * raised * taps)
+    if reciprocal is None:
+        return saturate(_divided(total, tirx.IntImm("int32", taps)), attributes, dtype)
+    # Moved up by 128, or 32768, the sum is not negative, so that rounding is one floor: halves up, and below zero,
+    # where only an even count has halves, one less before.
+    multiplier, shift = reciprocal
+    below = total >> 31 if taps % 2 == 0 else 0
+    quotient = (total + below + (taps // 2 + raised * taps)) * multiplier >> shift
+    return saturate(quotient - raised, attributes, dtype)
+
+
+def _divided(total: Expr, count: Expr) -> Expr:
+    """Return a quotient, halves rounded away from zero."""
+    half = tirx.truncdiv(count, 2)
+    return tirx.truncdiv(total + tirx.Select(total > 0, half, -half), count)
 
 
 def exact_reciprocal(divisor: int, largest: int) -> tuple[int, int] | None:
@@ -109,13 +121,12 @@ def mean_pool2d(arguments: Sequence[relax.Expr], attributes: Attributes, _traits
     taps, offset = window.pool_h * window.pool_w, largest_offset(zero_point, dtype)
 
     def mean(n: tirx.Var, y: tirx.Var, v: tirx.Var, c: tirx.Var) -> Expr:
-        total, scaling = sums[n, y, v, c] - taps * zero_point, (attributes["multiplier"], attributes["shift"])
+        total = sums[n, y, v, c]
         if not window.padded:
-            return clamp(scale(total, *scaling, taps * offset, left_shift), attributes, dtype)
-        raised, count = total * (1 << left_shift), window.count(y, v)
-        half = tirx.truncdiv(count, 2)
-        average = tirx.truncdiv(raised + tirx.Select(raised > 0, half, -half), count)
-        return clamp(scale(average, *scaling, offset << left_shift), attributes, dtype)
+            return scaled_mean_of(total, taps, attributes, dtype)
+        average = _divided((total - taps * zero_point) * (1 << left_shift), window.count(y, v))
+        scaling = attributes["multiplier"], attributes["shift"], offset << left_shift
+        return clamp(scale(average, *scaling), attributes, dtype)
 
     result = te.compute(window.shape, mean, "output")
     return Kernel("mean_pool2d", te.create_prim_func([x, result]), arguments)
@@ -148,15 +159,18 @@ def mean(arguments: Sequence[relax.Expr], attributes: Attributes, _traits: Kerne
 
     sums = te.compute([shape[i] for i in kept] or [1], total if kept else lambda _: total(), "sum")
 
-    largest = count * largest_offset(attributes["input_zero_point"], str(x.dtype))
-
     def average(*indices: tirx.Var) -> Expr:
-        raw = sums[tuple(indices)] - count * attributes["input_zero_point"]
-        scaling = attributes["multiplier"], attributes["shift"], largest, attributes["left_shift"]
-        return clamp(scale(raw, *scaling), attributes, str(x.dtype))
+        return scaled_mean_of(sums[tuple(indices)], count, attributes, str(x.dtype))
 
     result = te.compute(sums.shape, average, "output")
     return Kernel("mean", te.create_prim_func([x, result]), arguments)
+
+
+def scaled_mean_of(total: Expr, count: int, attributes: Attributes, dtype: str = "int8") -> Expr:
+    """Return the element of a `mean`, or a `mean_pool2d`, from the sum of so many numbers of a type."""
+    zero_point, left_shift = attributes["input_zero_point"], attributes["left_shift"]
+    scaling = attributes["multiplier"], attributes["shift"], count * largest_offset(zero_point, dtype), left_shift
+    return clamp(scale(total - count * zero_point, *scaling), attributes, dtype)
 
 
 SUM_INTEGER_BITS = 12

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from tvm import IRModule, relax
-from tvm.ir import GenericConst
+from tvm.ir import GenericConst, Op
 
-from tvm_tinyml.passes.integer_ops import attributes_of
+from tvm_tinyml.passes.integer_ops import CONV2D_THEN, attributes_of, conv2d, then_of
 from tvm_tinyml.passes.resize_to_gather import positions
 from tvm_tinyml.passes.weight_codes import Form, decoded
 from tvm_tinyml.reference import int16_functions, movement, operators, real
@@ -178,6 +178,16 @@ def _conv2d_transpose(args: Sequence[Array], call: relax.Call) -> Array:
     )
 
 
+def _conv2d_then(second: str) -> Evaluate:
+    def run(args: Sequence[Array], call: relax.Call) -> Array:
+        own = len(conv2d.arguments)
+        then = relax.Call(Op.get(second), [], attrs=then_of(attributes_of(call)))
+        result: Array = _OPERATORS[second]([_conv2d(args[:own], call), *args[own:]], then)
+        return result
+
+    return run
+
+
 def _dense(args: Sequence[Array], call: relax.Call) -> Array:
     return operators.dense(*args, **_pick(attributes_of(call), "output_zero_point", "clamp_min", "clamp_max"))
 
@@ -308,6 +318,7 @@ _OPERATORS: dict[str, Evaluate] = {
     **real.OPERATORS,
     "tinyml.conv2d": _conv2d,
     "tinyml.conv2d_transpose": _conv2d_transpose,
+    **{fused.op.name: _conv2d_then(second) for second, fused in CONV2D_THEN.items()},
     "tinyml.dense": _dense,
     "tinyml.add": _sum(operators.add),
     "tinyml.subtract": _sum(operators.sub),

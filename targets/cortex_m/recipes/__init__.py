@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from tvm_tinyml.passes.apply_recipes import Recipes
 from tvm_tinyml.passes.kernels.kernel import Recipe
@@ -11,11 +12,12 @@ from tvm_tinyml.targets.cortex_m.recipes.dense import DenseGemm, DenseRows
 from tvm_tinyml.targets.cortex_m.recipes.dense_narrow import DenseNarrow
 from tvm_tinyml.targets.cortex_m.recipes.depthwise import Depthwise
 from tvm_tinyml.targets.cortex_m.recipes.depthwise_words import DepthwiseWords
-from tvm_tinyml.targets.cortex_m.recipes.elementwise import Sum
+from tvm_tinyml.targets.cortex_m.recipes.elementwise import Sum, affine_sum
 from tvm_tinyml.targets.cortex_m.recipes.int16_product import Int16Product
 from tvm_tinyml.targets.cortex_m.recipes.outliers import WithOutliers
 from tvm_tinyml.targets.cortex_m.recipes.pad import Pad
 from tvm_tinyml.targets.cortex_m.recipes.pool import AveragePool, LargestPool, Mean
+from tvm_tinyml.targets.cortex_m.recipes.results import then
 from tvm_tinyml.targets.cortex_m.recipes.unpack import Unpack
 from tvm_tinyml.targets.cortex_m.recipes.winograd import Winograd
 
@@ -83,6 +85,7 @@ def _dsp(goal: str, products: Products, choose: Callable[[int, bool], str], *, m
         **moves,
         "tinyml.conv2d": [narrow, *(WithOutliers(recipe) for recipe in convolutions), of_int16],
         "tinyml.dense": (narrow, WithOutliers(DenseGemm(convolution)), WithOutliers(rows), of_int16),
+        **then(convolution, partial(affine_sum, "add"), dsp=True),
         "tinyml.add": (Sum("add"),),
         "tinyml.subtract": (Sum("subtract"),),
         "tinyml.avg_pool2d": (AveragePool("avg_pool2d"),),

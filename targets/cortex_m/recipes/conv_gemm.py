@@ -23,6 +23,7 @@ from tvm_tinyml.targets.cortex_m.microkernels.pack import Window
 from tvm_tinyml.targets.cortex_m.microkernels.product import Product
 from tvm_tinyml.targets.cortex_m.recipes.channels import Channels, Part, split
 from tvm_tinyml.targets.cortex_m.recipes.overlap import overlap
+from tvm_tinyml.targets.cortex_m.recipes.results import Results
 
 HELD_BYTES, WORTH_COPYING = 208, 4
 """Weights of a pair that a buffer of 256 bytes before a flash could not hold are copied to RAM when so many tiles read
@@ -107,8 +108,14 @@ class ConvGemm(Recipe):
         self._choose = choose
         self._scratch_bytes = scratch_bytes
 
-    def lower(self, arguments: Sequence[relax.Expr], attributes: Attributes, knobs: Knobs = NONE) -> Kernel | None:
-        """Return the kernel, or None where its conditions are not met."""
+    def lower(
+        self,
+        arguments: Sequence[relax.Expr],
+        attributes: Attributes,
+        knobs: Knobs = NONE,
+        results: Results | None = None,
+    ) -> Kernel | None:
+        """Return the kernel, or None where its conditions are not met; `results`, if they do not just go out."""
         channels, groups = shape_of(arguments[1])[0], attributes["groups"]
         if any(attributes["padding"]) or not has_few_groups(arguments, attributes):
             return None
@@ -121,6 +128,8 @@ class ConvGemm(Recipe):
         product = self._products[name]
         most = self._most_tiles(window, product)
         tiles = int(knobs.get("tiles", min(most, MOST_TILES, -(-source.pixels // PIXELS))))
+        if results:
+            tiles = min(tiles, max(results.most_pixels // PIXELS, _least_tiles(source)))
         if tiles > most or not product.fits(window.products // K_STEP, channels):
             return None
         output = choose_output(*(attributes[k] for k in ("output_zero_point", "clamp_min", "clamp_max")))
@@ -134,9 +143,9 @@ class ConvGemm(Recipe):
             return None
         if not product.fits(window.products // K_STEP, step):
             step = channels
-        steps = {"input_step": input_step, "step": step}
-        decided = {"shared": shared, "copies": copies}
-        kernel = _build(arguments, source, window, output, layer, parts, product, tiles, **steps, **decided)
+        results = results or Results(span([source.pixels, channels], step), step)
+        decided = {"input_step": input_step, "shared": shared, "copies": copies}
+        kernel = _build(arguments, source, window, output, layer, parts, product, tiles, results, **decided)
         chosen: Knobs = {"product": name, "tiles": tiles, "shared": int(shared), "copies": int(copies)}
         return replace(kernel, knobs=chosen, input_step=input_step, output_step=0 if step == channels else step)
 
@@ -146,7 +155,7 @@ class ConvGemm(Recipe):
             return {}
         source, window = geometry(arguments, attributes)
         most = max(self._most_tiles(window, product) for product in self._products.values())
-        least, all_tiles = 2 if source.pixels % PIXELS else 1, -(-source.pixels // PIXELS)
+        least, all_tiles = _least_tiles(source), -(-source.pixels // PIXELS)
         return {
             "product": [*self._products],
             "tiles": sorted({min(tiles, all_tiles) for tiles in TILES if least <= tiles <= most}),
@@ -213,14 +222,14 @@ def _build(
     parts: Sequence[Part],
     product: Product,
     tiles: int,
+    results: Results,
     *,
     input_step: int,
-    step: int,
     shared: bool,
     copies: bool,
 ) -> Kernel:
     """Return the function that packs and multiplies block after block."""
-    channels, pixels = len(layer.bias), source.pixels
+    channels, pixels, step = len(layer.bias), source.pixels, results.step
     steps = window.products // K_STEP
     constants = [_pack(part, layer, product, step) for part in parts]
     offsets = [0, *itertools.accumulate(packed.size for packed in constants)]
@@ -238,7 +247,7 @@ def _build(
     extent = [np.array([blocks], np.int32)] if blocks > WRITTEN_OUT else []
     values = np.concatenate([*constants, beyond])
     shape = shape_of(arguments[0])
-    x_bytes, y_bytes = span(shape, input_step or shape[-1]), span([pixels, channels], step)
+    x_bytes = span(shape, input_step or shape[-1])
 
     with IRBuilder() as builder, T.prim_func(s_tir=True):
         T.func_name("main")
@@ -246,31 +255,34 @@ def _build(
         x = T.arg("x", T.Buffer((x_bytes,), "int8"))
         packed = T.arg("constants", T.Buffer((values.size,), "int32"))
         extents = [T.arg("blocks", T.Buffer((1,), "int32")) for _ in extent]
-        y = T.arg("output", T.Buffer((y_bytes,), "int8"))
+        results.parameters()
         with T.sblock("root"):
             T.reads()
             T.writes()
             stream = T.sblock_alloc_buffer((tiles * tile_words + product.beyond_words,), "int32")
             null = tirx.reinterpret("handle", tirx.IntImm("int64", 0))
             room = T.sblock_alloc_buffer((reach,), "int32").access_ptr("w") if copies else null
+            results.begin(PIXELS * tiles)
 
             def block(runs: Sequence[tuple[tirx.Expr | int, int]]) -> None:
                 starts = [0, *itertools.accumulate(count * tile_words for _, count in runs)]
+                places = [first - runs[0][0] if i else 0 for i, (first, _) in enumerate(runs)]
                 for group in groups:
                     for (first, count), start in zip(runs, starts, strict=False):
                         pack_run(first, count, start, group)
-                    for ((first, count), start), (part, offset) in itertools.product(
-                        zip(runs, starts, strict=False), zip(parts, offsets, strict=False)
+                    for ((first, count), start, place), (part, offset) in itertools.product(
+                        zip(runs, starts, places, strict=False), zip(parts, offsets, strict=False)
                     ):
                         if part.group == group:
                             call = (
                                 packed.access_ptr("r", offset=offset),
                                 stream.access_ptr("r", offset=start),
-                                T.address_of(y[first * step + part.start]),
+                                results.pointer(first, place, part.start),
                                 stream.access_ptr("r", offset=start + count * tile_words),
                                 *([room] if product.copies else []),
                             )
                             T.evaluate(T.call_extern("int32", kernels[part.width].name, *call))
+                results.take(runs[0][0], places[-1] + PIXELS * runs[-1][1])
 
             def pack_run(first: tirx.Expr | int, count: int, start: int, group: int) -> None:
                 if in_order:
@@ -289,10 +301,11 @@ def _build(
                     block([(number * (PIXELS * tiles), tiles)])
             for runs in behind:
                 block(runs)
+            results.end()
     order = [(number * PIXELS * tiles, (number + 1) * PIXELS * tiles) for number in range(blocks)]
     order += [(runs[0][0], runs[-1][0] + PIXELS * runs[-1][1]) for runs in behind]
     spans = [(int(source.offset(first)), (end - 1) * step + channels) for first, end in order]
-    used = [pack, *(kernels[width] for width in sorted({part.width for part in parts}))]
+    used = [pack, *(kernels[width] for width in sorted({part.width for part in parts})), *results.microkernels]
     func = builder.get().with_attr({**texts(used), "tinyml.schedule": ConvGemm.__name__})
     macs = pixels * channels * window.runs * window.run_bytes
     method = _method(parts, product, window, tiles, pack)
@@ -307,7 +320,12 @@ def _build(
         if not copies
     }
     passed = [flat(arguments[0], input_step), *map(relax.const, [values, *extent])]
-    return Kernel("conv2d", func, passed, macs, method, overlaps, rereads=rereads)
+    return results.finish(Kernel("conv2d", func, passed, macs, method, overlaps, rereads=rereads))
+
+
+def _least_tiles(source: Source) -> int:
+    """Return how many tiles a block has at least: see `_blocks`."""
+    return 2 if source.pixels % PIXELS else 1
 
 
 def _blocks(pixels: int, tiles: int) -> tuple[int, list[list[tuple[int, int]]]]:

@@ -40,11 +40,15 @@ class Sum(Recipe):
         """Return the kernel, or None where its conditions are not met."""
         if knobs or shape_of(arguments[0]) != shape_of(arguments[1]):
             return None
-        affine = fit(sum_function(self._kind, attributes))
-        if affine is None:
-            return None
+        found = affine_sum(self._kind, attributes)
         step = attributes.get("output_step", 0)
-        return sum_kernel(self._kind, arguments, add.add(affine.rounding), affine.words, Sum.__name__, step)
+        return None if found is None else sum_kernel(self._kind, arguments, *found, Sum.__name__, step)
+
+
+def affine_sum(kind: str, attributes: Attributes) -> tuple[Microkernel, NDArray[np.int32]] | None:
+    """Return the microkernel of an "add" or "subtract", and its constants, or None where none is exact."""
+    affine = fit(sum_function(kind, attributes))
+    return None if affine is None else (add.add(affine.rounding), affine.words)
 
 
 def sum_kernel(

@@ -22,6 +22,7 @@ from tvm_tinyml.targets.cortex_m.microkernels.output import Output, choose_outpu
 from tvm_tinyml.targets.cortex_m.microkernels.pack import Window
 from tvm_tinyml.targets.cortex_m.recipes.channels import Channels, all_exact
 from tvm_tinyml.targets.cortex_m.recipes.conv_gemm import Source, geometry
+from tvm_tinyml.targets.cortex_m.recipes.results import Results
 
 TILE = 2
 """Pixels of a tile."""
@@ -44,8 +45,14 @@ class HeliumConv(Recipe):
     def __init__(self, scratch_bytes: int = 4096) -> None:
         self._scratch_bytes = scratch_bytes
 
-    def lower(self, arguments: Sequence[relax.Expr], attributes: Attributes, knobs: Knobs = NONE) -> Kernel | None:
-        """Return the kernel, or None where its conditions are not met."""
+    def lower(
+        self,
+        arguments: Sequence[relax.Expr],
+        attributes: Attributes,
+        knobs: Knobs = NONE,
+        results: Results | None = None,
+    ) -> Kernel | None:
+        """Return the kernel, or None where its conditions are not met; `results`, if they do not just go out."""
         if any(attributes["padding"]) or not _has_one_group(arguments, attributes):
             return None
         if not self.allows(arguments, attributes, knobs):
@@ -58,7 +65,8 @@ class HeliumConv(Recipe):
             return None
         ways = _ways(source, window, len(channels.bias))
         way = str(knobs.get("read", next(iter(ways), _AS_IT_LIES)))
-        kernel = _Layer(source, window, output, channels, way, ways).kernel(arguments[0], self._scratch_bytes)
+        layer = _Layer(source, window, output, channels, way, ways)
+        kernel = layer.kernel(arguments[0], self._scratch_bytes, results)
         return dataclasses.replace(kernel, knobs={"read": way} if ways else {})
 
     def space(self, arguments: Sequence[relax.Expr], attributes: Attributes) -> Space:
@@ -133,7 +141,7 @@ class _Layer:
         """Whether to read runs where they lie, one row of pixels a call."""
         return self.way == _IN_PLACE
 
-    def kernel(self, x: relax.Expr, scratch_bytes: int) -> Kernel:
+    def kernel(self, x: relax.Expr, scratch_bytes: int, results: Results | None) -> Kernel:
         """Return the function: one product over all pixels, one for each row, or blocks that are copied first."""
         source, count, pixels = self.source, len(self.channels.bias), self.source.pixels
         constants = self._constants()
@@ -141,12 +149,19 @@ class _Layer:
         gemm = self._product(tile)
         used: list[Microkernel] = [gemm]
         block = min(max(scratch_bytes // self.products // tile, 1) * tile, pixels)
+        if self.in_place:
+            block = source.out_w
+        elif self.way == _AS_IT_LIES:
+            block = pixels
+        results = results or Results(pixels * count, count)
+        if not self.in_place:
+            block = min(block, max(results.most_pixels // tile, 1) * tile)
         with IRBuilder() as builder, T.prim_func(s_tir=True):
             T.func_name("main")
             T.func_attr({"tirx.noalias": True})
             image = T.arg("x", T.Buffer((source.batch * source.image,), "int8"))
             packed = T.arg("constants", T.Buffer((constants.size,), "int32"))
-            y = T.arg("output", T.Buffer((pixels * count,), "int8"))
+            results.parameters()
 
             def multiply(windows: tirx.Expr, stride: int, first: tirx.Expr | int, number: int) -> None:
                 """Compute ``number`` pixels from ``first`` on; one without a partner is its own."""
@@ -155,51 +170,49 @@ class _Layer:
                     if taken:
                         numbers = self._numbers(stride * step, count * step)
                         at = T.handle_add_byte_offset(windows, start * stride) if start else windows
-                        to = T.address_of(y[(first + start) * count])
+                        to = results.pointer(first + start, start, 0)
                         call = (packed.access_ptr("r"), at, to, taken, len(constants), *numbers)
                         T.evaluate(T.call_extern("int32", gemm.name, *call))
+                results.take(first, number)
 
             with T.sblock("root"):
                 T.reads()
                 T.writes()
-                if self.way == _AS_IT_LIES:
-                    multiply(image.access_ptr("r"), source.column, 0, pixels)
-                elif self.in_place:
-                    with T.serial(source.batch * source.out_h) as line:
-                        first = line * source.out_w
-                        multiply(T.address_of(image[source.offset(first)]), source.column, first, source.out_w)
-                else:
+                results.begin(block)
+                if self.way == _COPIED:
                     pack = helium_pack(self.window)
                     used.append(pack)
                     scratch = T.sblock_alloc_buffer((block * self.products,), "int8")
 
-                    def copied(first: tirx.Expr | int, number: int) -> None:
-                        with T.serial(number) as i:
-                            to = scratch.access_ptr("w", offset=i * self.products)
-                            window = T.address_of(image[source.offset(first + i)])
-                            T.evaluate(T.call_extern("int32", pack.name, to, window))
-                        multiply(scratch.access_ptr("r"), self.products, first, number)
+                def compute(first: tirx.Expr | int, number: int) -> None:
+                    if self.way != _COPIED:
+                        multiply(T.address_of(image[source.offset(first)]), source.column, first, number)
+                        return
+                    with T.serial(number) as i:
+                        to = scratch.access_ptr("w", offset=i * self.products)
+                        window = T.address_of(image[source.offset(first + i)])
+                        T.evaluate(T.call_extern("int32", pack.name, to, window))
+                    multiply(scratch.access_ptr("r"), self.products, first, number)
 
-                    whole, rest = divmod(pixels, block)
-                    with T.serial(whole) as number:
-                        copied(number * block, block)
-                    if rest:
-                        copied(whole * block, rest)
-        func = builder.get().with_attr({**texts(used), "tinyml.schedule": HeliumConv.__name__})
+                whole, rest = divmod(pixels, block)
+                with T.serial(whole) as number:
+                    compute(number * block, block)
+                if rest:
+                    compute(whole * block, rest)
+                results.end()
+        func = builder.get().with_attr(
+            {**texts([*used, *results.microkernels]), "tinyml.schedule": HeliumConv.__name__}
+        )
         flat = relax.op.reshape(x, (source.batch * source.image,))
         macs = pixels * count * self.products
         arguments, method = [flat, relax.const(constants.ravel())], self._method(used)
         weight_bytes = 4 * (constants.shape[1] - helium_gemm.HEADER_WORDS)
         rereads = {gemm.name: Rereads(weight_bytes, *self._tiles(tile, block))}
-        return Kernel("conv2d", func, arguments, macs, method, rereads=rereads)
+        return results.finish(Kernel("conv2d", func, arguments, macs, method, rereads=rereads))
 
     def _tiles(self, tile: int, block: int) -> tuple[int, int]:
         """Return how many tiles there are, and calls that compute them."""
-        source, pixels = self.source, self.source.pixels
-        if self.in_place:
-            block = source.out_w
-        elif self.way == _AS_IT_LIES:
-            block = pixels
+        pixels = self.source.pixels
         pieces = [block] * (pixels // block) + [pixels % block]
         calls = [tiles for number in pieces for tiles in (number // tile, min(number % tile, 1)) if tiles]
         return sum(calls), len(calls)

@@ -24,6 +24,7 @@ from tvm_tinyml.targets.cortex_m.recipes.channels import Channels
 from tvm_tinyml.targets.cortex_m.recipes.conv_gemm import Source, geometry, has_few_groups
 from tvm_tinyml.targets.cortex_m.recipes.depthwise_geometry import Index
 from tvm_tinyml.targets.cortex_m.recipes.overlap import overlap
+from tvm_tinyml.targets.cortex_m.recipes.results import Results
 from tvm_tinyml.targets.cortex_m.recipes.scalar_product import Fitted, ScalarProduct
 
 TILES = (*range(1, 17), 20, 24, 32, 48, 64)
@@ -52,8 +53,14 @@ class ScalarConv(Recipe):
         self._product = product
         self._scratch_bytes = scratch_bytes
 
-    def lower(self, arguments: Sequence[relax.Expr], attributes: Attributes, knobs: Knobs = NONE) -> Kernel | None:
-        """Return the kernel, or None where its conditions are not met."""
+    def lower(
+        self,
+        arguments: Sequence[relax.Expr],
+        attributes: Attributes,
+        knobs: Knobs = NONE,
+        results: Results | None = None,
+    ) -> Kernel | None:
+        """Return the kernel, or None where its conditions are not met; `results`, if they do not just go out."""
         channels, groups = shape_of(arguments[1])[0], attributes["groups"]
         if any(attributes["padding"]) or not has_few_groups(arguments, attributes):
             return None
@@ -66,9 +73,12 @@ class ScalarConv(Recipe):
             return None
         parts = list(_parts(channels, groups, self._product.width, fitted))
         most = int(knobs.get("tiles", min(self._most_tiles(window), MOST_TILES)))
+        if results:
+            most = min(most, max(results.most_pixels // self._product.pixels, 1))
         blocks = cut_into_blocks(pixels, self._product.pixels, most)
+        results = results or Results(source.pixels * channels, channels)
         group_in = shape_of(arguments[1])[3]
-        kernel = _build(arguments[0], source, window, group_in, parts, fitted, self._product, blocks)
+        kernel = _build(arguments[0], source, window, group_in, parts, fitted, self._product, blocks, results)
         return replace(kernel, knobs={"tiles": largest(blocks)})
 
     def space(self, arguments: Sequence[relax.Expr], attributes: Attributes) -> Space:
@@ -162,6 +172,7 @@ def _build(
     fitted: Fitted,
     product: ScalarProduct,
     blocks: Sequence[Blocks],
+    results: Results,
 ) -> Kernel:
     """Return the function that packs and multiplies block after block of each image."""
     last, pixels, tile = parts[-1], source.out_h * source.out_w, product.pixels
@@ -185,14 +196,15 @@ def _build(
         T.func_attr({"tirx.noalias": True})
         x = T.arg("x", T.Buffer((source.batch * source.image,), "int8"))
         packed = T.arg("constants", T.Buffer((offsets[-1],), "int32"))
-        y = T.arg("output", T.Buffer((source.batch * pixels * channels,), "int8"))
+        results.parameters()
         with T.sblock("root"):
             T.reads()
             T.writes()
             stream = T.sblock_alloc_buffer((largest(blocks) * tile_words,), "int32")
             spread = T.sblock_alloc_buffer((spread_words,), "int32")
+            results.begin(largest(blocks) * tile)
 
-            def compute(x_start: Index, y_start: Index, left: Index, tiles: int) -> None:
+            def compute(x_start: Index, pixel: Index, left: Index, tiles: int) -> None:
                 for group in range(groups):
                     window_at = T.address_of(x[x_start + group * group_in])
                     T.evaluate(T.call_extern("int32", pack.name, stream.access_ptr("w"), window_at, left, tiles))
@@ -201,7 +213,7 @@ def _build(
                             call = (
                                 packed.access_ptr("r", offset=offset),
                                 stream.access_ptr("r"),
-                                T.address_of(y[y_start + part.start]),
+                                results.pointer(pixel, 0, part.start),
                                 stream.access_ptr("r", offset=tiles * tile_words),
                                 len(part.constants),
                                 spread.access_ptr("w"),
@@ -211,6 +223,7 @@ def _build(
                             T.evaluate(T.call_extern("int32", kernels[part.width].name, *call))
 
             with T.serial(source.batch) as number:
+                done = 0
                 for run in blocks:
                     with T.serial(run.count) as i:
                         first = run.start + i * (run.tiles * tile)
@@ -218,9 +231,14 @@ def _build(
                         if not even:
                             of_last = source.offset(run.start), source.out_w - run.start % source.out_w
                             place = of_last if run.count == 1 else (packed[2 * i], packed[2 * i + 1])
-                        y_start = (number * pixels + first) * channels
-                        compute(number * source.image + place[0], y_start, place[1], run.tiles)
-    func = builder.get().with_attr({**texts([pack, *kernels.values()]), "tinyml.schedule": ScalarConv.__name__})
+                        pixel = number * pixels + first
+                        compute(number * source.image + place[0], pixel, place[1], run.tiles)
+                        results.take(pixel, run.tiles * tile, done - run.start)
+                    done = run.start + run.count * run.tiles * tile
+            results.end()
+    func = builder.get().with_attr(
+        {**texts([pack, *kernels.values(), *results.microkernels]), "tinyml.schedule": ScalarConv.__name__}
+    )
     flat = relax.op.reshape(image, (source.batch * source.image,))
     macs = source.pixels * channels * window.runs * window.run_bytes
     method = Method(
@@ -235,4 +253,5 @@ def _build(
                 read = number * source.image + first // source.out_w * source.row + first % source.out_w * source.column
                 order.append((read, (number * pixels + first + run.tiles * tile) * channels))
     overlaps = [overlap(order, read_first=groups == 1)]
-    return Kernel("conv2d", func, [flat, relax.const(np.concatenate(constants))], macs, method, overlaps)
+    passed = [flat, relax.const(np.concatenate(constants))]
+    return results.finish(Kernel("conv2d", func, passed, macs, method, overlaps))

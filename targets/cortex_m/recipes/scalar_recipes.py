@@ -1,5 +1,7 @@
 """Recipes for cores without the DSP extension."""
 
+from functools import partial
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -10,11 +12,12 @@ from tvm_tinyml.targets.cortex_m.recipes.channels import Channels, exact_channel
 from tvm_tinyml.targets.cortex_m.recipes.dense import DenseGemm
 from tvm_tinyml.targets.cortex_m.recipes.outliers import Fits, WithOutliers
 from tvm_tinyml.targets.cortex_m.recipes.pad import Pad
+from tvm_tinyml.targets.cortex_m.recipes.results import then
 from tvm_tinyml.targets.cortex_m.recipes.scalar_conv import ScalarConv
 from tvm_tinyml.targets.cortex_m.recipes.scalar_dense import ScalarDense
 from tvm_tinyml.targets.cortex_m.recipes.scalar_depthwise import LongDepthwise, ScalarDepthwise, ShortDepthwise
 from tvm_tinyml.targets.cortex_m.recipes.scalar_product import LongProduct, ScalarProduct, ShortProduct
-from tvm_tinyml.targets.cortex_m.recipes.scalar_sum import ScalarSum
+from tvm_tinyml.targets.cortex_m.recipes.scalar_sum import ScalarSum, scalar_sum
 from tvm_tinyml.targets.cortex_m.recipes.unpack import Unpack
 
 INT8 = np.iinfo(np.int8)
@@ -59,6 +62,7 @@ def _scalar(
             WithOutliers(convolution, fits_products),
             rows,
         ),
+        **then(convolution, partial(scalar_sum, "add", narrow=product.narrow), dsp=False),
         "tinyml.dense": (WithOutliers(DenseGemm(convolution), fits_products), rows),
         **{f"tinyml.{kind}": (ScalarSum(kind, narrow=product.narrow),) for kind in ("add", "subtract")},
     }

@@ -1,4 +1,4 @@
-/* small: 8 calls, 1776 multiply-accumulates. Generated code. */
+/* small: 7 calls, 1776 multiply-accumulates. Generated code. */
 #include "tvmgen_small.h"
 
 #include "tvmgen_small_helpers.h"
@@ -83,7 +83,7 @@ static void tvmgen_small_pad2d_1(const int8_t *restrict x, int8_t *restrict outp
   }
 }
 
-static void tvmgen_small_depthwise_conv2d_0(const int8_t *restrict x, const int8_t *restrict weight, const int32_t *restrict bias, const int32_t *restrict multiplier, const int8_t *restrict shift, int8_t *restrict output) {
+static void tvmgen_small_conv2d_add_0(const int8_t *x, const int8_t *weight, const int32_t *bias, const int32_t *multiplier, const int8_t *shift, const int8_t *added, int8_t *output) {
   int32_t depthwise_ptr[4];
   for (int32_t i1 = 0; i1 < 4; ++i1) {
     for (int32_t i2 = 0; i2 < 4; ++i2) {
@@ -103,21 +103,13 @@ static void tvmgen_small_depthwise_conv2d_0(const int8_t *restrict x, const int8
       tinyml_mac4_s8((&(depthwise_ptr[0])), (&(x[(cse_v2 + 52)])), (&(weight[28])));
       tinyml_mac4_s8((&(depthwise_ptr[0])), (&(x[(cse_v2 + 56)])), (&(weight[32])));
       int32_t cse_v3 = ((i1 * 16) + cse_v1);
-      output[cse_v3] = ((int8_t)tinyml_saturate_s8((tinyml_requantize_right((depthwise_ptr[0] + bias[0]), multiplier[0], ((int32_t)shift[0])) - 128)));
-      output[(cse_v3 + 1)] = ((int8_t)tinyml_saturate_s8((tinyml_requantize_right((depthwise_ptr[1] + bias[1]), multiplier[0], ((int32_t)shift[0])) - 128)));
-      output[(cse_v3 + 2)] = ((int8_t)tinyml_saturate_s8((tinyml_requantize_right((depthwise_ptr[2] + bias[2]), multiplier[0], ((int32_t)shift[0])) - 128)));
-      output[(cse_v3 + 3)] = ((int8_t)tinyml_saturate_s8((tinyml_requantize_right((depthwise_ptr[3] + bias[3]), multiplier[0], ((int32_t)shift[0])) - 128)));
-    }
-  }
-}
-
-static void tvmgen_small_add_0(const int8_t *x, const int8_t *y, int8_t *output) {
-  for (int32_t i1 = 0; i1 < 4; ++i1) {
-    for (int32_t i2 = 0; i2 < 4; ++i2) {
-      for (int32_t i3 = 0; i3 < 4; ++i3) {
-        int32_t cse_v1 = (((i1 * 16) + (i2 * 4)) + i3);
-        output[cse_v1] = ((int8_t)tinyml_saturate_s8((tinyml_requantize_right((tinyml_requantize(((((int32_t)x[cse_v1]) * 1048576) + 134217728), 1073741824, 0) + tinyml_requantize(((((int32_t)y[cse_v1]) * 1048576) + 134217728), 1073741824, 0)), 1073741824, -18) - 128)));
-      }
+      output[cse_v3] = ((int8_t)tinyml_saturate_s8((tinyml_requantize_right((tinyml_requantize(((((int32_t)((int8_t)tinyml_saturate_s8((tinyml_requantize_right((depthwise_ptr[0] + bias[0]), multiplier[0], ((int32_t)shift[0])) - 128)))) * 1048576) + 134217728), 1073741824, 0) + tinyml_requantize(((((int32_t)added[cse_v3]) * 1048576) + 134217728), 1073741824, 0)), 1073741824, -18) - 128)));
+      int32_t cse_v4 = (cse_v3 + 1);
+      output[cse_v4] = ((int8_t)tinyml_saturate_s8((tinyml_requantize_right((tinyml_requantize(((((int32_t)((int8_t)tinyml_saturate_s8((tinyml_requantize_right((depthwise_ptr[1] + bias[1]), multiplier[0], ((int32_t)shift[0])) - 128)))) * 1048576) + 134217728), 1073741824, 0) + tinyml_requantize(((((int32_t)added[cse_v4]) * 1048576) + 134217728), 1073741824, 0)), 1073741824, -18) - 128)));
+      int32_t cse_v5 = (cse_v3 + 2);
+      output[cse_v5] = ((int8_t)tinyml_saturate_s8((tinyml_requantize_right((tinyml_requantize(((((int32_t)((int8_t)tinyml_saturate_s8((tinyml_requantize_right((depthwise_ptr[2] + bias[2]), multiplier[0], ((int32_t)shift[0])) - 128)))) * 1048576) + 134217728), 1073741824, 0) + tinyml_requantize(((((int32_t)added[cse_v5]) * 1048576) + 134217728), 1073741824, 0)), 1073741824, -18) - 128)));
+      int32_t cse_v6 = (cse_v3 + 3);
+      output[cse_v6] = ((int8_t)tinyml_saturate_s8((tinyml_requantize_right((tinyml_requantize(((((int32_t)((int8_t)tinyml_saturate_s8((tinyml_requantize_right((depthwise_ptr[3] + bias[3]), multiplier[0], ((int32_t)shift[0])) - 128)))) * 1048576) + 134217728), 1073741824, 0) + tinyml_requantize(((((int32_t)added[cse_v6]) * 1048576) + 134217728), 1073741824, 0)), 1073741824, -18) - 128)));
     }
   }
 }
@@ -208,8 +200,7 @@ int32_t tvmgen_small_run(const struct tvmgen_small_inputs *inputs, const struct 
   tvmgen_small_pad2d_0(input_0, sram + 0);
   tvmgen_small_conv2d_0(sram + 0, tvmgen_small_constant_0, tvmgen_small_constant_1, tvmgen_small_constant_2, tvmgen_small_constant_3, sram + 144);
   tvmgen_small_pad2d_1(sram + 144, sram + 0);
-  tvmgen_small_depthwise_conv2d_0(sram + 0, tvmgen_small_constant_4, tvmgen_small_constant_5, tvmgen_small_constant_2, tvmgen_small_constant_6, sram + 208);
-  tvmgen_small_add_0(sram + 144, sram + 208, sram + 144);
+  tvmgen_small_conv2d_add_0(sram + 0, tvmgen_small_constant_4, tvmgen_small_constant_5, tvmgen_small_constant_2, tvmgen_small_constant_6, sram + 144, sram + 144);
   tvmgen_small_avg_pool2d_0(sram + 144, sram + 0);
   tvmgen_small_dense_0(sram + 0, tvmgen_small_constant_7, tvmgen_small_constant_8, tvmgen_small_constant_9, tvmgen_small_constant_3, sram + 16);
   tvmgen_small_softmax_0(sram + 16, tvmgen_small_constant_10, output_0);
