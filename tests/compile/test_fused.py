@@ -14,9 +14,10 @@ from benchmarks.int8_graph import Network
 from benchmarks.networks import image_classification, keyword_spotting
 from tests.compile.cores import runnable
 from tests.compile.test_c_form import run_sanitized
-from tests.compile.test_channels import build, run_poisoned
+from tests.compile.test_channels import build
 from tests.compile.toolchains import HostLibrary, cross_compile
 from tests.fused_networks import fused_network
+from tests.poisoned import check_poisoned
 from tvm_tinyml import pipeline
 from tvm_tinyml.options import BuildOptions
 from tvm_tinyml.pipeline import lower_model
@@ -53,7 +54,7 @@ def test_random_networks_give_the_reference_bytes(core: str) -> None:
             ("workspace", "caller")[seed % 2],
         )
         library = build(network, core, goal, io)
-        run_poisoned(library.metadata, library.objects, network, f"{core}, {goal}, {io}, seed {seed}")
+        check_poisoned(library.metadata, library.objects, network, f"{core}, {goal}, {io}, seed {seed}")
         found |= {*fused_in(library)}
     assert found >= {"conv2d_add", "conv2d_avg_pool2d", "conv2d_mean"}
 
@@ -65,7 +66,7 @@ def test_loops_by_rules_give_the_reference_bytes(core: str) -> None:
     for seed in range(2):
         network = fused_network(seed)
         library = build(network, core, "flash", "workspace")
-        run_poisoned(library.metadata, library.objects, network, f"{core}, seed {seed}")
+        check_poisoned(library.metadata, library.objects, network, f"{core}, seed {seed}")
         found |= {*fused_in(library)}
     assert found == {"conv2d_add"}
 
@@ -78,7 +79,7 @@ def test_on_the_core_gcc_makes_the_same_bytes_of_the_c_form(core: str, goal: str
     network = fused_network(3)
     library = build(network, core, goal, "workspace", "both")
     assert fused_in(library)
-    run_poisoned(library.metadata, cross_compile(library, tmp_path, core), network, core)
+    check_poisoned(library.metadata, cross_compile(library, tmp_path, core), network, core)
 
 
 @pytest.mark.usefixtures("always")
@@ -112,7 +113,7 @@ def test_it_is_done_where_the_workspace_shrinks(network: Network, core: str, goa
     assert not fused_in(apart)
     sizes = [each.metadata["ram_bytes"]["workspace"] for each in (library, apart)]
     assert sizes[0] <= share * sizes[1], sizes
-    run_poisoned(library.metadata, library.objects, network, core)
+    check_poisoned(library.metadata, library.objects, network, core)
 
 
 @pytest.mark.parametrize(
