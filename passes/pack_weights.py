@@ -73,14 +73,18 @@ class Packed:
 def packed(values: NDArray[Any], coding: Coding) -> Packed | None:
     """Return a constant in which there are weights of a layer in less space, or None where that saves little.
 
-    Kernels keep weights beside scales and biases, and two of them in a number of 16 bits, as they want them.
+    Kernels keep weights beside scales and biases, two of them in a number of 16 bits, or with flipped sign bits, as
+    they want them.
     """
     if values.nbytes < LEAST_BYTES or values.nbytes % 4 or values.dtype not in (np.int8, np.int32):
         return None
-    # Four bits that are the weight itself have room for what pairs take from the second one.
-    ways = (False,) if coding.kind is Kind.PLAIN else (False, True)
     codes = [
-        Packed(encoded(values, coding, form, pairs=pairs), form, pairs) for form in FORMS[coding.kind] for pairs in ways
+        Packed(encoded(values, way, form, pairs=pairs), form, pairs)
+        for way in (coding, coding.flipped)
+        if way is not None
+        for form in FORMS[way.kind]
+        # Four bits that are the weight itself have room for what pairs take from the second one.
+        for pairs in ((False,) if way.kind is Kind.PLAIN or way is not coding else (False, True))
     ]
     least = min(codes, key=lambda code: code.words.nbytes)
     return least if least.words.nbytes <= WORTH * values.nbytes else None

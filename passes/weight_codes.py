@@ -70,7 +70,10 @@ FORMS: Mapping[Kind, Sequence[Form]] = {
     Kind.SCALED: (Form.LANES, Form.ODD, Form.HALVES),
     Kind.TABLE: (Form.TABLE,),
 }
-"""Those that can be tried."""
+"""Those that can be tried for weights as they are."""
+
+SIGN = -128
+"""The bit that some kernels want flipped."""
 
 UPPER: Mapping[Form, Array] = {form: (np.arange(GROUP) & bit) != 0 for form, bit in ((Form.ODD, 1), (Form.HALVES, 2))}
 """Which weights of a group have the multiplier in the upper half of its byte."""
@@ -78,10 +81,21 @@ UPPER: Mapping[Form, Array] = {form: (np.arange(GROUP) & bit) != 0 for form, bit
 
 @dataclass(frozen=True)
 class Coding:
-    """How the weights of a layer are coded; the table is empty without one."""
+    """How the weights of a layer are coded; the table is in order, and empty without one."""
 
     kind: Kind
     table: tuple[int, ...] = ()
+
+    @property
+    def flipped(self) -> Coding | None:
+        """How the same weights are coded with their sign bits flipped; None where no table says it."""
+        match self.kind:
+            case Kind.PLAIN:
+                return Coding(Kind.TABLE, tuple(sorted(bits ^ SIGN for bits in range(LEAST, LARGEST + 1))))
+            case Kind.TABLE:
+                return Coding(Kind.TABLE, tuple(sorted(number ^ SIGN for number in self.table)))
+            case _:
+                return None
 
 
 def coding_of(weights: Array) -> Coding | None:

@@ -68,7 +68,7 @@ def _check_bits(model: Model, target: Target, options: BuildOptions) -> None:
     if narrow and "tinyml.unpack" not in target.recipes(options.goal):
         raise TargetError(
             f"{len(narrow)} layers of '{model.name}' have weights of 4 bits, and {target.name} has no kernel that "
-            "unpacks them. Quantize with int8 or int16x8, or build for a core with Thumb-2."
+            "unpacks them. Quantize with int8 or int16x8."
         )
 
 

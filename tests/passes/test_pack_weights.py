@@ -18,7 +18,7 @@ from tests.passes.narrow_weights import KINDS, WAYS, weights, words
 from tests.simulated import needs_simulator
 from tvm_tinyml.passes import integer_ops
 from tvm_tinyml.passes.pack_weights import PART_BYTES, SplitNarrowLayers, packed, stored_bytes
-from tvm_tinyml.passes.weight_codes import Coding, Form, Kind
+from tvm_tinyml.passes.weight_codes import Coding, Form, Kind, coding_of, decoded
 from tvm_tinyml.reference.evaluate import evaluate
 from tvm_tinyml.verification import verify
 
@@ -52,6 +52,17 @@ def test_a_constant_is_packed_where_it_is_narrow(
     assert stored_bytes([relax.const(values)], coding) == small.words.nbytes < 0.75 * values.nbytes
     module = integer(lambda _: small.unpacked(values.shape, 8 * values.itemsize), (1,))
     np.testing.assert_array_equal(evaluate(module, [np.zeros(1, np.int8)])[0], values)
+
+
+@pytest.mark.parametrize("kind", [Kind.PLAIN, Kind.TABLE])
+def test_weights_with_flipped_sign_bits_are_packed_by_a_table(kind: Kind, rng: np.random.Generator) -> None:
+    kept = weights(rng, kind, (40, 64))
+    coding = coding_of(kept)
+    assert coding is not None
+    small = packed(kept ^ -128, coding)
+    assert small is not None
+    assert small.form is Form.TABLE
+    np.testing.assert_array_equal(decoded(small.words, small.form, pairs=small.pairs).reshape(kept.shape), kept ^ -128)
 
 
 @pytest.mark.parametrize(
@@ -107,9 +118,10 @@ def unpacks(library: tinyml.Library) -> bool:
 @pytest.mark.parametrize(
     ("target", "goal", "kind"),
     [
-        *((core, "time", kind) for kind in KINDS for core in ("cortex-m4", "cortex-m3", "cortex-m55")),
+        *((core, "time", kind) for kind in KINDS for core in ("cortex-m4", "cortex-m3", "cortex-m55", "cortex-m0plus")),
         *((core, "time", Kind.TABLE) for core in ("cortex-m7", "cortex-m33+nodsp")),
         *(("cortex-m4", "flash", kind) for kind in (Kind.PLAIN, Kind.SCALED)),
+        ("cortex-m0plus", "flash", Kind.TABLE),
     ],
 )
 def test_networks_compute_the_same_from_less_flash(kind: Kind, target: str, goal: str) -> None:
@@ -130,14 +142,6 @@ def test_the_c_form_does_the_same(kind: Kind, tmp_path: Path) -> None:
     library = tinyml.build(tinyml.load(made.data, name="narrow"), "cortex-m4")
     inputs = made.random_inputs(1)
     np.testing.assert_array_equal(HostLibrary(library, tmp_path).run(inputs)[0].ravel(), made.run(inputs)[0].ravel())
-
-
-@needs_simulator
-def test_who_can_unpack() -> None:
-    model = tinyml.load(network().data, name="narrow")
-    for target, can in (("cortex-m4", True), ("cortex-m3", True), ("cortex-m55", True), ("cortex-m0plus", False)):
-        library = tinyml.build(model, target, emit="lib")
-        assert unpacks(library) == can
 
 
 def test_weights_of_eight_bits_are_never_packed() -> None:

@@ -7,8 +7,10 @@ import pytest
 import tvm_tinyml as tinyml
 from tests.quantization.networks import FloatNetwork, cnn, four_layers, keyword_spotting
 from tests.simulated import needs_simulator
-from tvm_tinyml.errors import QuantizationError
+from tvm_tinyml.errors import ModelError
+from tvm_tinyml.quantization.attempt import Attempt, Way, best_attempt
 from tvm_tinyml.quantization.costs import Cost, TensorCost
+from tvm_tinyml.quantization.precisions import precisions
 from tvm_tinyml.quantization.report import LayerReport, QuantizationReport
 
 
@@ -53,11 +55,15 @@ def test_on_a_target_layers_add_up_to_the_network(recipe: str) -> None:
     assert "int8, bytes  w4, bytes  int16x8, bytes  int8, cycles  w4, cycles  int16x8, cycles" in made.text()
 
 
-@needs_simulator
-def test_what_a_target_has_no_kernels_for_is_left_out() -> None:
-    assert all(recipes(layer) == ["int8", "int16x8"] for layer in report(cnn(), target="cortex-m0plus").layers)
-    with pytest.raises(QuantizationError, match="w4 makes weights of 4 bits, and cortex-m0plus has no kernel"):
-        report(cnn(), "w4", target="cortex-m0plus")
+def test_a_precision_that_an_operator_does_not_have_is_left_out() -> None:
+    network = cnn()
+
+    def refused(_attempt: Attempt) -> Cost:
+        raise ModelError("not with this type")
+
+    attempt = best_attempt(network.model.module, [network.samples[:1]], "min-max", Way("int8", False, "channel"))
+    assert set(precisions(attempt, [network.samples], None)) == {layer.name for layer in report(network).layers}
+    assert list(precisions(attempt, [network.samples], refused).values()) == [[]] * len(report(network).layers)
 
 
 def test_parts_of_a_layer_belong_to_it() -> None:

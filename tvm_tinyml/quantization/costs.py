@@ -64,11 +64,6 @@ class Cost:
 Costs = Callable[[Model], Cost]
 
 
-def can_unpack(target: str) -> bool:
-    """Return whether a target has kernels for weights of four bits, whatever the goal of the build."""
-    return "tinyml.unpack" in cortex_m(target).recipes("flash")
-
-
 def costs_on(target: str | None, options: Mapping[str, Any]) -> Costs | None:
     """Return what builds networks for a target, with options of `build` but its limits, and returns what they take.
 

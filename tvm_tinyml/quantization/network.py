@@ -16,7 +16,7 @@ from tvm_tinyml.options import nearest
 from tvm_tinyml.passes import FoldQuantization
 from tvm_tinyml.quantization.accuracy import Labelled, accuracy, labelled_samples
 from tvm_tinyml.quantization.attempt import MEASURED, Attempt, Way, best_attempt
-from tvm_tinyml.quantization.costs import can_unpack, costs_on
+from tvm_tinyml.quantization.costs import costs_on
 from tvm_tinyml.quantization.equalize import equalized
 from tvm_tinyml.quantization.grids import NARROW
 from tvm_tinyml.quantization.mixed import MIXED, Budget, all_narrow, budgets_of, bytes_of, check_weights, mixed
@@ -84,12 +84,6 @@ def quantize(
     budgets = _checked(recipe, observer, narrow, target)
     check_weights(budgets, model.module, narrow)
     costs = costs_on(target, build_options)
-    unpacks = target is None or can_unpack(target)
-    if (budgets or recipe == "w4") and not unpacks:
-        raise QuantizationError(
-            f"{recipe} makes weights of 4 bits, and {target} has no kernel that unpacks them. Quantize with int8 or "
-            "int16x8, or for a core with Thumb-2."
-        )
     inputs = samples_of(calibration, model)
     scored = None if accuracy_on is None else labelled_samples(accuracy_on, model)
     way = Way("int16" if recipe == "int16x8" else "int8", bias_correction, narrow)
@@ -130,7 +124,7 @@ def quantize(
         samples=len(inputs[0]),
         decibels=final.decibels,
         tensors=final.tensors(),
-        layers=final.layers(precisions(best, inputs, cost, narrow=unpacks, progress=progress)),
+        layers=final.layers(precisions(best, inputs, cost, progress)),
         narrow=narrow,
         choices=steps,
         accuracy=None if scored is None else accuracy(model, quantized, *scored),

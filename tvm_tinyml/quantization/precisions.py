@@ -7,7 +7,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from tvm_tinyml.errors import ModelError, TargetError
+from tvm_tinyml.errors import ModelError
 from tvm_tinyml.passes.float_groups import groups
 from tvm_tinyml.passes.integer_ops import shape_of
 from tvm_tinyml.quantization.attempt import Attempt, Way, best_attempt
@@ -22,20 +22,17 @@ def precisions(
     chosen: Attempt,
     inputs: Sequence[NDArray[Any]],
     cost: Callable[[Attempt], Cost] | None,
-    *,
-    narrow: bool = True,
     progress: Progress = silent,
 ) -> dict[str, list[Precision]]:
     """Return what each layer takes where the network is ``int8``, ``w4`` and ``int16x8``.
 
-    A precision for which an operator or the target has no kernel is left out.
+    A precision for which an operator has no kernel is left out.
 
     Parameters
     ----------
     chosen : what was chosen; of its own precision it is the example.
     inputs : samples; other precisions are tried on one of them, since only their size is wanted.
     cost : what an attempt takes on the target; None without one.
-    narrow : whether the target has kernels for weights of four bits.
 
     Returns
     -------
@@ -44,13 +41,12 @@ def precisions(
     layers = [group for group in groups(chosen.module["main"]) if group.is_layer]
     grid = chosen.way.narrow
     found: dict[str, list[Precision]] = {layer.name: [] for layer in layers}
-    ways: list[tuple[str, str, Bits]] = [("int8", "int8", {}), ("int16x8", "int16", {})]
-    if narrow:
-        ways.insert(1, ("w4", "int8", all_narrow(chosen.module)))
+    narrow = all_narrow(chosen.module)
+    ways: list[tuple[str, str, Bits]] = [("int8", "int8", {}), ("w4", "int8", narrow), ("int16x8", "int16", {})]
     for recipe, dtype, bits in counted(ways, "precisions", progress):
         try:
             taken = cost(_attempt(chosen, inputs, dtype, bits)) if cost else None
-        except (ModelError, TargetError):
+        except ModelError:
             continue
         for layer in layers:
             size = weight_bytes(shape_of(layer.weight), bits.get(layer.name, 8), grid)

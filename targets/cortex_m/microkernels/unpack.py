@@ -42,7 +42,7 @@ def unpack(form: Form, *, pairs: bool, dsp: bool) -> Microkernel:
         name=f"tinyml_unpack_{NAMES[form]}" + ("_pairs" if pairs else ""),
         parameters=PARAMETERS,
         assembly=_all_runs("r4-r11", begin, head, group, end, written),
-        portable=_portable(form, pairs=pairs),
+        portable=portable(form, pairs=pairs),
         condition=THUMB2,
     )
 
@@ -89,7 +89,7 @@ def _plain(*, dsp: bool) -> Microkernel:
         name="tinyml_unpack_dsp" if dsp else "tinyml_unpack",
         parameters=PARAMETERS,
         assembly=_all_runs("r4-r9", ["mov r12, #0x08080808"], [], [*code, "stm r0!, {r5, r6, r7, r8}"]),
-        portable=_portable(Form.PLAIN, pairs=False),
+        portable=portable(Form.PLAIN, pairs=False),
         condition=DSP if dsp else THUMB2,
     )
 
@@ -158,7 +158,7 @@ def _stored(first: int, pairs: bool) -> list[str]:
     return [*sums, *(f"strh r{5 + i}, [r0, #{first + i}]" for i in (0, 2))]
 
 
-def _portable(form: Form, *, pairs: bool) -> str:
+def portable(form: Form, *, pairs: bool) -> str:
     """Return the body in C."""
     before, head, multiplier = "", "", ""
     bits = "packed[j / 8] >> (8 * (j % 4) + 4 * (j % 8 / 4))"

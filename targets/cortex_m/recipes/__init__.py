@@ -18,7 +18,7 @@ from tvm_tinyml.targets.cortex_m.recipes.outliers import WithOutliers
 from tvm_tinyml.targets.cortex_m.recipes.pad import Pad
 from tvm_tinyml.targets.cortex_m.recipes.pool import AveragePool, LargestPool, Mean
 from tvm_tinyml.targets.cortex_m.recipes.results import then
-from tvm_tinyml.targets.cortex_m.recipes.unpack import Unpack
+from tvm_tinyml.targets.cortex_m.recipes.unpack import BY_DSP, Unpack
 from tvm_tinyml.targets.cortex_m.recipes.winograd import Winograd
 
 
@@ -71,7 +71,7 @@ def _dsp(goal: str, products: Products, choose: Callable[[int, bool], str], *, m
 
     A build for small flash has few: the schedules make less code.
     """
-    moves = {"tinyml.pad2d": (Pad(),), "tinyml.unpack": (Unpack(dsp=True),)}
+    moves = {"tinyml.pad2d": (Pad(),), "tinyml.unpack": (Unpack(BY_DSP),)}
     if goal == "flash":
         return moves
     scratch = SCRATCH_BYTES[goal]

@@ -16,7 +16,7 @@ from tvm_tinyml.targets.cortex_m.recipes.outliers import WithOutliers
 from tvm_tinyml.targets.cortex_m.recipes.pad import Pad
 from tvm_tinyml.targets.cortex_m.recipes.pool import AveragePool, LargestPool, Mean
 from tvm_tinyml.targets.cortex_m.recipes.results import then
-from tvm_tinyml.targets.cortex_m.recipes.unpack import Unpack
+from tvm_tinyml.targets.cortex_m.recipes.unpack import BY_DSP, Unpack
 
 
 def helium_recipes(goal: str) -> Recipes:
@@ -24,7 +24,7 @@ def helium_recipes(goal: str) -> Recipes:
 
     What has no recipe with Helium yet has that of the DSP extension, which every core with Helium comes with.
     """
-    moves = {"tinyml.pad2d": (Pad(),), "tinyml.unpack": (Unpack(dsp=True),)}
+    moves = {"tinyml.pad2d": (Pad(),), "tinyml.unpack": (Unpack(BY_DSP),)}
     if goal == "flash":
         return moves
     convolution = HeliumConv(1024 if goal == "ram" else 4096)

@@ -18,7 +18,7 @@ from tvm_tinyml.targets.cortex_m.recipes.scalar_dense import ScalarDense
 from tvm_tinyml.targets.cortex_m.recipes.scalar_depthwise import LongDepthwise, ScalarDepthwise, ShortDepthwise
 from tvm_tinyml.targets.cortex_m.recipes.scalar_product import LongProduct, ScalarProduct, ShortProduct
 from tvm_tinyml.targets.cortex_m.recipes.scalar_sum import ScalarSum, scalar_sum
-from tvm_tinyml.targets.cortex_m.recipes.unpack import Unpack
+from tvm_tinyml.targets.cortex_m.recipes.unpack import BY_THUMB1, BY_THUMB2, Unpack
 
 INT8 = np.iinfo(np.int8)
 
@@ -26,12 +26,13 @@ INT8 = np.iinfo(np.int8)
 def mainline_recipes(goal: str) -> Recipes:
     """Return the recipes of a build's goal, for cores with SMULL: see `_scalar`."""
     recipes = _scalar(goal, LongProduct(), LongDepthwise, exact_channels, _without_least_weight)
-    return {**recipes, "tinyml.pad2d": (Pad(),), "tinyml.unpack": (Unpack(dsp=False),)}
+    return {**recipes, "tinyml.pad2d": (Pad(),), "tinyml.unpack": (Unpack(BY_THUMB2),)}
 
 
 def baseline_recipes(goal: str) -> Recipes:
     """Return the recipes of a build's goal, for the Armv6-M: see `_scalar`."""
-    return _scalar(goal, ShortProduct(), ShortDepthwise, _short, _short)
+    recipes = _scalar(goal, ShortProduct(), ShortDepthwise, _short, _short)
+    return {**recipes, "tinyml.unpack": (Unpack(BY_THUMB1),)}
 
 
 def _scalar(
