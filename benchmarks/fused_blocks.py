@@ -1,18 +1,22 @@
 """Blocks with a sum or an average behind a convolution, as known networks have them; seeded random weights.
 
-``python -m benchmarks.fused_blocks`` prints RAM, cycles and flash of each, with the two operators apart and as one.
+``python -m benchmarks.fused_blocks`` prints RAM, cycles and flash of each, with the two operators apart and as one,
+and writes ``results/fused_blocks.json``.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 from collections.abc import Callable
+from pathlib import Path
 
 import tvm_tinyml as tinyml
 from benchmarks.int8_graph import Int8Graph, Network
 from tvm_tinyml.tables import table
 
 MEMORY = "l4r5zi-120"
+RESULTS = Path(__file__).with_name("results") / "fused_blocks.json"
 GOALS = ("balanced", "ram", "flash")
 APART = ("tinyml.FuseAdds", "tinyml.FusePools")
 """Passes to leave out."""
@@ -39,7 +43,7 @@ BLOCKS: dict[str, Callable[[], Network]] = {"bottleneck": bottleneck, "wide end"
 
 
 def main() -> None:
-    """Print the table."""
+    """Print the table; write all of it."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--target", action="append")
     parser.add_argument("--memory", default=MEMORY)
@@ -58,7 +62,10 @@ def main() -> None:
                 rows.append((name, target, goal, *(number for pair in zip(*figures, strict=True) for number in pair)))
     print(f"{options.memory}, inputs and outputs in the workspace")
     numbers = [f"{what}{when}" for what in ("RAM", "1000 cycles", "flash") for when in (" apart", "")]
-    print(table(("block", "target", "goal", *numbers), rows))
+    head = ("block", "target", "goal", *numbers)
+    print(table(head, rows))
+    if options.target is None and options.memory == MEMORY:
+        RESULTS.write_text(json.dumps([dict(zip(head, row, strict=True)) for row in rows], indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -4,7 +4,8 @@
 decibels of signal to noise, beside the published int8 files. ``kws``: the fourth with real samples: 100 calibrate, and
 the other 400 are scored once for each configuration. ``digits``: networks trained by `examples.digits`, scored on the
 half of the pictures that they did not learn from. ``bytes``: libraries against the integer graph in numpy, 100 inputs
-each. Writes ``results/quantization-CASE.json``.
+each. ``devices``: cycles, flash and RAM of weights of four bits beside eight, by the timing model. Writes
+``results/quantization-CASE.json``.
 """
 
 from __future__ import annotations
@@ -37,6 +38,12 @@ from tvm_tinyml.tables import table
 from tvm_tinyml.verification import verify
 
 RESULTS = Path(__file__).with_name("results")
+
+DEVICES = (
+    *(("cortex-m4", "time", memory) for memory in ("l4r5zi-120", "zero-wait")),
+    *((core, "balanced", "zero-wait") for core in ("cortex-m3", "cortex-m0plus")),
+)
+"""Core, goal and memory."""
 
 Array = NDArray[Any]
 Rows = dict[str, dict[str, Any]]
@@ -224,6 +231,28 @@ def same_bytes() -> Rows:
     return rows
 
 
+def on_devices() -> Rows:
+    """Return what weights of four bits take beside those of eight: cycles, flash and RAM.
+
+    Only sizes are compared: ranges are those of a few samples.
+    """
+    rows: Rows = {}
+    spotting = Case("kws_ref_model_float32", "", _like_keywords, 100)
+    cases = {**{name: CASES[name] for name in ("ad", "vww")}, "kws": spotting}
+    for name, case in cases.items():
+        real = tinyml.load(shared_models() / f"{case.real}.tflite")
+        for recipe, narrow in (("int8", "channel"), *(("w4", narrow) for narrow in NARROW)):
+            how: dict[str, Any] = {"observer": "min-max", "equalization": False, "narrow": narrow}
+            model = tinyml.quantize(real, recipe, calibration=case.inputs(4, CALIBRATION_SEED), **how)
+            for target, goal, memory in DEVICES:
+                library = tinyml.build(model, target, goal=goal, memory=memory, io="workspace", emit="lib")
+                row = f"{name} {recipe}{f' {narrow}' if recipe == 'w4' else ''}, {target} {memory} {goal}"
+                taken = {"flash, bytes": library.flash_bytes, "RAM, bytes": library.ram_bytes}
+                rows[row] = {"cycles": library.profile().cycles, **taken}
+                print(row, rows[row], flush=True)
+    return rows
+
+
 def _like_keywords(count: int, seed: int) -> Array:
     return np.random.default_rng(seed).normal(-10, 20, (count, 49, 10, 1)).astype(np.float32)
 
@@ -278,7 +307,7 @@ def _divergence(wanted: Array, made: Array, scale: float) -> Array:
 def main() -> None:
     """Measure, print, write."""
     parser = argparse.ArgumentParser(description=__doc__)
-    names = [*CASES, "kws", "digits", "bytes"]
+    names = [*CASES, "kws", "digits", "bytes", "devices"]
     parser.add_argument("cases", nargs="*", metavar="CASE", help=", ".join(names))
     parser.add_argument("--only", action="append", choices=CONFIGURATIONS, help="these, beside results that there are")
     options = parser.parse_args()
@@ -289,6 +318,7 @@ def main() -> None:
         "kws": lambda: spotted(chosen),
         "digits": lambda: digits(few),
         "bytes": same_bytes,
+        "devices": on_devices,
     }
     for name in options.cases or names:
         found = runs[name]()

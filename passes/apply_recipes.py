@@ -71,8 +71,8 @@ class _Rewriter(PyExprMutator):  # type: ignore[misc]
 def first_kernel(recipes: Recipes, call: relax.Call, asked: Attributes) -> tuple[Kernel, Recipe] | None:
     """Return the kernel of the first recipe that takes a call, and follows the choice that it carries; or None.
 
-    Weights of four bits are for small flash: no recipe takes them that would store something larger, whatever was found
-    to be best for weights of eight.
+    Weights of four bits are for small flash: no recipe takes them that would store much more, whatever was found to be
+    best for weights of eight.
 
     Parameters
     ----------

@@ -50,10 +50,13 @@ def coding_of_layer(call: relax.Call) -> Coding | None:
     """
     if call.op not in (integer_ops.conv2d.op, integer_ops.dense.op) or not isinstance(call.args[1], GenericConst):
         return None
-    weights = call.args[1].value.numpy()
-    if integer_ops.attributes_of(call).get("groups", 1) != 1 or weights.size < LEAST_BYTES:
-        return None
-    return coding_of(weights)
+    return coding_of_weights(call.args[1].value.numpy(), integer_ops.attributes_of(call))
+
+
+def coding_of_weights(weights: NDArray[Any], attributes: integer_ops.Attributes) -> Coding | None:
+    """Return the same for a layer of such weights, [output channels, ...], and attributes."""
+    many = attributes.get("groups", 1) == 1 and weights.size >= LEAST_BYTES
+    return coding_of(weights) if many else None
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ import pytest
 from numpy.typing import NDArray
 
 import tvm_tinyml as tinyml
+from benchmarks.int8_graph import Network
 from benchmarks.networks import anomaly_detection, image_classification, keyword_spotting
 from tests.compile.operators import models_of
 from tests.compile.toolchains import SANITIZERS, HostLibrary, compile_objects, cross_compile, need
@@ -70,6 +71,15 @@ def test_a_network_runs_clean_under_sanitizers(io: str, weights: str, tmp_path: 
 def test_an_operator_runs_clean_under_sanitizers(name: str, tmp_path: Path) -> None:
     library, inputs, expected = build(name, 3)
     assert run_sanitized(library, inputs[0], tmp_path) == expected[0].reshape(-1).tolist()
+
+
+def check_on_host(library: tinyml.Library, network: Network, folder: Path) -> None:
+    """Compare the C form's bytes on the host with the reference, plain and under sanitizers."""
+    inputs = network.random_inputs(3)
+    expected = network.run(inputs)
+    for output, reference in zip(HostLibrary(library, folder / "host").run(inputs), expected, strict=True):
+        np.testing.assert_array_equal(output, reference.reshape(output.shape))
+    assert run_sanitized(library, inputs[0], folder / "sane") == expected[0].reshape(-1).tolist()
 
 
 def run_sanitized(library: tinyml.Library, array: Array, folder: Path) -> list[int]:

@@ -13,7 +13,7 @@ from benchmarks.channel_blocks import BLOCKS, SHARED, dense_block
 from benchmarks.int8_graph import Int8Graph, Network
 from tests.channel_networks import channel_network
 from tests.compile.cores import runnable
-from tests.compile.test_c_form import run_sanitized
+from tests.compile.test_c_form import check_on_host
 from tests.compile.toolchains import HostLibrary, cross_compile
 from tests.poisoned import check_poisoned
 
@@ -77,11 +77,7 @@ def test_the_c_form_of_known_blocks_gives_the_reference_bytes(name: str, core: s
 def test_on_the_host_the_c_form_does_nothing_undefined(name: str, tmp_path: Path) -> None:
     network = NETWORKS[name]()
     library = build(network, "cortex-m4", "time", "workspace", "both")
-    inputs = network.random_inputs(3)
-    expected = network.run(inputs)
-    for output, reference in zip(HostLibrary(library, tmp_path / "host").run(inputs), expected, strict=True):
-        np.testing.assert_array_equal(output, reference.reshape(output.shape))
-    assert run_sanitized(library, inputs[0], tmp_path / "sane") == expected[0].reshape(-1).tolist()
+    check_on_host(library, network, tmp_path)
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 
 import tvm_tinyml as tinyml
@@ -13,9 +12,9 @@ from benchmarks.fused_blocks import APART, bottleneck, wide_end
 from benchmarks.int8_graph import Network
 from benchmarks.networks import image_classification, keyword_spotting
 from tests.compile.cores import runnable
-from tests.compile.test_c_form import run_sanitized
+from tests.compile.test_c_form import check_on_host
 from tests.compile.test_channels import build
-from tests.compile.toolchains import HostLibrary, cross_compile
+from tests.compile.toolchains import cross_compile
 from tests.fused_networks import fused_network
 from tests.poisoned import check_poisoned
 from tvm_tinyml import pipeline
@@ -88,11 +87,7 @@ def test_on_the_host_the_c_form_does_nothing_undefined(core: str, tmp_path: Path
     network = fused_network(1)
     library = build(network, core, "balanced", "workspace", "both")
     assert fused_in(library)
-    inputs = network.random_inputs(3)
-    expected = network.run(inputs)
-    for output, reference in zip(HostLibrary(library, tmp_path / "host").run(inputs), expected, strict=True):
-        np.testing.assert_array_equal(output, reference.reshape(output.shape))
-    assert run_sanitized(library, inputs[0], tmp_path / "sane") == expected[0].reshape(-1).tolist()
+    check_on_host(library, network, tmp_path)
 
 
 @pytest.mark.parametrize(

@@ -68,10 +68,12 @@ def test_a_precision_that_an_operator_does_not_have_is_left_out() -> None:
 
 def test_parts_of_a_layer_belong_to_it() -> None:
     parts = {"conv1": TensorCost(1, 2), "conv2": TensorCost(1, 3), "pool": TensorCost(0, 9)}
-    assert Cost(0, 0, 0, parts).of("conv") == TensorCost(2, 5)
-    assert Cost(0, 0, 0, {**parts, "conv": TensorCost(10, 100)}).of("conv") == TensorCost(10, 100), "it was not cut"
-    assert Cost(0, 0, 0, parts).of("fused") is None
-    assert Cost(0, 0, None, {"conv": TensorCost(4, None)}).of("conv") == TensorCost(4, None)
+    assert Cost(0, 0, 0, parts).of("conv", ["conv"]) == TensorCost(2, 5)
+    whole = {**parts, "conv": TensorCost(10, 100)}
+    assert Cost(0, 0, 0, whole).of("conv", ["conv"]) == TensorCost(10, 100), "it was not cut"
+    assert Cost(0, 0, 0, parts).of("fused", ["fused"]) is None
+    assert Cost(0, 0, 0, parts).of("conv", ["conv", "conv1"]) == TensorCost(1, 3), "conv1 is another layer"
+    assert Cost(0, 0, None, {"conv": TensorCost(4, None)}).of("conv", ["conv"]) == TensorCost(4, None)
 
 
 @needs_simulator

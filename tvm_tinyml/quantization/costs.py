@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from inspect import signature
 from typing import Any
@@ -51,9 +51,15 @@ class Cost:
     cycles: int | None
     tensors: Mapping[str, TensorCost] = field(default_factory=dict)
 
-    def of(self, layer: str) -> TensorCost | None:
-        """Return what a layer takes, in parts or as a whole; None where no kernel makes its tensor alone."""
-        parts = [cost for name, cost in self.tensors.items() if re.fullmatch(re.escape(layer) + r"\d*", name)]
+    def of(self, layer: str, layers: Collection[str]) -> TensorCost | None:
+        """Return what a layer takes, in parts or as a whole; None where no kernel makes its tensor alone.
+
+        Parameters
+        ----------
+        layers : names of all layers, of which none is a part of another one.
+        """
+        named = re.compile(re.escape(layer) + r"\d*")
+        parts = [cost for name, cost in self.tensors.items() if named.fullmatch(name) and name not in layers]
         own = [self.tensors[layer]] if layer in self.tensors else parts
         if not own:
             return None

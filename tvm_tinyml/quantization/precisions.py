@@ -50,7 +50,7 @@ def precisions(
             continue
         for layer in layers:
             size = weight_bytes(shape_of(layer.weight), bits.get(layer.name, 8), grid)
-            own = taken.of(layer.name) if taken else None
+            own = taken.of(layer.name, found) if taken else None
             rest = (own.constant_bytes, own.cycles) if own else ()
             found[layer.name].append(Precision(recipe, size, *rest))
     return found

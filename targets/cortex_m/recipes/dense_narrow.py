@@ -13,8 +13,8 @@ from tvm import relax
 from tvm_tinyml.choice import NONE, Knobs
 from tvm_tinyml.passes.integer_ops import Attributes
 from tvm_tinyml.passes.kernels.kernel import Kernel, Recipe, constant
-from tvm_tinyml.passes.pack_weights import LEAST_BYTES
-from tvm_tinyml.passes.weight_codes import Kind, coding_of, multipliers_of
+from tvm_tinyml.passes.pack_weights import coding_of_weights
+from tvm_tinyml.passes.weight_codes import Kind, multipliers_of
 from tvm_tinyml.targets.cortex_m.microkernels import dense_narrow, dense_rows
 from tvm_tinyml.targets.cortex_m.microkernels.dense_narrow import FOUR, LARGEST_SUMS
 from tvm_tinyml.targets.cortex_m.microkernels.microkernel import Microkernel
@@ -90,10 +90,9 @@ class _Rows(Recipe):
 
 def _kind(arguments: Sequence[relax.Expr], attributes: Attributes) -> Kind | None:
     """Return how four bits say what the weights are, or None where they do not, or this is no dense layer."""
-    if any(attributes.get("padding", ())) or attributes.get("groups", 1) > 1:
+    if any(attributes.get("padding", ())):
         return None
-    weights = constant(arguments[1])
-    coding = coding_of(weights) if weights.size >= LEAST_BYTES else None
+    coding = coding_of_weights(constant(arguments[1]), attributes)
     return coding.kind if coding else None
 
 

@@ -8,13 +8,11 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-import tvm_tinyml as tinyml
 from benchmarks.int8_graph import Int8Graph, Network
 from tests.passes.narrow_weights import weights
 from tests.simulated import needs_simulator
 from tests.targets.microkernels.alone import Argument, on_core, on_host
-from tests.targets.microkernels.test_dense import OUTPUTS
-from tvm_tinyml.benchmark import bench
+from tests.targets.microkernels.test_dense import OUTPUTS, built
 from tvm_tinyml.passes.weight_codes import Kind
 from tvm_tinyml.reference import operators
 from tvm_tinyml.targets.cortex_m.microkernels import dense_narrow, dense_rows
@@ -156,15 +154,6 @@ def test_the_table_has_all_pairs(rng: np.random.Generator, tmp_path: Path) -> No
         on_host(dense_narrow.pair_table(), arguments, tmp_path),
     ):
         np.testing.assert_array_equal(found[0], table_of(numbers))
-
-
-def built(network: Network, target: str = "cortex-m4") -> tuple[list[str], list[str]]:
-    """Schedules and microkernels that a layer is made of; its bytes are compared with the reference."""
-    model = tinyml.load(network.data, name="layer")
-    library = tinyml.build(model, target)
-    functions = [line.split("(")[0] for line in library.sources["tvmgen_layer.c"].split("static void ")[1:]]
-    assert bench(library, model)["reference"]["differing"] == 0
-    return [layer["schedule"] for layer in library.metadata["layers"]], sorted(set(functions))
 
 
 def layer(seed: int, length: int, weight: NDArray[np.int8], rows: int = 1, **settings: object) -> Network:
