@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from tvm.script.ir_builder import tirx as T
 
 from tvm_tinyml.targets.cortex_m.microkernels import depthwise, planes
-from tvm_tinyml.targets.cortex_m.microkernels.depthwise import STRIDES, Slide
+from tvm_tinyml.targets.cortex_m.microkernels.depthwise import Slide
+from tvm_tinyml.targets.cortex_m.microkernels.depthwise_column import KERNEL, STRIDES
 from tvm_tinyml.targets.cortex_m.microkernels.microkernel import Microkernel
 from tvm_tinyml.targets.cortex_m.microkernels.output import Output
 from tvm_tinyml.targets.cortex_m.microkernels.scaled_output import ScaledOutput, Scales
@@ -49,7 +50,7 @@ class Strips:
         cls, down: Phase, across: Phase, multiplier: int, output: Output | ScaledOutput, scratch_bytes: int
     ) -> Strips | None:
         """Return the plan for a phase, or None if it has another kernel or stride, or a border for which it is not."""
-        if not (down.kernel == across.kernel == depthwise.KERNEL and down.stride == across.stride in STRIDES):
+        if not (down.kernel == across.kernel == KERNEL and down.stride == across.stride in STRIDES):
             return None
         plan = cls(down, across, multiplier, output, 1)
         first, _, last = plan._columns

@@ -23,6 +23,7 @@ from tvm_tinyml.device.memory import MemoryMap
 from tvm_tinyml.reference import operators
 from tvm_tinyml.targets.cortex_m.microkernels import depthwise, depthwise_rows, planes, scaled_output
 from tvm_tinyml.targets.cortex_m.microkernels.depthwise import Slide
+from tvm_tinyml.targets.cortex_m.microkernels.depthwise_column import STRIDES
 from tvm_tinyml.targets.cortex_m.microkernels.depthwise_words import MOST_TAPS
 from tvm_tinyml.targets.cortex_m.microkernels.microkernel import Microkernel
 from tvm_tinyml.targets.cortex_m.microkernels.output import Output, choose_output
@@ -112,7 +113,7 @@ def test_any_width_and_border_is_cut_into_strips(
         np.testing.assert_array_equal(found[:, :, : problem.read], expected[:, :, : problem.read])
 
 
-@pytest.mark.parametrize("stride", depthwise.STRIDES)
+@pytest.mark.parametrize("stride", STRIDES)
 @pytest.mark.parametrize("channels", [1, 2, 3])
 def test_fewer_than_four_channels_are_cut_into_strips(stride: int, channels: int, rng: np.random.Generator) -> None:
     for units in (0, 1, 4):
@@ -122,7 +123,7 @@ def test_fewer_than_four_channels_are_cut_into_strips(stride: int, channels: int
         np.testing.assert_array_equal(found[:, :, :channels], expected[:, :, :channels])
 
 
-@pytest.mark.parametrize("stride", depthwise.STRIDES)
+@pytest.mark.parametrize("stride", STRIDES)
 @pytest.mark.parametrize("channels", [1, 2, 3, 5])
 def test_cutting_into_strips_in_c_does_the_same(
     stride: int, channels: int, rng: np.random.Generator, tmp_path: Path
@@ -266,7 +267,7 @@ def problem_for_slide(
 
 
 @pytest.mark.parametrize("core", CORES)
-@pytest.mark.parametrize("stride", depthwise.STRIDES)
+@pytest.mark.parametrize("stride", STRIDES)
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("any_step", [False, True])
 def test_strips_of_any_height_and_width_are_exact(
@@ -280,7 +281,7 @@ def test_strips_of_any_height_and_width_are_exact(
         np.testing.assert_array_equal(on_core(core, kernel, arguments, misaligned=[2])[2], problem.expected)
 
 
-@pytest.mark.parametrize("stride", depthwise.STRIDES)
+@pytest.mark.parametrize("stride", STRIDES)
 def test_a_little_is_read_behind_the_last_strip_and_no_more(stride: int, rng: np.random.Generator) -> None:
     """Memory ends ``BEYOND`` bytes behind the strips."""
     problem = problem_for_slide(rng, stride, 5, 4, "scaled", channels=4)
@@ -296,14 +297,14 @@ def test_a_little_is_read_behind_the_last_strip_and_no_more(stride: int, rng: np
     np.testing.assert_array_equal(found, problem.expected)
 
 
-@pytest.mark.parametrize("stride", depthwise.STRIDES)
+@pytest.mark.parametrize("stride", STRIDES)
 def test_several_outputs_share_a_plane(stride: int, rng: np.random.Generator) -> None:
     problem = problem_for_slide(rng, stride, 5, 4, "scaled", channels=4, multiplier=3)
     kernel, arguments = problem.slide(5, 4)
     np.testing.assert_array_equal(on_core("cortex-m4", kernel, arguments, misaligned=[2])[2], problem.expected)
 
 
-@pytest.mark.parametrize("stride", depthwise.STRIDES)
+@pytest.mark.parametrize("stride", STRIDES)
 @pytest.mark.parametrize(("channels", "any_step"), [(1500, False), (5000, False), (depthwise.LARGEST_STEP // 2, True)])
 def test_rows_of_outputs_may_be_far_apart(stride: int, channels: int, any_step: bool, rng: np.random.Generator) -> None:
     """Beyond the largest offset of a store within a turn, and of one instruction that adds."""
@@ -317,7 +318,7 @@ def test_rows_of_outputs_may_be_far_apart(stride: int, channels: int, any_step: 
     assert (found[:, :, 4:] == 99).all()
 
 
-@pytest.mark.parametrize("stride", depthwise.STRIDES)
+@pytest.mark.parametrize("stride", STRIDES)
 @pytest.mark.parametrize(("x", "w"), list(itertools.product((-128, 127), (-128, 127))))
 @pytest.mark.parametrize("form", ["scaled", "zero point above the clamp"])
 def test_strips_of_the_largest_products_are_exact(
@@ -329,7 +330,7 @@ def test_strips_of_the_largest_products_are_exact(
         np.testing.assert_array_equal(on_core(core, kernel, arguments, misaligned=[2])[2], problem.expected)
 
 
-@pytest.mark.parametrize("stride", depthwise.STRIDES)
+@pytest.mark.parametrize("stride", STRIDES)
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("any_step", [False, True])
 def test_strips_in_c_do_the_same(
