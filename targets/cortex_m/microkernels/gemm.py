@@ -44,18 +44,18 @@ COPIED_WORDS = 8
 LARGEST_HALF = 0xFFFF
 """Largest number in half of a word: bytes of the weights of a pair, and pairs."""
 
-PARAMETERS = ("const int32_t *constants", "const int32_t *x", "int8_t *y", "const int32_t *x_end")
-"""In C, of a product. Packed activations are words, so that their alignment holds in C, too."""
+PARAMETERS = ("const int32_t *constants", "const void *x", "int8_t *y", "const void *x_end")
+"""In C, of a product. Packed activations are words, in scratch or as a tensor of bytes."""
 
 _SUMS = ("r6", "r7", "r8", "r9", "r10", "r11", "r12", "lr")
 
 
-def fits(steps: int, channels: int) -> bool:
-    """Return whether these numbers fit their places."""
-    return 4 * steps <= LARGEST_HALF and channels <= LARGEST_HALF
+def fits(steps: int, pixel_step: int) -> bool:
+    """Return whether these numbers, and that of the channels, fit halves of a word."""
+    return 4 * steps <= LARGEST_HALF and pixel_step <= LARGEST_HALF
 
 
-def gemm_pairs(steps: int, output: Output, *, shared: bool = False) -> Microkernel:
+def gemm_pairs(steps: int, output: Output, *, shared: bool = False, planes: bool = False) -> Microkernel:
     """Return the kernel for pairs of channels.
 
     Its arguments: constants of the pairs (`pack_pairs`), activations and their end (both multiples of a tile), the
@@ -67,6 +67,7 @@ def gemm_pairs(steps: int, output: Output, *, shared: bool = False) -> Microkern
     ----------
     steps : products of one sum, divided by `K_STEP`.
     shared : the code is that for any number of steps, and takes about five cycles more a tile.
+    planes : the output is channel after channel, instead of pixel after pixel.
     """
     walk: Walk = AnySteps() if shared else Steps.of(steps)
     sums = [f"vmov {register}, s{i % 4}" for i, register in enumerate(_SUMS)]
@@ -79,16 +80,16 @@ def gemm_pairs(steps: int, output: Output, *, shared: bool = False) -> Microkern
         tile += [f"vmov r{2 + i}, s{first + i}" for i in range(3)]
         for register in registers:
             tile += [doubled.format(register), *output.requantize(register, "r2", "r3", "r4")]
-    tile += stores(list(zip(even, odd, strict=True)))
+    tile += stores(list(zip(even, odd, strict=True)), planes=planes)
     return Microkernel(
-        name=f"tinyml_gemm_pairs_{walk.name}_{output.name}",
+        name=f"tinyml_gemm_pairs_{walk.name}_{output.name}{'_planes' if planes else ''}",
         parameters=(*PARAMETERS, "int32_t *copy"),
-        assembly=kernel_lines(walk, sums, tile, head=10, width=2),
-        portable=_portable(output, head=10, width=2),
+        assembly=kernel_lines(walk, sums, tile, head=10, width=2, planes=planes),
+        portable=_portable(output, head=10, width=2, planes=planes),
     )
 
 
-def gemm_single(steps: int, output: Output, *, shared: bool = False) -> Microkernel:
+def gemm_single(steps: int, output: Output, *, shared: bool = False, planes: bool = False) -> Microkernel:
     """Return the kernel for channels one by one, whose sums may be as large as 2**30: see `gemm_pairs`."""
     walk: Walk = AnySteps() if shared else Steps.of(steps)
     sums = ["vmov r6, s0", "vmov r7, s1", "vmov r8, s0", "vmov r9, s1"]
@@ -96,17 +97,17 @@ def gemm_single(steps: int, output: Output, *, shared: bool = False) -> Microker
     tile += ["sub r6, r6, r7, lsl #8", "sub r8, r8, r9, lsl #8", "vmov r2, s2", "vmov r3, s3", "vmov r4, s4"]
     for register in _SUMS[:4]:
         tile += [f"lsl {register}, {register}, #1", *output.requantize(register, "r2", "r3", "r4")]
-    tile += stores([(register,) for register in _SUMS[:4]])
+    tile += stores([(register,) for register in _SUMS[:4]], planes=planes)
     return Microkernel(
-        name=f"tinyml_gemm_single_{walk.name}_{output.name}",
+        name=f"tinyml_gemm_single_{walk.name}_{output.name}{'_planes' if planes else ''}",
         parameters=(*PARAMETERS, "int32_t *copy"),
-        assembly=kernel_lines(walk, sums, tile, head=5, width=1),
-        portable=_portable(output, head=5, width=1),
+        assembly=kernel_lines(walk, sums, tile, head=5, width=1, planes=planes),
+        portable=_portable(output, head=5, width=1, planes=planes),
     )
 
 
 def pack_pairs(
-    weight: Ints, bias: Ints, multiplier: Ints, shift: Ints, zero_point: Ints, channels: int
+    weight: Ints, bias: Ints, multiplier: Ints, shift: Ints, zero_point: Ints, step: int
 ) -> NDArray[np.int32]:
     """Return the constants of `gemm_pairs`, [words]: some numbers; for each pair initial sums, scales, and its weights.
 
@@ -115,7 +116,7 @@ def pack_pairs(
     weight : [O, K] in the order of the activations, O and K even.
     bias : [O], the input's offset included: the sum for an input of zeros.
     multiplier, shift : [O]; the shift is to the right.
-    channels : of the output.
+    step : of `Places`: channels of the output, or bytes of a plane.
     """
     b0, b1 = bias[0::2], bias[1::2]
     unsigned0, unsigned1 = (b - 128 * weight[i::2].sum(axis=1) for i, b in enumerate((b0, b1)))
@@ -125,22 +126,22 @@ def pack_pairs(
     rr = (unsigned1 << 8) + (b1 << 16) + lr
     constant = rounding_constant(shift, zero_point)
     scales = [values[i::2] for i in range(2) for values in (multiplier, constant, shift)]
-    return _packed([rr, lr, rh, lh, *scales], 256 * weight[1::2] + weight[0::2], channels)
+    return _packed([rr, lr, rh, lh, *scales], 256 * weight[1::2] + weight[0::2], step)
 
 
 def pack_single(
-    weight: Ints, bias: Ints, multiplier: Ints, shift: Ints, zero_point: Ints, channels: int
+    weight: Ints, bias: Ints, multiplier: Ints, shift: Ints, zero_point: Ints, step: int
 ) -> NDArray[np.int32]:
     """Return the constants of `gemm_single`: see `pack_pairs`."""
     raw = bias - 128 * weight.sum(axis=1) + (bias << 8)
     constant = rounding_constant(shift, zero_point)
-    return _packed([raw, bias, multiplier, constant, shift], weight, channels)
+    return _packed([raw, bias, multiplier, constant, shift], weight, step)
 
 
-def _packed(head: list[Ints], halves: Ints, channels: int) -> NDArray[np.int32]:
+def _packed(head: list[Ints], halves: Ints, step: int) -> NDArray[np.int32]:
     """Return numbers of the layer, and of each pair or channel its head and its weights."""
     steps = halves.shape[1] // K_STEP
-    numbers = np.array([channels, len(halves), 4 * steps, AnySteps().gap_bytes(steps)], np.int32)
+    numbers = np.array([step, len(halves), 4 * steps, AnySteps().gap_bytes(steps)], np.int32)
     rows = np.concatenate([as_words(np.stack(head, axis=1)), as_halves(halves)], axis=1)
     return np.concatenate([numbers, rows.ravel()])
 
@@ -177,7 +178,7 @@ def _single_step(i: int, last: bool) -> list[str]:
     return lines
 
 
-def _portable(output: Output, *, head: int, width: int) -> str:
+def _portable(output: Output, *, head: int, width: int, planes: bool) -> str:
     pair = width == 2
     bias = (
         "i ? (int32_t)((uint32_t)constants[2] - (uint32_t)constants[3]) / 256 : constants[3]"
@@ -187,13 +188,17 @@ def _portable(output: Output, *, head: int, width: int) -> str:
     weight = "i ? (weights[k] - (int8_t)weights[k]) / 256 : (int8_t)weights[k]" if pair else "weights[k]"
     scale = f"constants + {head - 3 * width} + 3 * i"
     epilogue = "".join(f"          {line}\n" for line in output.portable().splitlines())
+    if planes:
+        onward, advance, place = f"{width} * step", f"{PIXELS}", "step * i + p"
+    else:
+        onward, advance, place = f"{width}", f"{PIXELS} * step", "step * p + i"
     return f"""  (void)copy;
-  const int32_t channels = constants[0], steps = constants[2] / 4;
+  const int32_t step = constants[0], steps = constants[2] / 4;
   int32_t count = constants[1];
-  for (constants += 4; count > 0; --count, constants += {head} + steps, y += {width}) {{
+  for (constants += 4; count > 0; --count, constants += {head} + steps, y += {onward}) {{
     const int16_t *const weights = (const int16_t *)(const void *)(constants + {head});
     int8_t *to = y;
-    for (const int32_t *words = x; words != x_end; words += {K_STEP} * steps, to += {PIXELS} * channels)
+    for (const int32_t *words = x; words != x_end; words += {K_STEP} * steps, to += {advance})
       for (int32_t i = 0; i < {width}; ++i) {{
         const int8_t *const tile = (const int8_t *)words;
         const int32_t *const scale = {scale};
@@ -204,7 +209,7 @@ def _portable(output: Output, *, head: int, width: int) -> str:
             const int8_t byte = tile[8 * (k / 2) + 4 * (p / 2) + 2 * (k % 2) + p % 2];
             sum += ({weight}) * (p % 2 ? byte : (int8_t)(byte ^ -128));
           }}
-{epilogue}          to[channels * p + i] = result;
+{epilogue}          to[{place}] = result;
         }}
       }}
   }}

@@ -22,6 +22,7 @@ from tvm_tinyml.targets.cortex_m.microkernels.gemm import PARAMETERS, as_halves,
 from tvm_tinyml.targets.cortex_m.microkernels.gemm_walks import K_STEP, PIXELS
 from tvm_tinyml.targets.cortex_m.microkernels.microkernel import Microkernel, add
 from tvm_tinyml.targets.cortex_m.microkernels.output import Ints, Output, rounding_constant
+from tvm_tinyml.targets.cortex_m.microkernels.places import Places
 
 UNROLL = 8
 """Steps in the body of the loop."""
@@ -35,12 +36,12 @@ BEYOND_WORDS = 2
 _SUMS = ("r6", "r7", "r8", "r9", "r10", "r11", "r12", "lr")
 
 
-def fits(channels: int) -> bool:
-    """Return whether the outputs of a tile lie close enough together for the stores."""
-    return (PIXELS - 1) * channels + 1 <= FARTHEST_STORE
+def fits(step: int) -> bool:
+    """Return whether pixels with so many bytes in between lie close enough together for the stores."""
+    return (PIXELS - 1) * step + 1 <= FARTHEST_STORE
 
 
-def gemm_halves(steps: int, channels: int, output: Output, width: int, *, mixed: bool) -> Microkernel:
+def gemm_halves(steps: int, places: Places, output: Output, width: int, *, mixed: bool) -> Microkernel:
     """Return the kernel for ``width`` channels at a time, 1 or 2.
 
     Its arguments are those of `gemm.gemm_pairs` but for the last, its constants those of `pack_halves`; words are
@@ -61,13 +62,16 @@ def gemm_halves(steps: int, channels: int, output: Output, width: int, *, mixed:
         # Stage by stage, so that no instruction waits for the one in front; a clamp's condition must stay together.
         stages = zip(*epilogues, strict=True) if len(epilogues[0]) == 3 else epilogues
         tile += [line for stage in stages for line in stage]
-        tile += [f"strb {register}, [r5, #{i * channels + channel}]" for i, register in enumerate(registers)]
+        if places.planes and channel:
+            tile += add("r5", "r5", places.step, "r2")
+        beside = 0 if places.planes else channel
+        tile += [f"strb {register}, [r5, #{i * places.pixel_step + beside}]" for i, register in enumerate(registers)]
     order, runs = "mixed" if mixed else "grouped", f"{'l' if turns else ''}{rest}"
     return Microkernel(
-        name=f"tinyml_gemm_halves_{order}_{width}_{runs}_{channels}_{output.name}",
+        name=f"tinyml_gemm_halves_{order}_{width}_{runs}_{places.name}_{output.name}",
         parameters=PARAMETERS,
-        assembly=_loops(tile, channels, looped=turns > 0, width=width),
-        portable=_portable(rest, channels, output, width),
+        assembly=_loops(tile, places, looped=turns > 0, width=width),
+        portable=_portable(rest, places, output, width),
     )
 
 
@@ -161,7 +165,7 @@ def _grouped_single(i: int, last: bool) -> list[str]:
     ]
 
 
-def _loops(tile: list[str], channels: int, *, looped: bool, width: int) -> list[str]:
+def _loops(tile: list[str], places: Places, *, looped: bool, width: int) -> list[str]:
     """Wrap a tile into the loops over pixels and channels.
 
     The floating-point registers hold what does not change in the loop over tiles: s0 to s7 the constants of a pair, s10
@@ -173,20 +177,23 @@ def _loops(tile: list[str], channels: int, *, looped: bool, width: int) -> list[
     lines += ["3:", f"vldmia r0!, {{s0-s{4 * width - 1}}}", "subs r0, #4", "ldr r2, [sp, #4]"]
     lines += ["vmov r4, s10", "add r4, r4, r0", "vmov s12, r4"] if looped else []
     lines += ["vmov s11, r2", "vmov s13, r0", "vmov r1, s14", ".p2align 2", "1:", *tile]
-    lines += add("r5", "r5", PIXELS * channels, "r2")
+    back = (width - 1) * places.step if places.planes else 0
+    lines += add("r5", "r5", PIXELS * places.pixel_step - back, "r2")
     lines += ["vmov r2, s15", "vmov s11, r5", "cmp r1, r2", "it ne", "vmovne r0, s13", "bne 1b"]
-    lines += ["ldr r3, [sp]", "ldr r2, [sp, #4]", "adds r0, #4", f"adds r2, #{width}", "str r2, [sp, #4]"]
+    lines += ["ldr r3, [sp]", "ldr r2, [sp, #4]", "adds r0, #4"]
+    lines += [*add("r2", "r2", width * places.channel_step, "r4"), "str r2, [sp, #4]"]
     return [*lines, "subs r3, #1", "str r3, [sp]", "bne 3b", "pop {r1-r11, pc}"]
 
 
-def _portable(rest: int, channels: int, output: Output, width: int) -> str:
+def _portable(rest: int, places: Places, output: Output, width: int) -> str:
     epilogue = "".join(f"          {line}\n" for line in output.portable().splitlines())
+    onward = width * places.channel_step
     return f"""  const int32_t steps = constants[1] / {4 * width} + {rest};
   int32_t count = constants[0];
-  for (constants += 2; count > 0; --count, constants += {4 * width} + {width} * steps, y += {width}) {{
+  for (constants += 2; count > 0; --count, constants += {4 * width} + {width} * steps, y += {onward}) {{
     const int16_t *const weights = (const int16_t *)(const void *)(constants + {4 * width});
     int8_t *to = y;
-    for (const int32_t *tile = x; tile != x_end; tile += {PIXELS} * steps, to += {PIXELS * channels})
+    for (const int32_t *tile = x; tile != x_end; tile += {PIXELS} * steps, to += {PIXELS * places.pixel_step})
       for (int32_t i = 0; i < {width}; ++i) {{
         const int16_t *const halves = (const int16_t *)(const void *)tile;
         const int32_t *const scale = constants + {width} + 3 * i;
@@ -198,7 +205,7 @@ def _portable(rest: int, channels: int, output: Output, width: int) -> str:
             sum += weight * halves[{K_STEP * PIXELS} * (k / 2) + 2 * p + k % 2];
           }}
           sum /= 2;
-{epilogue}          to[{channels} * p + i] = result;
+{epilogue}          to[{places.pixel_step} * p + {places.channel_step} * i] = result;
         }}
       }}
   }}

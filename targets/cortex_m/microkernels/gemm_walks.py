@@ -60,31 +60,43 @@ class Walk(Protocol):
         """Return data behind the code."""
 
 
-def stores(pixels: Sequence[Sequence[str]]) -> list[str]:
+def stores(pixels: Sequence[Sequence[str]], *, planes: bool) -> list[str]:
     """Return the stores of a tile, of the registers of each pixel's channels; r5 is behind it then.
 
-    Two pointers take turns, so that none is used right behind its addition.
+    s10 is the step between pixels, or between planes, s11 where to. Pixels have two pointers that take turns, so that
+    none is used right behind its addition; planes have one each.
     """
-    lines, here, there = ["vmov r5, s11", "vmov r2, s10"], "r5", "r3"
+    lines = ["vmov r5, s11", "vmov r2, s10"]
+    if planes:
+        lines += ["add r3, r5, r2"] if len(pixels[0]) == 2 else []
+        for pointer, channel in zip(("r5", "r3"), zip(*pixels, strict=True), strict=False):
+            lines += [f"strb {register}, [{pointer}, #{i}]" for i, register in enumerate(channel)]
+        return [*lines, f"adds r5, #{PIXELS}"]
+    here, there = "r5", "r3"
     for registers in pixels:
         lines += [f"add {there}, {here}, r2", *(f"strb {r}, [{here}, #{i}]" for i, r in enumerate(registers))]
         here, there = there, here
     return lines
 
 
-def kernel_lines(walk: Walk, sums: list[str], tile: list[str], *, head: int, width: int) -> list[str]:
+def kernel_lines(
+    walk: Walk, sums: list[str], tile: list[str], *, head: int, width: int, planes: bool = False
+) -> list[str]:
     """Return the loop over pairs of channels, or over single ones, around the tiles.
 
     What does not change in the loop over tiles lives in the floating-point registers: one cycle to fetch, no address
-    needed. s0 to s9 the constants of a pair or channel, s10 channels, s11 output, s12 end of the looped weights, s13
-    weights, s14 the gap, s15 end of the activations. On the stack: the next constants, activations, the pair's first
-    output, bytes of its weights and the number of pairs left in halves of a word; where the loop is entered.
+    needed. s0 to s9 the constants of a pair or channel, s10 the step of `stores`, s11 output, s12 end of the looped
+    weights, s13 weights, s14 the gap, s15 end of the activations. On the stack: the next constants, activations, the
+    pair's first output, bytes of its weights and the number of pairs left in halves of a word; where the loop is
+    entered.
 
     Parameters
     ----------
     head : words of constants in front of a pair's weights.
     width : channels of a pair, 2 or 1.
+    planes : each channel's outputs lie behind each other.
     """
+    onward = ["vmov r4, s10", f"add r2, r2, r4, lsl #{width - 1}"] if planes else [f"adds r2, #{width}"]
     return [
         *("push {r0-r12, lr}", "ldm r0!, {r4-r7}", "subs r1, #4", "subs r3, #4", "orr r6, r6, r5, lsl #16"),
         *(f"str r6, {_BYTES}", "vmov s10, r4", *walk.prepare(), f"str r1, {_X}", "vmov s15, r3"),
@@ -92,7 +104,7 @@ def kernel_lines(walk: Walk, sums: list[str], tile: list[str], *, head: int, wid
         *(f"str r3, {_NEXT}", "cbz r2, 5f", "4:", "ldm r0!, {r4-r11}", "stm r2!, {r4-r11}", "cmp r0, r3", "blo 4b"),
         *(f"ldr r0, {_COPY}", f"ldrh r4, {_BYTES}", "5:", "subs r0, #4", *walk.start(), "vmov s13, r0"),
         *(f"ldr r1, {_X}", f"ldr r2, {_Y}", "vmov s11, r2", *walk.tiles(sums, tile)),
-        *(f"ldr r2, {_Y}", f"ldrh r3, {_COUNT}", f"ldr r0, {_NEXT}", f"adds r2, #{width}", f"str r2, {_Y}"),
+        *(f"ldr r2, {_Y}", f"ldrh r3, {_COUNT}", f"ldr r0, {_NEXT}", *onward, f"str r2, {_Y}"),
         *("subs r3, #1", f"strh r3, {_COUNT}", "bne 3b", "add sp, #16", "pop {r4-r12, pc}", *walk.behind()),
     ]
 

@@ -71,12 +71,12 @@ class Output:
         )
 
 
-def clamp(register: str, low: int, high: int) -> list[str]:
-    """Return the instructions that clamp an int8 value; none for a bound that it has anyway."""
+def clamp(register: str, low: int, high: int, least: int = -128) -> list[str]:
+    """Return the instructions that clamp a value of 8 bits, ``least`` or more; none for a bound that it has anyway."""
     lines = []
-    if high < 127:
+    if high < least + 255:
         lines += [f"cmp {register}, #{high}", "it gt", f"movgt {register}, #{high}"]
-    if low > -128:
+    if low > least:
         move = f"movlt {register}, #{low}" if low >= 0 else f"mvnlt {register}, #{~low}"
         lines += [f"cmp {register}, #{low}", "it lt", move]
     return lines

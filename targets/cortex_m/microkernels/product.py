@@ -11,6 +11,7 @@ from tvm_tinyml.targets.cortex_m.microkernels import gemm, gemm_halves
 from tvm_tinyml.targets.cortex_m.microkernels.microkernel import Microkernel
 from tvm_tinyml.targets.cortex_m.microkernels.output import Ints, Output
 from tvm_tinyml.targets.cortex_m.microkernels.pack import Window, pack_pixels, pack_window
+from tvm_tinyml.targets.cortex_m.microkernels.places import Places
 
 HALF = np.iinfo(np.int16)
 
@@ -31,8 +32,8 @@ class Product(Protocol):
     copies: bool
     layout: str
 
-    def fits(self, steps: int, channels: int) -> bool:
-        """Return whether the kernels take outputs of so many channels, and sums of so many steps."""
+    def fits(self, steps: int, places: Places) -> bool:
+        """Return whether the kernels take sums of so many steps, and outputs that lie so."""
 
     def pack(self, window: Window) -> Microkernel:
         """Return the kernel that packs a tile of four pixels."""
@@ -40,15 +41,16 @@ class Product(Protocol):
     def pack_pixels(self) -> Microkernel:
         """Return the kernel that packs many tiles of pixels that lie one behind the other."""
 
-    def multiply(self, steps: int, channels: int, output: Output, width: int, shared: bool) -> Microkernel:
+    def multiply(self, steps: int, places: Places, output: Output, width: int, shared: bool) -> Microkernel:
         """Return the kernel for ``width`` channels at a time, 1 or 2; ``shared`` wants few bytes of code."""
 
-    def constants(self, layer: tuple[Ints, Ints, Ints, Ints, Ints], channels: int, width: int) -> NDArray[np.int32]:
+    def constants(self, layer: tuple[Ints, Ints, Ints, Ints, Ints], step: int, width: int) -> NDArray[np.int32]:
         """Return its constants for some of a layer's channels, [words].
 
         Parameters
         ----------
         layer : weights, biases, multipliers, shifts and zero points of these.
+        step : of the output's `Places`.
         """
 
     def is_pair(self, even: Ints, odd: Ints, largest_odd: int) -> bool:
@@ -61,9 +63,9 @@ class RawHalves:
     value_bytes, beyond_words, copies = 1, 0, True
     layout = "pairs of pixels in each half of a word"
 
-    def fits(self, steps: int, channels: int) -> bool:
+    def fits(self, steps: int, places: Places) -> bool:
         """See ``Product.fits``."""
-        return gemm.fits(steps, channels)
+        return gemm.fits(steps, places.pixel_step)
 
     def pack(self, window: Window) -> Microkernel:
         """See ``Product.pack``."""
@@ -73,13 +75,14 @@ class RawHalves:
         """See ``Product.pack_pixels``."""
         return pack_pixels()
 
-    def multiply(self, steps: int, channels: int, output: Output, width: int, shared: bool) -> Microkernel:
+    def multiply(self, steps: int, places: Places, output: Output, width: int, shared: bool) -> Microkernel:
         """See ``Product.multiply``."""
-        return (gemm.gemm_pairs if width == 2 else gemm.gemm_single)(steps, output, shared=shared)
+        make = gemm.gemm_pairs if width == 2 else gemm.gemm_single
+        return make(steps, output, shared=shared, planes=places.planes)
 
-    def constants(self, layer: tuple[Ints, Ints, Ints, Ints, Ints], channels: int, width: int) -> NDArray[np.int32]:
+    def constants(self, layer: tuple[Ints, Ints, Ints, Ints, Ints], step: int, width: int) -> NDArray[np.int32]:
         """See ``Product.constants``."""
-        return (gemm.pack_pairs if width == 2 else gemm.pack_single)(*layer, channels)
+        return (gemm.pack_pairs if width == 2 else gemm.pack_single)(*layer, step)
 
     def is_pair(self, even: Ints, odd: Ints, largest_odd: int) -> bool:
         """See ``Product.is_pair``: both fit one half, and the odd sums 24 bits."""
@@ -102,9 +105,9 @@ class WholeHalves:
     def __init__(self, *, mixed: bool) -> None:
         self._mixed = mixed
 
-    def fits(self, steps: int, channels: int) -> bool:
+    def fits(self, steps: int, places: Places) -> bool:
         """See ``Product.fits``."""
-        return gemm_halves.fits(channels)
+        return places.planes or gemm_halves.fits(places.step)
 
     def pack(self, window: Window) -> Microkernel:
         """See ``Product.pack``."""
@@ -114,11 +117,11 @@ class WholeHalves:
         """See ``Product.pack_pixels``."""
         return pack_pixels(halves=True)
 
-    def multiply(self, steps: int, channels: int, output: Output, width: int, shared: bool) -> Microkernel:
+    def multiply(self, steps: int, places: Places, output: Output, width: int, shared: bool) -> Microkernel:
         """See ``Product.multiply``."""
-        return gemm_halves.gemm_halves(steps, channels, output, width, mixed=self._mixed)
+        return gemm_halves.gemm_halves(steps, places, output, width, mixed=self._mixed)
 
-    def constants(self, layer: tuple[Ints, Ints, Ints, Ints, Ints], channels: int, width: int) -> NDArray[np.int32]:
+    def constants(self, layer: tuple[Ints, Ints, Ints, Ints, Ints], step: int, width: int) -> NDArray[np.int32]:
         """See ``Product.constants``."""
         return gemm_halves.pack_halves(*layer, width)
 

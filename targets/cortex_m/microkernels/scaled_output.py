@@ -32,16 +32,23 @@ class ScaledOutput:
     ----------
     shift : of all channels.
     low, high : clamp, int8.
+    flipped : the result has its sign bit flipped, if the channel's constant is larger by `flip`.
     """
 
     shift: int
     low: int
     high: int
+    flipped: bool = False
 
     @property
     def name(self) -> str:
         """Part of a microkernel's name."""
         return f"s{self.shift}{Output(corrected=False, low=self.low, high=self.high).name.removeprefix('r')}"
+
+    @property
+    def flip(self) -> int:
+        """What makes results of -128 to 127 such of 0 to 255."""
+        return 128 << self.shift
 
     def scale(self, register: str, multiplier: str, constant: str) -> list[str]:
         """Return the first half of the epilogue: all but shift and clamp."""
@@ -49,6 +56,9 @@ class ScaledOutput:
 
     def bound(self, register: str) -> list[str]:
         """Return the second half."""
+        if self.flipped:
+            lines = [f"usat {register}, #8, {register}, asr #{self.shift}"]
+            return [*lines, *clamp(register, self.low + 128, self.high + 128, least=0)]
         return [f"ssat {register}, #8, {register}, asr #{self.shift}", *clamp(register, self.low, self.high)]
 
     def portable(self) -> str:

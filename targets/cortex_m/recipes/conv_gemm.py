@@ -20,6 +20,7 @@ from tvm_tinyml.targets.cortex_m.microkernels.gemm_walks import K_STEP, PIXELS
 from tvm_tinyml.targets.cortex_m.microkernels.microkernel import Microkernel, texts
 from tvm_tinyml.targets.cortex_m.microkernels.output import Output, choose_output
 from tvm_tinyml.targets.cortex_m.microkernels.pack import Window
+from tvm_tinyml.targets.cortex_m.microkernels.places import Places
 from tvm_tinyml.targets.cortex_m.microkernels.product import Product
 from tvm_tinyml.targets.cortex_m.recipes.channels import Channels, Part, split
 from tvm_tinyml.targets.cortex_m.recipes.overlap import overlap
@@ -130,7 +131,7 @@ class ConvGemm(Recipe):
         tiles = int(knobs.get("tiles", min(most, MOST_TILES, -(-source.pixels // PIXELS))))
         if results:
             tiles = min(tiles, max(results.most_pixels // PIXELS, _least_tiles(source)))
-        if tiles > most or not product.fits(window.products // K_STEP, channels):
+        if tiles > most or not product.fits(window.products // K_STEP, Places(channels)):
             return None
         output = choose_output(*(attributes[k] for k in ("output_zero_point", "clamp_min", "clamp_max")))
         layer = Channels.of(arguments, attributes, window.order_of_all(), output)
@@ -141,7 +142,7 @@ class ConvGemm(Recipe):
         copies = bool(knobs.get("copies", product.copies and worth_copying))
         if copies and not product.copies:
             return None
-        if not product.fits(window.products // K_STEP, step):
+        if not product.fits(window.products // K_STEP, Places(step)):
             step = channels
         results = results or Results(span([source.pixels, channels], step), step)
         decided = {"input_step": input_step, "shared": shared, "copies": copies}
@@ -235,7 +236,7 @@ def _build(
     offsets = [0, *itertools.accumulate(packed.size for packed in constants)]
     in_order = source.in_order(window)
     pack = product.pack_pixels() if in_order else product.pack(window)
-    kernels = {width: product.multiply(steps, step, output, width, shared) for width in (1, 2)}
+    kernels = {width: product.multiply(steps, Places(step), output, width, shared) for width in (1, 2)}
     reach = gemm.COPIED_WORDS * -(-steps // gemm.COPIED_WORDS)
     beyond = np.zeros(reach - steps if copies else product.beyond_words, np.int32)
     tile_words = window.products * product.value_bytes  # four pixels

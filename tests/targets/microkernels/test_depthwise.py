@@ -218,6 +218,10 @@ class Problem:
         self.zero_point = np.full(count, zero_point)
         self._clamp = {"output_zero_point": zero_point, "clamp_min": low, "clamp_max": high}
 
+    def clamp_to(self, low: int, high: int) -> None:
+        """Expect other bounds."""
+        self._clamp |= {"clamp_min": low, "clamp_max": high}
+
     @property
     def expected(self) -> NDArray[np.int8]:
         """Rows, columns and channels of the output."""

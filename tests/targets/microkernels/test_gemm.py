@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -20,9 +21,13 @@ from tvm_tinyml.targets.cortex_m.microkernels.gemm_halves import BEYOND_WORDS, p
 from tvm_tinyml.targets.cortex_m.microkernels.microkernel import Microkernel
 from tvm_tinyml.targets.cortex_m.microkernels.output import Output, choose_output
 from tvm_tinyml.targets.cortex_m.microkernels.pack import Window, pack_pixels, pack_window
+from tvm_tinyml.targets.cortex_m.microkernels.places import Places
 from tvm_tinyml.targets.cortex_m.recipes.conv_gemm import FEW_PIXELS
 
 pytestmark = needs_simulator
+
+UNTOUCHED = 99
+"""What the bytes of an output hold before."""
 
 Ints = NDArray[np.int64]
 CORES = ("cortex-m4", "cortex-m7", "cortex-m33")
@@ -67,26 +72,37 @@ class Problem:
         scales = [values.astype(np.int32) for values in (self.bias, self.multiplier, -self.shift)]
         self.expected = operators.dense(x, w, *scales, output_zero_point=zero_point, clamp_min=low, clamp_max=high)
 
-    def call(self, *, pairs: bool, copies: bool = False, shared: bool = False) -> tuple[Microkernel, list[Argument]]:
+    def call(
+        self, *, pairs: bool, copies: bool = False, shared: bool = False, plane: int = 0
+    ) -> tuple[Microkernel, list[Argument]]:
+        """Return the kernel and its arguments; if `plane`, the output is planes of so many bytes."""
         channels, k = self.w.shape
         scales = (self.bias, self.multiplier, self.shift, self.zero_point)
-        constants = (gemm.pack_pairs if pairs else gemm.pack_single)(self.w, *scales, channels)
-        make = gemm.gemm_pairs if pairs else gemm.gemm_single
-        stream, y = interleave(self.x), np.zeros(self.x.shape[0] * channels, np.int8)
+        constants = (gemm.pack_pairs if pairs else gemm.pack_single)(self.w, *scales, plane or channels)
+        make = partial(gemm.gemm_pairs if pairs else gemm.gemm_single, planes=plane > 0)
+        stream, y = interleave(self.x), np.full((plane or len(self.x)) * channels, UNTOUCHED, np.int8)
         arguments: list[Argument] = [constants, stream, y, (stream, stream.nbytes), 0]
         if copies:
             arguments[0] = np.concatenate([constants, np.zeros(gemm.COPIED_WORDS, np.int32)])
             arguments[4] = np.zeros(-(-k // 16) * 8, np.int32)
         return make(k // 2, self.output, shared=shared), arguments
 
-    def call_halves(self, width: int, *, mixed: bool) -> tuple[Microkernel, list[Argument]]:
+    def in_planes(self, plane: int) -> NDArray[np.int8]:
+        """The output in planes of so many bytes, of which the first ones are written."""
+        planes = np.full((len(self.w), plane), UNTOUCHED, np.int8)
+        planes[:, : len(self.x)] = self.expected.T
+        return planes.ravel()
+
+    def call_halves(self, width: int, *, mixed: bool, plane: int = 0) -> tuple[Microkernel, list[Argument]]:
         channels, k = self.w.shape
         beyond = np.zeros(BEYOND_WORDS, np.int32)
         constants = pack_halves(self.w, self.bias, self.multiplier, self.shift, self.zero_point, width)
         stream = np.concatenate([whole_halves(self.x), beyond.view(np.int8)])
-        y, end = np.zeros(self.x.shape[0] * channels, np.int8), stream.nbytes - beyond.nbytes
+        y = np.full((plane or len(self.x)) * channels, UNTOUCHED, np.int8)
+        end = stream.nbytes - beyond.nbytes
         arguments: list[Argument] = [np.concatenate([constants, beyond]), stream, y, (stream, end)]
-        return gemm_halves.gemm_halves(k // 2, channels, self.output, width, mixed=mixed), arguments
+        places = Places(plane or channels, plane > 0)
+        return gemm_halves.gemm_halves(k // 2, places, self.output, width, mixed=mixed), arguments
 
 
 def check(problem: Problem, core: str, *, pairs: bool, copies: bool = False, shared: bool = False) -> None:
@@ -104,6 +120,31 @@ def test_any_length_is_exact(core: str, output: str, pairs: bool, shared: bool, 
     for k in (*range(2, 26, 2), 30, 32, 46, 94, 128):
         problem = Problem(rng, 4 * int(rng.integers(1, 4)), k, 2 * int(rng.integers(1, 4)), output)
         check(problem, core, pairs=pairs, shared=shared)
+
+
+@pytest.mark.parametrize("core", CORES)
+@pytest.mark.parametrize("width", [1, 2])
+@pytest.mark.parametrize("plane", [16, 37, 300, 5001])
+def test_outputs_in_planes_are_exact(core: str, width: int, plane: int, rng: np.random.Generator) -> None:
+    """Planes begin anywhere, and what lies between them is not touched."""
+    for k, output in ((2, "plain"), (26, "clamped"), (64, "plain")):
+        problem = Problem(rng, 4 * int(rng.integers(1, 5)), k, 2 * int(rng.integers(1, 4)), output)
+        calls = [problem.call(pairs=width == 2, shared=shared, plane=plane) for shared in (True, False)]
+        calls += [problem.call_halves(width, mixed=mixed, plane=plane) for mixed in (True, False)]
+        for kernel, arguments in calls:
+            found = on_core(core, kernel, arguments, misaligned=[2])[2]
+            np.testing.assert_array_equal(found, problem.in_planes(plane), kernel.name)
+
+
+@pytest.mark.parametrize("width", [1, 2])
+def test_outputs_in_planes_in_c_are_the_same(width: int, rng: np.random.Generator, tmp_path: Path) -> None:
+    problem = Problem(rng, 12, 26, 4, "clamped")
+    for i, (kernel, arguments) in enumerate(
+        (problem.call(pairs=width == 2, plane=21), problem.call_halves(width, mixed=True, plane=21))
+    ):
+        folder = tmp_path / str(i)
+        folder.mkdir()
+        np.testing.assert_array_equal(on_host(kernel, arguments, folder)[2], problem.in_planes(21))
 
 
 @pytest.mark.parametrize("core", CORES)
