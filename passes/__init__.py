@@ -1,6 +1,7 @@
 """Relax passes of tvm_tinyml, one per file."""
 
 from tvm_tinyml.passes.apply_recipes import ApplyRecipes
+from tvm_tinyml.passes.assign_layouts import AssignLayouts
 from tvm_tinyml.passes.choose_kernels import ChooseKernels
 from tvm_tinyml.passes.cut_into_stripes import CutIntoStripes
 from tvm_tinyml.passes.fold_constants import FoldConstants
@@ -25,6 +26,7 @@ from tvm_tinyml.passes.unpack_in_kernels import UnpackInKernels
 
 __all__ = [
     "ApplyRecipes",
+    "AssignLayouts",
     "ChooseKernels",
     "CutIntoStripes",
     "FoldConstants",

@@ -17,6 +17,7 @@ from tvm_tinyml.passes.integer_ops import Attributes, attributes_of
 from tvm_tinyml.passes.kernels.kernel import Kernel, Recipe, call_kernel
 from tvm_tinyml.passes.pack_weights import coding_of_layer, stored_bytes
 from tvm_tinyml.passes.steps import Steps
+from tvm_tinyml.passes.tensor_layouts import input_layout, output_layout
 from tvm_tinyml.passes.weight_codes import Coding
 
 MORE = 1.5
@@ -94,6 +95,8 @@ def _first(
             continue
         attributes = {**attributes_of(call), **asked}
         kernel = recipe.lower(call.args, attributes, knobs_of(choice))
+        if kernel is not None and not _has_layouts(kernel, asked):
+            continue
         if kernel is not None and coding and _takes_more(kernel, call, coding):
             kernel = _smaller(recipe, call, attributes, coding)
         if kernel is not None:
@@ -101,6 +104,10 @@ def _first(
         if recipe.leaves_padding(call.args, attributes_of(call)):
             return None
     return None
+
+
+def _has_layouts(kernel: Kernel, asked: Attributes) -> bool:
+    return (kernel.input_layout, kernel.output_layout) == (input_layout(asked), output_layout(asked))
 
 
 def reads_narrow(recipes: Recipes, call: relax.Call) -> bool:

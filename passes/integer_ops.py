@@ -315,6 +315,13 @@ spread = IntegerOp("spread", ("x",), ("step", "copied"), _same_shape)
 """The same tensor with `step` elements from a pixel to the next in memory: a copy if `copied` is 1; if it is 0, what
 computes the tensor writes it so."""
 
+lay_out = IntegerOp("lay_out", ("x",), ("layout",), _same_shape)
+"""The same tensor in another layout (`tensor_layouts.encoded`): what computes it writes it so, and the one operator
+that reads it reads it so."""
+
+laid = IntegerOp("laid", ("x",), ("layout", "shape"), lambda _, attributes: attributes["shape"])
+"""The bytes of a tensor in a layout of its own, as the tensor that they are: no work."""
+
 _THEN = "then_"
 
 

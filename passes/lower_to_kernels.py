@@ -14,7 +14,8 @@ from tvm_tinyml.passes.choose_kernels import choice_of
 from tvm_tinyml.passes.integer_ops import Attributes, attributes_of
 from tvm_tinyml.passes.kernels import KernelTraits, contraction, elementwise, int16_functions, movement, reduction
 from tvm_tinyml.passes.kernels.kernel import Lowering, call_kernel
-from tvm_tinyml.passes.steps import Steps, is_written, own_step
+from tvm_tinyml.passes.steps import Steps, is_written, own_layout, own_step
+from tvm_tinyml.passes.tensor_layouts import INPUT_LAYOUT, OUTPUT_LAYOUT
 
 LOWERINGS: dict[str, Lowering] = {
     "tinyml.conv2d": contraction.conv2d,
@@ -72,14 +73,19 @@ class _Rewriter(PyExprMutator):  # type: ignore[misc]
 
     def visit_call_(self, call: relax.Call) -> relax.Expr:
         asked: Attributes = {}
+        if call.op == integer_ops.lay_out.op:
+            assert self._steps.layout_of(call.args[0]) == own_layout(call), f"not written so: {call.args[0]}"
+            return self.visit_expr(call.args[0])
         if call.op == integer_ops.spread.op:
             if is_written(call):
                 assert self._steps.of(call.args[0]) == own_step(call), f"not written with its step: {call.args[0]}"
                 return self.visit_expr(call.args[0])
             asked = self._steps.asked(call)
+        layouts = {INPUT_LAYOUT, OUTPUT_LAYOUT} & self._steps.asked(call).keys()
         call = self.visit_expr_post_order(call)
         lowering = LOWERINGS.get(call.op.name) if isinstance(call.op, Op) else None
         if lowering is None:
             return call
+        assert not layouts, f"no recipe takes it: {call}"
         kernel = lowering(call.args, {**attributes_of(call), **asked}, self._traits)
         return call_kernel(self.builder_, kernel, call, choice_of(call))

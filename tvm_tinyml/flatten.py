@@ -118,6 +118,8 @@ class _Flattener:
                 return self._value(expr.args[0])
             case relax.Call() if expr.op == integer_ops.view.op:
                 return self._view(expr)
+            case relax.Call() if expr.op == integer_ops.laid.op:
+                return self._value(expr.args[0])
             case relax.Call() if expr.op == integer_ops.channels.op:
                 return self._channels(expr)
             case relax.Call() if expr.op == integer_ops.join.op:

@@ -33,6 +33,7 @@ OPTIONAL_PASSES = (
     "tinyml.ChooseKernels",
     "tinyml.FuseAdds",
     "tinyml.FusePools",
+    "tinyml.AssignLayouts",
     "tinyml.ApplyRecipes",
     "tinyml.PackWeights",
     "tinyml.UnpackInKernels",

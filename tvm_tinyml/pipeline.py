@@ -159,7 +159,8 @@ def lower_graph(
     """
 
     def lower(parts: Parts, *, fuse: bool = False) -> Program:
-        return _lower(graph, model, target, options, choose, parts, fuse=fuse)
+        lay_out = options.goal == "time" and not least_ram
+        return _lower(graph, model, target, options, choose, parts, fuse=fuse, lay_out=lay_out)
 
     ways = list(Parts) if least_ram and interleaves(graph) else [Parts.ALL]
     programs = [lower(parts) for parts in ways]
@@ -178,6 +179,7 @@ def _lower(
     parts: Parts,
     *,
     fuse: bool,
+    lay_out: bool,
 ) -> Program:
     # PlaceChannels asks recipes what they can write: where none will be applied, none must answer.
     recipes = {} if "tinyml.ApplyRecipes" in options.disabled_passes else target.recipes(options.goal)
@@ -189,6 +191,7 @@ def _lower(
         passes.ChooseKernels(choose),
         passes.PlaceChannels(recipes, parts),
         *([passes.FuseAdds(recipes), passes.FusePools(recipes)] if fuse else []),
+        *([passes.AssignLayouts(recipes)] if lay_out else []),
         passes.ApplyRecipes(recipes),
         passes.SplitPadding(),
         passes.ApplyRecipes(recipes),

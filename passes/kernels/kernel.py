@@ -16,6 +16,10 @@ from tvm_tinyml.choice import NONE, Choice, Knobs, Space, allowed
 from tvm_tinyml.passes import integer_ops
 from tvm_tinyml.passes.integer_ops import Attributes, shape_of, span
 from tvm_tinyml.passes.pack_weights import NARROW, as_attribute, coding_of_layer
+from tvm_tinyml.passes.tensor_layouts import Layout, encoded
+
+Layouts = Mapping[Layout, int]
+"""Layouts, and the cycles that each saves against NHWC, about."""
 
 
 @dataclass(frozen=True)
@@ -97,6 +101,7 @@ class Kernel:
     rereads : by name, of microkernels that read their constants more than once a call.
     input_step, output_step : elements from a pixel to the next where the first argument, or the result, is channels of
         a wider tensor; the kernel reads or writes nothing in between. 0 where it is a tensor of its own.
+    input_layout, output_layout : in which its first argument, or its result, lies; None for NHWC.
     reads_narrow : it reads weights of four bits as they are stored: there is nothing to unpack before it.
     """
 
@@ -111,6 +116,8 @@ class Kernel:
     rereads: Mapping[str, Rereads] = field(default_factory=dict)
     input_step: int = 0
     output_step: int = 0
+    input_layout: Layout | None = None
+    output_layout: Layout | None = None
     reads_narrow: bool = False
 
 
@@ -131,8 +138,21 @@ class Recipe(ABC):
     def lower(self, arguments: Sequence[relax.Expr], attributes: Attributes, knobs: Knobs = NONE) -> Kernel | None:
         """Return the kernel, or None when the recipe does not fit, or not with these knobs.
 
-        The attributes may ask for an ``input_step`` or an ``output_step``: see `Kernel`, which tells what became of it.
+        The attributes may ask for steps and layouts of input and output: see `Kernel`, which tells what became of it.
         """
+
+    def reads(self, arguments: Sequence[relax.Expr], attributes: Attributes, knobs: Knobs = NONE) -> Layouts:
+        """Return the layouts in which it can read the first argument of a call, beside NHWC."""
+        return {}
+
+    def writes(
+        self, arguments: Sequence[relax.Expr], attributes: Attributes, layout: Layout, knobs: Knobs = NONE
+    ) -> int | None:
+        """Return the cycles that it saves by writing its result in a layout, about; None if it cannot.
+
+        The attributes may say in which layout it reads. Padding may be that of an operator in front.
+        """
+        return None
 
     def space(self, arguments: Sequence[relax.Expr], attributes: Attributes) -> Space:
         """Return the knobs of an operator; not every combination need be possible. One it does not take has none."""
@@ -182,6 +202,8 @@ def call_kernel(
     out_type = relax.TensorType([int(i) for i in result.shape], str(result.dtype))
     arguments = [builder.normalize(argument) for argument in kernel.arguments]
     output = builder.emit(relax.op.call_tir(callee, arguments, out_type), kernel.kind)
+    if kernel.output_layout:
+        return integer_ops.laid(output, layout=encoded(kernel.output_layout), shape=shape)
     if kernel.output_step:
         return integer_ops.channels(output, begin=0, step=kernel.output_step, shape=shape)
     return output if [int(i) for i in result.shape] == shape else relax.op.reshape(output, shape)
@@ -197,9 +219,11 @@ def constant(expr: relax.Expr) -> NDArray[np.generic]:
     return array
 
 
-def flat(x: relax.Expr, step: int = 0) -> relax.Expr:
+def flat(x: relax.Expr, step: int = 0, layout: Layout | None = None) -> relax.Expr:
     """Return the elements of a tensor as they lie, with ``step`` of them from a pixel to the next, if it is not 0."""
     shape = shape_of(x)
+    if layout:
+        return integer_ops.view(x, begin=0, shape=[layout.size_bytes])
     return integer_ops.view(x, begin=0, shape=[span(shape, step)]) if step else relax.op.reshape(x, (math.prod(shape),))
 
 

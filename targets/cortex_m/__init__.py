@@ -17,7 +17,7 @@ from tvm_tinyml.schedules.cortex_m import (
     SCALAR_SMALL_RULES,
 )
 from tvm_tinyml.targets.cortex_m.cores import CORES, Core
-from tvm_tinyml.targets.cortex_m.recipes import dual_issue_recipes, single_issue_recipes
+from tvm_tinyml.targets.cortex_m.recipes import dual_issue_recipes, short_load_recipes, single_issue_recipes
 from tvm_tinyml.targets.cortex_m.recipes.helium_recipes import helium_recipes
 from tvm_tinyml.targets.cortex_m.recipes.on_the_stack import on_the_stack
 from tvm_tinyml.targets.cortex_m.recipes.scalar_recipes import baseline_recipes, mainline_recipes
@@ -91,7 +91,8 @@ def _recipes(core: Core, features: frozenset[str], *, fp: bool) -> Callable[[str
     if "mve" in features and fp:
         return helium_recipes
     if "dsp" in features:
-        recipes = dual_issue_recipes if core.dual_issue else single_issue_recipes
+        single = single_issue_recipes if core.load_cycles > 1 else short_load_recipes
+        recipes = dual_issue_recipes if core.dual_issue else single
         return recipes if fp else lambda goal: on_the_stack(recipes(goal))
     return mainline_recipes if core.mainline else baseline_recipes
 

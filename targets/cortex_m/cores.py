@@ -17,6 +17,7 @@ class Core:
     fpu : GCC's name of its FPU.
     mainline : ARMv7-M or later: SMULL, SSAT, unaligned words.
     dual_issue : two instructions of most kinds at a time.
+    load_cycles : of a load behind which no other one comes.
     summary : one line for the table of targets.
     """
 
@@ -26,19 +27,27 @@ class Core:
     fpu: str
     mainline: bool
     dual_issue: bool
+    load_cycles: int
     summary: str
 
 
 CORES = {
     core.name: core
     for core in (
-        Core("cortex-m0plus", "thumbv6m", frozenset(), "", False, False, "ARMv6-M, 32-bit multiply only"),
-        Core("cortex-m3", "thumbv7m", frozenset(), "", True, False, "ARMv7-M, multiply-accumulate, no SIMD"),
-        Core("cortex-m4", "thumbv7em", frozenset({"dsp", "fp"}), "fpv4-sp-d16", True, False, "ARMv7E-M, SMLAD"),
+        Core("cortex-m0plus", "thumbv6m", frozenset(), "", False, False, 2, "ARMv6-M, 32-bit multiply only"),
+        Core("cortex-m3", "thumbv7m", frozenset(), "", True, False, 2, "ARMv7-M, multiply-accumulate, no SIMD"),
+        Core("cortex-m4", "thumbv7em", frozenset({"dsp", "fp"}), "fpv4-sp-d16", True, False, 2, "ARMv7E-M, SMLAD"),
         Core(
-            "cortex-m7", "thumbv7em", frozenset({"dsp", "fp"}), "fpv5-sp-d16", True, True, "ARMv7E-M, SMLAD, dual issue"
+            "cortex-m7",
+            "thumbv7em",
+            frozenset({"dsp", "fp"}),
+            "fpv5-sp-d16",
+            True,
+            True,
+            1,
+            "ARMv7E-M, SMLAD, dual issue",
         ),
-        Core("cortex-m33", "thumbv8m.main", frozenset({"dsp", "fp"}), "fpv5-sp-d16", True, False, "ARMv8-M, SMLAD"),
+        Core("cortex-m33", "thumbv8m.main", frozenset({"dsp", "fp"}), "fpv5-sp-d16", True, False, 1, "ARMv8-M, SMLAD"),
         Core(
             "cortex-m55",
             "thumbv8.1m.main",
@@ -46,6 +55,7 @@ CORES = {
             "auto",
             True,
             False,
+            1,
             "ARMv8.1-M, Helium: vectors of 16 bytes",
         ),
     )

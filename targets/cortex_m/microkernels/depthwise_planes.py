@@ -133,8 +133,8 @@ class PlaneSlide:
         lines += [*self._column(second=True), *self._next_column(second=True), "b 2b"]
         # Whole tiles have an even number of odd columns: one turn is left behind the last.
         lines += ["7:", *_TAKE_TURNS, "ldr r1, [sp]", "ldr r2, [sp, #4]", "ldr r3, [sp, #44]"]
-        lines += ["vmov r4, s10", "vmov r6, s11", "add r1, r4", "add r2, r6", "str r1, [sp]", "str r2, [sp, #4]", "vmov r0, s13", "subs r3, #1"]
-        return [*lines, "str r3, [sp, #44]", "bne 3b", "pop {r2-r11, pc}"]
+        lines += ["vmov r4, s10", "vmov r6, s11", "add r1, r4", "add r2, r6", "str r1, [sp]", "str r2, [sp, #4]"]
+        return [*lines, "vmov r0, s13", "subs r3, #1", "str r3, [sp, #44]", "bne 3b", "pop {r2-r11, pc}"]
 
     def _column(self, *, second: bool) -> list[str]:
         wide = second and self.rows.stride == 1

@@ -62,10 +62,11 @@ def gemm_halves(steps: int, places: Places, output: Output, width: int, *, mixed
         # Stage by stage, so that no instruction waits for the one in front; a clamp's condition must stay together.
         stages = zip(*epilogues, strict=True) if len(epilogues[0]) == 3 else epilogues
         tile += [line for stage in stages for line in stage]
-        if places.planes and channel:
-            tile += add("r5", "r5", places.step, "r2")
-        beside = 0 if places.planes else channel
-        tile += [f"strb {register}, [r5, #{i * places.pixel_step + beside}]" for i, register in enumerate(registers)]
+        onward = channel * places.channel_step
+        if onward + PIXELS > FARTHEST_STORE:
+            tile += add("r5", "r5", onward, "r2")
+            onward = 0
+        tile += [f"strb {register}, [r5, #{i * places.pixel_step + onward}]" for i, register in enumerate(registers)]
     order, runs = "mixed" if mixed else "grouped", f"{'l' if turns else ''}{rest}"
     return Microkernel(
         name=f"tinyml_gemm_halves_{order}_{width}_{runs}_{places.name}_{output.name}",
@@ -177,7 +178,8 @@ def _loops(tile: list[str], places: Places, *, looped: bool, width: int) -> list
     lines += ["3:", f"vldmia r0!, {{s0-s{4 * width - 1}}}", "subs r0, #4", "ldr r2, [sp, #4]"]
     lines += ["vmov r4, s10", "add r4, r4, r0", "vmov s12, r4"] if looped else []
     lines += ["vmov s11, r2", "vmov s13, r0", "vmov r1, s14", ".p2align 2", "1:", *tile]
-    back = (width - 1) * places.step if places.planes else 0
+    back = (width - 1) * places.channel_step
+    back = back if back + PIXELS > FARTHEST_STORE else 0
     lines += add("r5", "r5", PIXELS * places.pixel_step - back, "r2")
     lines += ["vmov r2, s15", "vmov s11, r5", "cmp r1, r2", "it ne", "vmovne r0, s13", "bne 1b"]
     lines += ["ldr r3, [sp]", "ldr r2, [sp, #4]", "adds r0, #4"]

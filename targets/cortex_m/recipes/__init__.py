@@ -51,13 +51,28 @@ Products = Mapping[str, Product]
 """Ways to multiply by name."""
 
 SHORT_SUM = 24
-"""Products up to which the epilogue of whole halves makes up for their loads."""
+"""Products up to which the epilogue of whole halves makes up for their loads, where these take two cycles."""
 
 
 def single_issue_recipes(goal: str) -> Recipes:
-    """Return the recipes of a build's goal, for cores that issue one instruction at a time: see `_dsp`."""
+    """Return the recipes of a build's goal, for cores that issue one instruction at a time: see `_dsp`.
+
+    What is packed for the product with the fewest loads may be a tensor of its own.
+    """
     products: Products = {"raw": RawHalves(), "whole": WholeHalves(mixed=False)}
-    return _dsp(goal, products, lambda length, shared: "raw" if shared or length > SHORT_SUM else "whole", mixed=False)
+    return _dsp(
+        goal,
+        products,
+        lambda length, shared: "raw" if shared or length > SHORT_SUM else "whole",
+        mixed=False,
+        of_tiles_by="raw",
+    )
+
+
+def short_load_recipes(goal: str) -> Recipes:
+    """Return the recipes of a build's goal, for cores that issue one instruction at a time, and load in one cycle."""
+    products: Products = {"raw": RawHalves(), "whole": WholeHalves(mixed=False)}
+    return _dsp(goal, products, lambda _length, shared: "raw" if shared else "whole", mixed=False)
 
 
 def dual_issue_recipes(goal: str) -> Recipes:
@@ -66,7 +81,14 @@ def dual_issue_recipes(goal: str) -> Recipes:
     return _dsp(goal, products, lambda _length, _shared: "whole", mixed=True)
 
 
-def _dsp(goal: str, products: Products, choose: Callable[[int, bool], str], *, mixed: bool) -> Recipes:
+def _dsp(
+    goal: str,
+    products: Products,
+    choose: Callable[[int, bool], str],
+    *,
+    mixed: bool,
+    of_tiles_by: str | None = None,
+) -> Recipes:
     """Return recipes for the DSP extension and floating-point registers, which hold what does not change in a loop.
 
     A build for small flash has few: the schedules make less code.
@@ -75,7 +97,7 @@ def _dsp(goal: str, products: Products, choose: Callable[[int, bool], str], *, m
     if goal == "flash":
         return moves
     scratch = SCRATCH_BYTES[goal]
-    convolution, rows = ConvGemm(products, choose, scratch.windows), DenseRows(scratch.row)
+    convolution, rows = ConvGemm(products, choose, scratch.windows, of_tiles_by), DenseRows(scratch.row)
     narrow = DenseNarrow()
     winograd = [Winograd(scratch.winograd, mixed=mixed)] if scratch.winograd else []
     of_int16 = Int16Product(scratch.windows)
@@ -95,4 +117,4 @@ def _dsp(goal: str, products: Products, choose: Callable[[int, bool], str], *, m
     }
 
 
-__all__ = ["dual_issue_recipes", "single_issue_recipes"]
+__all__ = ["dual_issue_recipes", "short_load_recipes", "single_issue_recipes"]

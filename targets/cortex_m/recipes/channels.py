@@ -96,6 +96,11 @@ class Part:
         """Channels at a time."""
         return 2 if self.pairs else 1
 
+    def of(self, layer: Channels) -> tuple[Ints, Ints, Ints, Ints, Ints]:
+        """Return what a product keeps of its channels: weights, biases, multipliers, shifts and zero points."""
+        c = slice(self.start, self.stop)
+        return layer.weight[c], layer.bias[c], layer.multiplier[c], layer.shift[c], layer.zero_point[c]
+
 
 def exact_channels(layer: Channels, output: Output) -> NDArray[np.bool_]:
     """Return for which channels the epilogue is exact."""

@@ -7,14 +7,14 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-from numpy.typing import NDArray
 from tvm import relax, tirx
 from tvm.script.ir_builder import IRBuilder
 from tvm.script.ir_builder import tirx as T
 
 from tvm_tinyml.choice import NONE, Knobs, Space
 from tvm_tinyml.passes.integer_ops import Attributes, shape_of, span, window_extent
-from tvm_tinyml.passes.kernels.kernel import Kernel, Method, Recipe, Rereads, flat
+from tvm_tinyml.passes.kernels.kernel import Kernel, Layouts, Method, Recipe, Rereads, flat
+from tvm_tinyml.passes.tensor_layouts import Layout, Planes, Tiles, input_layout, output_layout
 from tvm_tinyml.targets.cortex_m.microkernels import gemm
 from tvm_tinyml.targets.cortex_m.microkernels.gemm_walks import K_STEP, PIXELS
 from tvm_tinyml.targets.cortex_m.microkernels.microkernel import Microkernel, texts
@@ -23,6 +23,8 @@ from tvm_tinyml.targets.cortex_m.microkernels.pack import Window
 from tvm_tinyml.targets.cortex_m.microkernels.places import Places
 from tvm_tinyml.targets.cortex_m.microkernels.product import Product
 from tvm_tinyml.targets.cortex_m.recipes.channels import Channels, Part, split
+from tvm_tinyml.targets.cortex_m.recipes.gemm_of_tiles import multiply_tiles
+from tvm_tinyml.targets.cortex_m.recipes.in_planes import InPlanes, edge_cycles
 from tvm_tinyml.targets.cortex_m.recipes.overlap import overlap
 from tvm_tinyml.targets.cortex_m.recipes.results import Results
 
@@ -33,6 +35,10 @@ them: it saves a seventh of the cycles where flash waits, and costs a hundredth 
 FEW_PIXELS = 64
 """Layers of so few output pixels share code whatever their channels: they take few cycles, and behind the last strides
 of a network they are many and, without dead channels, all different."""
+
+PACK_CYCLES, EPILOGUE_CYCLES, STORE_CYCLES = {1: 7, 2: 9}, 22, 3
+"""What packing a tile takes for each product, by the bytes of a value; by how much the epilogues of a pair differ; and
+what a tile of a pair saves by planes."""
 
 TILES = (*range(1, 17), 20, 24, 32)
 """Of a block, to choose from."""
@@ -97,15 +103,21 @@ class ConvGemm(Recipe):
     choose : which one is taken without a choice, from the products of a sum, and whether the layer shares its code.
     scratch_bytes : packed windows that lie there at once, if four tiles do not take more. The more, the less often the
         weights are read from flash.
+    of_tiles_by : the product whose packed pixels are `Tiles`, where an input may lie so.
 
     Knobs: ``product``; ``tiles`` of four pixels in a block; ``shared``, 1 for code that layers share; ``copies``, 1 if
     the weights of a pair are copied to RAM for each block.
     """
 
     def __init__(
-        self, products: Mapping[str, Product], choose: Callable[[int, bool], str], scratch_bytes: int = 6144
+        self,
+        products: Mapping[str, Product],
+        choose: Callable[[int, bool], str],
+        scratch_bytes: int = 6144,
+        of_tiles_by: str | None = None,
     ) -> None:
         self._products = products
+        self._of_tiles_by = of_tiles_by
         self._choose = choose
         self._scratch_bytes = scratch_bytes
 
@@ -120,6 +132,11 @@ class ConvGemm(Recipe):
         channels, groups = shape_of(arguments[1])[0], attributes["groups"]
         if any(attributes["padding"]) or not has_few_groups(arguments, attributes):
             return None
+        tiles_in, planes_out = input_layout(attributes), output_layout(attributes)
+        if isinstance(planes_out, Planes):
+            results = InPlanes(planes_out)
+        if tiles_in:
+            return self._of_tiles(arguments, attributes, knobs, results)
         input_step, step = attributes.get("input_step", 0), attributes.get("output_step", channels)
         source, window = geometry(arguments, attributes, input_step)
         if source.pixels < PIXELS or not self.allows(arguments, attributes, knobs):
@@ -149,6 +166,49 @@ class ConvGemm(Recipe):
         kernel = _build(arguments, source, window, output, layer, parts, product, tiles, results, **decided)
         chosen: Knobs = {"product": name, "tiles": tiles, "shared": int(shared), "copies": int(copies)}
         return replace(kernel, knobs=chosen, input_step=input_step, output_step=0 if step == channels else step)
+
+    def _of_tiles(
+        self, arguments: Sequence[relax.Expr], attributes: Attributes, knobs: Knobs, results: Results | None
+    ) -> Kernel | None:
+        """Return the kernel for an input that lies in tiles, or None where its conditions are not met."""
+        tiles = _tiles_of(arguments, attributes)
+        if self._of_tiles_by is None or tiles is None or tiles != input_layout(attributes):
+            return None
+        channels, pixels = shape_of(arguments[1])[0], tiles.height * tiles.width
+        step = attributes.get("output_step", channels)
+        results = results or Results(span([pixels, channels], step), step)
+        shared, worth_copying = pixels <= FEW_PIXELS, 2 * tiles.products > HELD_BYTES
+        decided = {
+            "shared": bool(knobs.get("shared", shared)),
+            "copies": bool(knobs.get("copies", worth_copying)),
+        }
+        product = self._products[self._of_tiles_by]
+        kernel = multiply_tiles(arguments, attributes, tiles, product, results, schedule=self.name, **decided)
+        return kernel and replace(kernel, output_step=0 if step == channels else step)
+
+    def reads(self, arguments: Sequence[relax.Expr], attributes: Attributes, knobs: Knobs = NONE) -> Layouts:
+        """See `Recipe.reads`: tiles, which need no packing."""
+        tiles = _tiles_of(arguments, attributes)
+        if self._of_tiles_by is None or tiles is None:
+            return {}
+        shared = bool(knobs.get("shared", tiles.height * tiles.width <= FEW_PIXELS))
+        name = str(knobs.get("product", self._choose(tiles.products, shared)))
+        count = tiles.height * tiles.width // PIXELS
+        packing = count * tiles.products * PACK_CYCLES[self._products[name].value_bytes]
+        # Where few products are summed, another product has the shorter epilogue.
+        pairs = -(-shape_of(arguments[1])[0] // 2)
+        other = count * pairs * (EPILOGUE_CYCLES - tiles.products // 2) if name != self._of_tiles_by else 0
+        return {tiles: packing - other}
+
+    def writes(
+        self, arguments: Sequence[relax.Expr], attributes: Attributes, layout: Layout, knobs: Knobs = NONE
+    ) -> int | None:
+        """See `Recipe.writes`: planes of one image."""
+        if not isinstance(layout, Planes) or not has_few_groups(arguments, attributes):
+            return None
+        source, _ = geometry(arguments, attributes)
+        stores = STORE_CYCLES * (source.pixels // PIXELS) * (layout.channels // 2)
+        return stores - edge_cycles(layout) if source.batch == 1 and source.pixels >= PIXELS else None
 
     def space(self, arguments: Sequence[relax.Expr], attributes: Attributes) -> Space:
         """See `Recipe.space`."""
@@ -181,6 +241,14 @@ class ConvGemm(Recipe):
 
     def _most_tiles(self, window: Window, product: Product) -> int:
         return max(LEAST_TILES, self._scratch_bytes // (PIXELS * window.products * product.value_bytes))
+
+
+def _tiles_of(arguments: Sequence[relax.Expr], attributes: Attributes) -> Tiles | None:
+    """Return the input of a pointwise convolution in tiles, or None if it is no whole number of them."""
+    batch, height, width, channels = shape_of(arguments[0])
+    pointwise = shape_of(arguments[1])[1:3] == [1, 1] == attributes["strides"] and not any(attributes["padding"])
+    alone = batch == 1 == attributes["groups"] and "input_step" not in attributes
+    return Tiles(height, width, channels) if pointwise and alone and width % Tiles.PIXELS == 0 else None
 
 
 def has_few_groups(arguments: Sequence[relax.Expr], attributes: Attributes) -> bool:
@@ -232,11 +300,11 @@ def _build(
     """Return the function that packs and multiplies block after block."""
     channels, pixels, step = len(layer.bias), source.pixels, results.step
     steps = window.products // K_STEP
-    constants = [_pack(part, layer, product, step) for part in parts]
+    constants = [product.constants(part.of(layer), step, part.width) for part in parts]
     offsets = [0, *itertools.accumulate(packed.size for packed in constants)]
     in_order = source.in_order(window)
     pack = product.pack_pixels() if in_order else product.pack(window)
-    kernels = {width: product.multiply(steps, Places(step), output, width, shared) for width in (1, 2)}
+    kernels = {width: product.multiply(steps, results.places, output, width, shared) for width in (1, 2)}
     reach = gemm.COPIED_WORDS * -(-steps // gemm.COPIED_WORDS)
     beyond = np.zeros(reach - steps if copies else product.beyond_words, np.int32)
     tile_words = window.products * product.value_bytes  # four pixels
@@ -353,9 +421,3 @@ def _method(parts: Sequence[Part], product: Product, window: Window, tiles: int,
     channels = " and ".join(f"{n} channels {how}" for n, how in ((paired, "in pairs"), (alone, "alone")) if n)
     scratch = f"{PIXELS * tiles} windows of {window.products}, {product.layout}"
     return Method(f"matrix product of {PIXELS} pixels by {channels}", scratch, [pack.name])
-
-
-def _pack(part: Part, layer: Channels, product: Product, step: int) -> NDArray[np.int32]:
-    c = slice(part.start, part.stop)
-    values = (layer.weight[c], layer.bias[c], layer.multiplier[c], layer.shift[c], layer.zero_point[c])
-    return product.constants(values, step, part.width)

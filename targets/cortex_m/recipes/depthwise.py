@@ -16,7 +16,8 @@ from tvm.script.ir_builder import tirx as T
 
 from tvm_tinyml.choice import NONE, Knobs, Space, Value
 from tvm_tinyml.passes.integer_ops import Attributes
-from tvm_tinyml.passes.kernels.kernel import Kernel, Method, Recipe, flat
+from tvm_tinyml.passes.kernels.kernel import Kernel, Layouts, Method, Recipe, flat
+from tvm_tinyml.passes.tensor_layouts import Layout, Planes, Tiles, input_layout, output_layout
 from tvm_tinyml.targets.cortex_m.microkernels.microkernel import texts
 from tvm_tinyml.targets.cortex_m.microkernels.output import Output, choose_output
 from tvm_tinyml.targets.cortex_m.microkernels.planes import CHANNELS
@@ -32,11 +33,20 @@ from tvm_tinyml.targets.cortex_m.recipes.depthwise_geometry import (
     is_depthwise,
     rows_alike,
 )
+from tvm_tinyml.targets.cortex_m.recipes.depthwise_in_planes import (
+    cycles_in_planes,
+    depthwise_in_planes,
+    planes_of,
+    tiles_of,
+)
 from tvm_tinyml.targets.cortex_m.recipes.depthwise_plan import Place, Plan
 from tvm_tinyml.targets.cortex_m.recipes.depthwise_rows import Rows
 from tvm_tinyml.targets.cortex_m.recipes.depthwise_scales import COMMON, OWN, choose_scales, shift_of
 from tvm_tinyml.targets.cortex_m.recipes.depthwise_strips import Strips
 from tvm_tinyml.targets.cortex_m.recipes.overlap import overlap
+
+FLIP_CYCLES = 3
+"""What a column of outputs takes more if every second one has its sign flipped."""
 
 Choice: TypeAlias = "tuple[Layer, list[Plan]]"
 
@@ -69,6 +79,14 @@ class Depthwise(Recipe):
         if not all_exact(channels, output):
             return None
         form, scales = choose_scales(channels, output, own_shifts=knobs.get("shift") == OWN)
+        if planes := input_layout(attributes):
+            tiles = output_layout(attributes)
+            if planes != planes_of(layer) or not _writes(layer, form, tiles):
+                return None
+            assert isinstance(planes, Planes)
+            assert tiles is None or isinstance(tiles, Tiles)
+            lying = depthwise_in_planes(arguments, attributes, layer, planes, tiles, form, scales, self.name)
+            return replace(lying, knobs={"planes": planes.name, "shift": shift_of(form)})
         choices = [choice for choice in self._choices(layer, form, knobs.get("rows")) if _has(choice, knobs)]
         if not choices:
             return None
@@ -78,6 +96,28 @@ class Depthwise(Recipe):
         method = _method(choices, one_shift=isinstance(form, ScaledOutput))
         knobs = {**_knobs(choices[0]), "shift": shift_of(form)}
         return replace(kernel, method=method, knobs=knobs, input_step=steps[0], output_step=steps[1])
+
+    def reads(self, arguments: Sequence[relax.Expr], attributes: Attributes, knobs: Knobs = NONE) -> Layouts:
+        """See `Recipe.reads`: planes, if it has a kernel for them."""
+        layer = Layer.of(arguments, attributes, attributes.get("input_step", 0))
+        planes = planes_of(layer)
+        if planes is None:
+            return {}
+        output, channels = _channels(arguments, attributes, layer)
+        form, _ = choose_scales(channels, output, own_shifts=knobs.get("shift") == OWN)
+        choices = [choice for choice in self._choices(layer, form, knobs.get("rows")) if _has(choice, knobs)]
+        return {planes: round(_cycles(choices[0]) - cycles_in_planes(layer))} if choices else {}
+
+    def writes(
+        self, arguments: Sequence[relax.Expr], attributes: Attributes, layout: Layout, knobs: Knobs = NONE
+    ) -> int | None:
+        """See `Recipe.writes`: tiles, where it reads planes."""
+        layer = Layer.of(arguments, attributes)
+        if not isinstance(layout, Tiles) or not isinstance(input_layout(attributes), Planes):
+            return None
+        output, channels = _channels(arguments, attributes, layer)
+        form, _ = choose_scales(channels, output, own_shifts=knobs.get("shift") == OWN)
+        return -FLIP_CYCLES * layer.channels_in * layer.across.outputs if _writes(layer, form, layout) else None
 
     def space(self, arguments: Sequence[relax.Expr], attributes: Attributes) -> Space:
         """See `Recipe.space`."""
@@ -120,6 +160,11 @@ class Depthwise(Recipe):
                 if len(complete) == len(plans):
                     choices.append((seen, complete))
         return sorted(choices, key=_cycles)
+
+
+def _writes(layer: Layer, output: Output | ScaledOutput, tiles: Layout | None) -> bool:
+    """Return whether the outputs of planes can be written in a layout; None: NHWC."""
+    return tiles is None or (isinstance(output, ScaledOutput) and tiles == tiles_of(layer))
 
 
 def _channels(arguments: Sequence[relax.Expr], attributes: Attributes, layer: Layer) -> tuple[Output, Channels]:

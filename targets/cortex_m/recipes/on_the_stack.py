@@ -10,7 +10,8 @@ from tvm import relax
 from tvm_tinyml.choice import NONE, Knobs, Space
 from tvm_tinyml.passes.apply_recipes import Recipes
 from tvm_tinyml.passes.integer_ops import Attributes
-from tvm_tinyml.passes.kernels.kernel import Kernel, Recipe
+from tvm_tinyml.passes.kernels.kernel import Kernel, Layouts, Recipe
+from tvm_tinyml.passes.tensor_layouts import Layout
 from tvm_tinyml.targets.assembly import assembly_of, c_of
 from tvm_tinyml.targets.cortex_m.microkernels.on_the_stack import assembly_on_the_stack, c_on_the_stack
 
@@ -43,6 +44,16 @@ class _OnTheStack(Recipe):
     def leaves_padding(self, arguments: Sequence[relax.Expr], attributes: Attributes) -> bool:
         """See `Recipe.leaves_padding`."""
         return self._recipe.leaves_padding(arguments, attributes)
+
+    def reads(self, arguments: Sequence[relax.Expr], attributes: Attributes, knobs: Knobs = NONE) -> Layouts:
+        """See `Recipe.reads`."""
+        return self._recipe.reads(arguments, attributes, knobs)
+
+    def writes(
+        self, arguments: Sequence[relax.Expr], attributes: Attributes, layout: Layout, knobs: Knobs = NONE
+    ) -> int | None:
+        """See `Recipe.writes`."""
+        return self._recipe.writes(arguments, attributes, layout, knobs)
 
     def lower(self, arguments: Sequence[relax.Expr], attributes: Attributes, knobs: Knobs = NONE) -> Kernel | None:
         """See `Recipe.lower`."""

@@ -22,9 +22,10 @@ from tvm.script.ir_builder import tirx as T
 
 from tvm_tinyml.choice import NONE, Knobs, Space
 from tvm_tinyml.passes.integer_ops import Attributes, shape_of, window_extent
-from tvm_tinyml.passes.kernels.kernel import Kernel, Recipe, constant
+from tvm_tinyml.passes.kernels.kernel import Kernel, Layouts, Recipe, constant
 from tvm_tinyml.passes.kernels.requantize import clamp, requantize_helper
 from tvm_tinyml.passes.kernels.sums import largest_sum
+from tvm_tinyml.passes.tensor_layouts import Layout, input_layout, output_layout
 from tvm_tinyml.targets.cortex_m.microkernels.output import Output, choose_output
 from tvm_tinyml.targets.cortex_m.recipes.channels import Channels, exact_channels
 
@@ -70,10 +71,22 @@ class WithOutliers(Recipe):
         """Return that of the recipe."""
         return self.recipe.leaves_padding(arguments, attributes)
 
+    def reads(self, arguments: Sequence[relax.Expr], attributes: Attributes, knobs: Knobs = NONE) -> Layouts:
+        """Return that of the recipe where there are no other channels: the loop knows one layout."""
+        alone = not len(self._outliers(arguments, attributes))
+        return self.recipe.reads(arguments, attributes, knobs) if alone else {}
+
+    def writes(
+        self, arguments: Sequence[relax.Expr], attributes: Attributes, layout: Layout, knobs: Knobs = NONE
+    ) -> int | None:
+        """See `reads`."""
+        alone = not len(self._outliers(arguments, attributes))
+        return self.recipe.writes(arguments, attributes, layout, knobs) if alone else None
+
     def lower(self, arguments: Sequence[relax.Expr], attributes: Attributes, knobs: Knobs = NONE) -> Kernel | None:
         """Return the recipe's kernel, with a loop behind it if need be, or None where its conditions are not met."""
         kernel = self.recipe.lower(arguments, attributes, knobs)
-        if kernel is not None:
+        if kernel is not None or input_layout(attributes) or output_layout(attributes):
             return kernel
         channels = shape_of(arguments[1])[0]
         if self.recipe.lower(_without(np.arange(channels), arguments), attributes, knobs) is None:

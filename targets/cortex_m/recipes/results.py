@@ -25,6 +25,7 @@ from tvm_tinyml.passes.kernels.kernel import Kernel, Overlap, Recipe
 from tvm_tinyml.passes.kernels.reduction import average_of, scaled_mean_of
 from tvm_tinyml.targets.cortex_m.microkernels.add_up import MOST_PIXELS, add_up
 from tvm_tinyml.targets.cortex_m.microkernels.microkernel import Microkernel
+from tvm_tinyml.targets.cortex_m.microkernels.places import Places
 from tvm_tinyml.targets.cortex_m.recipes.depthwise_geometry import Index
 
 HANDED_BYTES = 2048
@@ -53,6 +54,11 @@ class Results:
         self.most_pixels = size
         self.microkernels = microkernels
         self._size = size
+
+    @property
+    def places(self) -> Places:
+        """Return where outputs lie from `pointer` on."""
+        return Places(self.step)
 
     def parameters(self) -> None:
         """Add the last parameters of the function."""

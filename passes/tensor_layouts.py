@@ -1,0 +1,131 @@
+"""Layouts of tensors between two kernels, beside NHWC: the producer stores what its one reader loads."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import astuple, dataclass
+from typing import ClassVar, TypeAlias
+
+from tvm_tinyml.passes.integer_ops import Attributes
+
+INPUT_LAYOUT, OUTPUT_LAYOUT = "input_layout", "output_layout"
+"""Attributes by which a kernel is asked to read its first argument so, or to write its result so."""
+
+
+@dataclass(frozen=True)
+class Planes:
+    """Channel after channel, each an image of bytes whose rows follow each other: no border at their sides.
+
+    Attributes
+    ----------
+    height, width, channels : of the tensor.
+    top, bottom : rows of border above and below each channel. They are a part of the tensor: who writes it fills them.
+    left : bytes in front of all. A window that begins a pixel to the left of the first row may be loaded.
+    border : value of the border.
+    """
+
+    height: int
+    width: int
+    channels: int
+    top: int
+    bottom: int
+    left: int
+    border: int
+    name: ClassVar[str] = "planes"
+
+    @property
+    def plane_bytes(self) -> int:
+        """From a channel to the next."""
+        return (self.top + self.height + self.bottom) * self.width
+
+    @property
+    def first(self) -> int:
+        """Where the first pixel of the first channel lies, in bytes."""
+        return self.left + self.top * self.width
+
+    @property
+    def size_bytes(self) -> int:
+        """Of the tensor, with a row and a word behind it that may be loaded for nothing."""
+        return self.channels * self.plane_bytes + self.width + 4
+
+
+@dataclass(frozen=True)
+class Tiles:
+    """Tiles of four pixels as `gemm` multiplies them: see there.
+
+    A tile has two pairs of pixels, and of two products of a pair four bytes. Product ``2 m`` is channel ``m``, product
+    ``2 m + 1`` channel ``m + half``: so channels of a half are 8 bytes apart. The first pixel of each pair has its sign
+    flipped. With an odd number of channels the last product is none.
+
+    Attributes
+    ----------
+    height, width, channels : of the tensor; a row is whole tiles.
+    """
+
+    height: int
+    width: int
+    channels: int
+    name: ClassVar[str] = "tiles"
+
+    PIXELS: ClassVar[int] = 4
+    CHANNEL_STEP: ClassVar[int] = 8
+    """From a channel to the next of its half, in bytes."""
+
+    @property
+    def half(self) -> int:
+        """Channels that are the first product of a pair; at most one less are the second."""
+        return -(-self.channels // 2)
+
+    @property
+    def products(self) -> int:
+        """Of a pixel."""
+        return 2 * self.half
+
+    @property
+    def order(self) -> list[int]:
+        """For each product its channel, or -1."""
+        channels = (m + self.half * second for m in range(self.half) for second in range(2))
+        return [channel if channel < self.channels else -1 for channel in channels]
+
+    @property
+    def row_bytes(self) -> int:
+        """From a row of pixels to the next."""
+        return self.width * self.products
+
+    @property
+    def column_steps(self) -> tuple[int, int, int]:
+        """Bytes from a pixel to the next: within a pair, to the second pair of a tile, and to the next tile."""
+        return 1, 3, self.PIXELS * self.products - 5
+
+    @property
+    def size_bytes(self) -> int:
+        """Of the tensor."""
+        return self.height * self.row_bytes
+
+
+Layout: TypeAlias = Planes | Tiles
+
+_KINDS: tuple[type[Planes] | type[Tiles], ...] = (Planes, Tiles)
+
+
+def encoded(layout: Layout) -> list[int]:
+    """Return a layout as integers, for an attribute of an operator."""
+    return [_KINDS.index(type(layout)), *astuple(layout)]
+
+
+def decoded(numbers: Sequence[int]) -> Layout:
+    """Return the layout that was `encoded`."""
+    kind, *fields = numbers
+    return _KINDS[kind](*fields)
+
+
+def input_layout(attributes: Attributes) -> Layout | None:
+    """Return how a kernel is asked to read its first argument; None: NHWC."""
+    layout: Layout | None = attributes.get(INPUT_LAYOUT)
+    return layout
+
+
+def output_layout(attributes: Attributes) -> Layout | None:
+    """Return how a kernel is asked to write its result; None: NHWC."""
+    layout: Layout | None = attributes.get(OUTPUT_LAYOUT)
+    return layout

@@ -1,0 +1,101 @@
+"""A pointwise convolution of a tensor in tiles: nothing is packed, and each pair of channels runs over all of it."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+
+import numpy as np
+from tvm import relax, tirx
+from tvm.script.ir_builder import IRBuilder
+from tvm.script.ir_builder import tirx as T
+
+from tvm_tinyml.choice import Knobs
+from tvm_tinyml.passes.integer_ops import Attributes, shape_of
+from tvm_tinyml.passes.kernels.kernel import Kernel, Method, Rereads, flat
+from tvm_tinyml.passes.tensor_layouts import Tiles
+from tvm_tinyml.targets.cortex_m.microkernels import gemm
+from tvm_tinyml.targets.cortex_m.microkernels.gemm_walks import K_STEP, PIXELS
+from tvm_tinyml.targets.cortex_m.microkernels.microkernel import texts
+from tvm_tinyml.targets.cortex_m.microkernels.output import choose_output
+from tvm_tinyml.targets.cortex_m.microkernels.product import Product
+from tvm_tinyml.targets.cortex_m.recipes.channels import Channels, split
+from tvm_tinyml.targets.cortex_m.recipes.results import Results
+
+
+def multiply_tiles(
+    arguments: Sequence[relax.Expr],
+    attributes: Attributes,
+    layout: Tiles,
+    product: Product,
+    results: Results,
+    *,
+    shared: bool,
+    copies: bool,
+    schedule: str,
+) -> Kernel | None:
+    """Return the kernel, or None where the product does not fit.
+
+    Parameters
+    ----------
+    product : whose packed pixels tiles are.
+    shared : the code is that for any number of products.
+    copies : the weights of a pair are copied to RAM.
+    schedule : name of the recipe.
+    """
+    steps, pixels = layout.products // K_STEP, layout.height * layout.width
+    channels = shape_of(arguments[1])[0]
+    output = choose_output(*(attributes[k] for k in ("output_zero_point", "clamp_min", "clamp_max")))
+    layer = Channels.of(arguments, attributes, np.array(layout.order), output)
+    parts = split(layer, output, channels, product, shared=shared)
+    if parts is None or not product.fits(steps, results.places):
+        return None
+    constants = [product.constants(part.of(layer), results.step, part.width) for part in parts]
+    offsets = [0, *itertools.accumulate(packed.size for packed in constants)]
+    kernels = {width: product.multiply(steps, results.places, output, width, shared) for width in (1, 2)}
+    reach = gemm.COPIED_WORDS * -(-steps // gemm.COPIED_WORDS)
+    values = np.concatenate([*constants, np.zeros(reach - steps if copies else 0, np.int32)])
+    with IRBuilder() as builder, T.prim_func(s_tir=True):
+        T.func_name("main")
+        T.func_attr({"tirx.noalias": True})
+        x = T.arg("x", T.Buffer((layout.size_bytes,), "int8"))
+        packed = T.arg("constants", T.Buffer((values.size,), "int32"))
+        results.parameters()
+        with T.sblock("root"):
+            T.reads()
+            T.writes()
+            null = tirx.reinterpret("handle", tirx.IntImm("int64", 0))
+            room = T.sblock_alloc_buffer((reach,), "int32").access_ptr("w") if copies else null
+            results.begin(pixels)
+            for part, offset in zip(parts, offsets, strict=False):
+                call = (
+                    packed.access_ptr("r", offset=offset),
+                    x.access_ptr("r"),
+                    results.pointer(0, 0, part.start),
+                    x.access_ptr("r", offset=layout.size_bytes),
+                    room,
+                )
+                T.evaluate(T.call_extern("int32", kernels[part.width].name, *call))
+            results.take(0, pixels)
+            results.end()
+    used = [*(kernels[width] for width in sorted({part.width for part in parts})), *results.microkernels]
+    func = builder.get().with_attr({**texts(used), "tinyml.schedule": schedule})
+    paired, alone = (sum(part.stop - part.start for part in parts if part.pairs is pairs) for pairs in (True, False))
+    how = " and ".join(f"{n} channels {way}" for n, way in ((paired, "in pairs"), (alone, "alone")) if n)
+    rereads = {
+        kernels[part.width].name: Rereads(part.width * layout.products, pixels // PIXELS, 1)
+        for part in parts
+        if not copies
+    }
+    knobs: Knobs = {"product": "raw", "shared": int(shared), "copies": int(copies)}
+    kernel = Kernel(
+        "conv2d",
+        func,
+        [flat(arguments[0], layout=layout), relax.const(values)],
+        pixels * channels * layout.channels,
+        Method(f"matrix product of {PIXELS} pixels by {how}"),
+        rereads=rereads,
+        knobs=knobs,
+        input_layout=layout,
+    )
+    return results.finish(kernel)
