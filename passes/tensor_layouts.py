@@ -8,6 +8,9 @@ from typing import ClassVar, TypeAlias
 
 from tvm_tinyml.passes.integer_ops import Attributes
 
+NHWC = "NHWC"
+"""Name of the layout that all tensors have that have none of their own."""
+
 INPUT_LAYOUT, OUTPUT_LAYOUT = "input_layout", "output_layout"
 """Attributes by which a kernel is asked to read its first argument so, or to write its result so."""
 

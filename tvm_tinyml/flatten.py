@@ -256,6 +256,8 @@ def _method(attrs: Mapping[str, Any]) -> dict[str, Any] | None:
         "scratch": str(method["scratch"]),
         "packing": [str(name) for name in method["packing"]],
         "estimates": {str(name): int(cycles) for name, cycles in method["estimates"].items()},
+        "reads": str(method["reads"]),
+        "writes": str(method["writes"]),
     }
 
 

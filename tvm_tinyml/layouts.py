@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from dataclasses import asdict
 from typing import Any
 
 from tvm_tinyml.artifacts.metadata import Metadata
 from tvm_tinyml.device.engines import can_simulate
 from tvm_tinyml.library import Library
+from tvm_tinyml.passes.kernels.kernel import Method
 from tvm_tinyml.profile import LayerProfile
-
-TENSORS = "NHWC"
-"""Layout of every tensor between layers: kernels pack what they need by themselves."""
 
 
 def layouts(library: Library) -> dict[str, Any]:
@@ -18,11 +18,12 @@ def layouts(library: Library) -> dict[str, Any]:
 
     Returns
     -------
-    dict with the keys ``model``, ``target``, ``goal``, ``tensors`` (layout between layers), ``memory``,
-    ``model_version`` and ``layers``. Of a layer:
+    dict with the keys ``model``, ``target``, ``goal``, ``tensors`` (between layers: each layout and how many of their
+    results have it), ``memory``, ``model_version`` and ``layers``. Of a layer:
 
     - ``name``, ``op``, ``macs``;
     - ``rule`` : recipe or schedule rule; None for a copy;
+    - ``reads``, ``writes`` : layout of its input and of its result: NHWC, or what the layer behind reads as it lies;
     - ``algorithm``; ``scratch`` : layout there, empty where values are read where they lie;
     - ``scratch_bytes`` : of the workspace; 256 bytes and less lie on the stack;
     - ``estimates`` : what the recipe compared, in cycles (with Helium, instructions), the one taken first;
@@ -39,7 +40,7 @@ def layouts(library: Library) -> dict[str, Any]:
         "model": library.name,
         "target": metadata["target"],
         "goal": metadata["options"]["goal"],
-        "tensors": TENSORS,
+        "tensors": dict(Counter(described["writes"] for described in map(_method, layers)).most_common()),
         "memory": profile.memory if profile else None,
         "model_version": profile.model_version if profile else None,
         "layers": [_layer(layer, cost) for layer, cost in zip(layers, costs, strict=True)],
@@ -47,12 +48,12 @@ def layouts(library: Library) -> dict[str, Any]:
 
 
 def _layer(layer: Metadata, cost: LayerProfile | None) -> dict[str, Any]:
-    method = layer["method"] or {"algorithm": _without_recipe(layer), "scratch": "", "packing": [], "estimates": {}}
+    method = _method(layer)
     by_function = cost.cycles_by_function if cost else None
     return {
         **{key: layer[key] for key in ("name", "op", "macs")},
         "rule": layer["schedule"],
-        **{key: method[key] for key in ("algorithm", "scratch")},
+        **{key: method[key] for key in ("reads", "writes", "algorithm", "scratch")},
         "scratch_bytes": layer["scratch_bytes"],
         "estimates": method["estimates"],
         "cycles": cost.cycles if cost else None,
@@ -61,5 +62,7 @@ def _layer(layer: Metadata, cost: LayerProfile | None) -> dict[str, Any]:
     }
 
 
-def _without_recipe(layer: Metadata) -> str:
-    return f"loops by the rule {layer['schedule']}" if layer["schedule"] else "copy"
+def _method(layer: Metadata) -> Metadata:
+    """Return how a layer is computed, if need be without what only recipes say."""
+    algorithm = f"loops by the rule {layer['schedule']}" if layer["schedule"] else "copy"
+    return layer["method"] or asdict(Method(algorithm))

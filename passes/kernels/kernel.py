@@ -6,7 +6,7 @@ import json
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +16,7 @@ from tvm_tinyml.choice import NONE, Choice, Knobs, Space, allowed
 from tvm_tinyml.passes import integer_ops
 from tvm_tinyml.passes.integer_ops import Attributes, shape_of, span
 from tvm_tinyml.passes.pack_weights import NARROW, as_attribute, coding_of_layer
-from tvm_tinyml.passes.tensor_layouts import Layout, encoded
+from tvm_tinyml.passes.tensor_layouts import NHWC, Layout, encoded
 
 Layouts = Mapping[Layout, int]
 """Layouts, and the cycles that each saves against NHWC, about."""
@@ -45,12 +45,15 @@ class Method:
     scratch : in which layout values lie in scratch; empty where they are read where they lie.
     packing : names of the microkernels that bring them there.
     estimates : what the recipe compared: its estimates in cycles (with Helium, instructions), the one taken first.
+    reads, writes : layout of the first argument and of the result.
     """
 
     algorithm: str
     scratch: str = ""
     packing: Sequence[str] = ()
     estimates: Mapping[str, int] = field(default_factory=dict)
+    reads: str = NHWC
+    writes: str = NHWC
 
 
 @dataclass(frozen=True)
@@ -185,7 +188,9 @@ def call_kernel(
     if choice:
         func = func.with_attr("tinyml.choice", json.dumps(dict(choice)))
     if kernel.method:
-        func = func.with_attr("tinyml.method", asdict(kernel.method))
+        reads, writes = (layout.name if layout else NHWC for layout in (kernel.input_layout, kernel.output_layout))
+        method = replace(kernel.method, reads=reads, writes=writes)
+        func = func.with_attr("tinyml.method", asdict(method))
     func = func.with_attr("tinyml.overlaps", [[o.read, o.distance_bytes, int(o.scratch)] for o in kernel.overlaps])
     func = func.with_attr("tinyml.in_place", list(kernel.in_place))
     if kernel.rereads:

@@ -68,10 +68,11 @@ def _print_layouts(found: dict[str, Any]) -> None:
 
     counted = f", cycles in memory {found['memory']}" if found["memory"] else ""
     print(f"{found['model']} on {found['target']}, goal {found['goal']}{counted}")
-    print(f"every tensor between layers is {found['tensors']}; each kernel packs what it needs into its own scratch")
+    results = ", ".join(f"{count} in {layout}" for layout, count in found["tensors"].items())
+    print(f"results of layers: {results}; what a kernel needs otherwise it packs into its own scratch")
     print()
-    columns = ("layer", "rule", "algorithm", "layout in scratch", "scratch, bytes", "cycles", "packing")
-    print(table(columns, [_layout_row(layer) for layer in found["layers"]]))
+    columns = ("layer", "rule", "reads", "writes", "algorithm", "layout in scratch", "scratch, bytes", "cycles")
+    print(table((*columns, "packing"), [_layout_row(layer) for layer in found["layers"]]))
     compared = [layer for layer in found["layers"] if len(layer["estimates"]) > 1]
     if compared:
         print("\nwhat recipes compared, by their own estimates in cycles (with Helium, instructions)")
@@ -83,7 +84,7 @@ def _print_layouts(found: dict[str, Any]) -> None:
 def _layout_row(layer: dict[str, Any]) -> tuple[Cell, ...]:
     cycles, packing = layer["cycles"], layer["packing_cycles"]
     share = f"{100 * packing / cycles:.1f} %" if packing else None
-    words = (layer[key] or None for key in ("name", "rule", "algorithm", "scratch"))
+    words = (layer[key] or None for key in ("name", "rule", "reads", "writes", "algorithm", "scratch"))
     return (*words, layer["scratch_bytes"] or None, cycles or None, share)
 
 

@@ -86,7 +86,10 @@ class Depthwise(Recipe):
             assert isinstance(planes, Planes)
             assert tiles is None or isinstance(tiles, Tiles)
             lying = depthwise_in_planes(arguments, attributes, layer, planes, tiles, form, scales, self.name)
-            return replace(lying, knobs={"planes": planes.name, "shift": shift_of(form)})
+            instead = _estimates(self._choices(layer, form, knobs.get("rows")))
+            assert lying.method
+            method = replace(lying.method, estimates={planes.name: round(cycles_in_planes(layer)), **instead})
+            return replace(lying, method=method, knobs={"planes": planes.name, "shift": shift_of(form)})
         choices = [choice for choice in self._choices(layer, form, knobs.get("rows")) if _has(choice, knobs)]
         if not choices:
             return None
@@ -191,15 +194,21 @@ def _cycles(choice: Choice) -> float:
 def _method(choices: Sequence[Choice], *, one_shift: bool) -> Method:
     """Describe the first choice, compared with the others."""
     layer, plans = choices[0]
-    names = [f"{each[0].layout}{', on their side' if seen.sideways else ''}" for seen, each in choices]
+    estimates = _estimates(choices)
     shifts = "one shift" if one_shift else "a shift a channel"
     phases = f", {len(plans)} phases of the dilation" if len(plans) > 1 else ""
     return Method(
         f"depthwise, {CHANNELS} channels and {plans[0].rows} rows at once, {shifts}{phases}",
-        names[0],
+        next(iter(estimates)),
         sorted({kernel.name for plan in plans for part in groups(layer.channels_in) for kernel in plan.packing(part)}),
-        {name: round(_cycles(choice)) for name, choice in zip(names, choices, strict=True)},
+        estimates,
     )
+
+
+def _estimates(choices: Sequence[Choice]) -> dict[str, int]:
+    """Return the cycles of each choice, by its layout."""
+    names = [f"{each[0].layout}{', on their side' if seen.sideways else ''}" for seen, each in choices]
+    return {name: round(_cycles(choice)) for name, choice in zip(names, choices, strict=True)}
 
 
 def _build(x: relax.Expr, layer: Layer, plans: Sequence[Plan], scales: Scales) -> Kernel:
