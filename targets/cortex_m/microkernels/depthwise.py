@@ -24,7 +24,7 @@ from tvm_tinyml.targets.cortex_m.microkernels.depthwise_column import KERNEL, NE
 from tvm_tinyml.targets.cortex_m.microkernels.microkernel import Microkernel, add, move
 from tvm_tinyml.targets.cortex_m.microkernels.output import Output
 from tvm_tinyml.targets.cortex_m.microkernels.planes import ROW_BYTES
-from tvm_tinyml.targets.cortex_m.microkernels.scaled_output import ScaledOutput, Scales
+from tvm_tinyml.targets.cortex_m.microkernels.scaled_output import ScaledOutput, Scales, portable_output
 
 COLUMNS = 2
 """Of outputs of a strip."""
@@ -176,12 +176,6 @@ class Slide:
     strips += w[9];
   }}
 """
-
-
-def portable_output(output: Output | ScaledOutput) -> list[str]:
-    """Return the lines in C that round a ``sum`` of constants as they are stored: see `scaled_output.Scales`."""
-    single = [] if isinstance(output, ScaledOutput) else ["sum /= 2;"]
-    return [*single, *output.portable().splitlines()]
 
 
 def slide_words(output: Output | ScaledOutput) -> int:

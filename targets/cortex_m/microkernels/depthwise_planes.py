@@ -26,11 +26,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from tvm_tinyml.targets.cortex_m.microkernels.depthwise import portable_output
 from tvm_tinyml.targets.cortex_m.microkernels.depthwise_column import CONSTANT, KERNEL, TO, Column, Rows
 from tvm_tinyml.targets.cortex_m.microkernels.microkernel import Microkernel
 from tvm_tinyml.targets.cortex_m.microkernels.output import Output
-from tvm_tinyml.targets.cortex_m.microkernels.scaled_output import ScaledOutput, Scales
+from tvm_tinyml.targets.cortex_m.microkernels.scaled_output import ScaledOutput, Scales, portable_output
 
 LONGEST = 3
 """Rows of outputs that are written out without a loop."""

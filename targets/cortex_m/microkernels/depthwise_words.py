@@ -19,10 +19,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from tvm_tinyml.targets.cortex_m.microkernels.depthwise import portable_output
 from tvm_tinyml.targets.cortex_m.microkernels.microkernel import Microkernel
 from tvm_tinyml.targets.cortex_m.microkernels.output import Output
-from tvm_tinyml.targets.cortex_m.microkernels.scaled_output import ScaledOutput, Scales
+from tvm_tinyml.targets.cortex_m.microkernels.scaled_output import ScaledOutput, Scales, portable_output
 from tvm_tinyml.targets.cortex_m.microkernels.words_code import CHANNELS, ROOM, Code, get, put
 from tvm_tinyml.targets.cortex_m.microkernels.words_in_order import InOrder
 from tvm_tinyml.targets.cortex_m.microkernels.words_mixed import Mixed

@@ -14,6 +14,9 @@ LH    w0 * x1                Y01
 where pixel 0 counts as x0 + 128, which the bias takes back. Four SMLAD and two SXTB16 for 8 products, and neither
 activations nor weights grow. The sums of the odd channel come out 256 times too large: they must stay below 2**23.
 
+With one shift for all channels (`scaled_output`) it is the instruction which doubles a sum that also scales it, by a
+shift of the channel's own; odd sums are shifted to the left already.
+
 Layout of activations, four pixels at a time: for each two k the word of pixels 0 and 1, then that of pixels 2 and 3; a
 word holds k of both pixels, then k + 1 of both.
 """
@@ -33,7 +36,8 @@ from tvm_tinyml.targets.cortex_m.microkernels.gemm_walks import (
     stores,
 )
 from tvm_tinyml.targets.cortex_m.microkernels.microkernel import Microkernel
-from tvm_tinyml.targets.cortex_m.microkernels.output import Ints, Output, rounding_constant
+from tvm_tinyml.targets.cortex_m.microkernels.output import Ints, Output
+from tvm_tinyml.targets.cortex_m.microkernels.scaled_output import MOST_RAISED, ScaledOutput, Scales
 
 LARGEST_ODD_SUM = 1 << 23
 """Sums of the odd channel of a pair stay below this magnitude."""
@@ -55,7 +59,7 @@ def fits(steps: int, pixel_step: int) -> bool:
     return 4 * steps <= LARGEST_HALF and pixel_step <= LARGEST_HALF
 
 
-def gemm_pairs(steps: int, output: Output, *, shared: bool = False, planes: bool = False) -> Microkernel:
+def gemm_pairs(steps: int, output: Output | ScaledOutput, *, shared: bool = False, planes: bool = False) -> Microkernel:
     """Return the kernel for pairs of channels.
 
     Its arguments: constants of the pairs (`pack_pairs`), activations and their end (both multiples of a tile), the
@@ -76,10 +80,11 @@ def gemm_pairs(steps: int, output: Output, *, shared: bool = False, planes: bool
         tile += [f"sub {rr}, {rr}, {lr}", f"sub {rh}, {rh}, {lh}"]
         tile += [f"sub {rr}, {rr}, {rh}, lsl #8", f"sub {lr}, {lr}, {lh}, lsl #8"]
     odd, even = _SUMS[::2], _SUMS[1::2]
-    for registers, doubled, first in ((odd, "asr {0}, {0}, #7", 7), (even, "lsl {0}, {0}, #1", 4)):
+    for registers, shift, fixed, first in ((odd, "asr", "#7", 7), (even, "lsl", "#1", 4)):
         tile += [f"vmov r{2 + i}, s{first + i}" for i in range(3)]
+        by = "r4" if isinstance(output, ScaledOutput) else fixed
         for register in registers:
-            tile += [doubled.format(register), *output.requantize(register, "r2", "r3", "r4")]
+            tile += [f"{shift} {register}, {register}, {by}", *output.requantize(register, "r2", "r3", "r4")]
     tile += stores(list(zip(even, odd, strict=True)), planes=planes)
     return Microkernel(
         name=f"tinyml_gemm_pairs_{walk.name}_{output.name}{'_planes' if planes else ''}",
@@ -89,14 +94,17 @@ def gemm_pairs(steps: int, output: Output, *, shared: bool = False, planes: bool
     )
 
 
-def gemm_single(steps: int, output: Output, *, shared: bool = False, planes: bool = False) -> Microkernel:
+def gemm_single(
+    steps: int, output: Output | ScaledOutput, *, shared: bool = False, planes: bool = False
+) -> Microkernel:
     """Return the kernel for channels one by one, whose sums may be as large as 2**30: see `gemm_pairs`."""
     walk: Walk = AnySteps() if shared else Steps.of(steps)
     sums = ["vmov r6, s0", "vmov r7, s1", "vmov r8, s0", "vmov r9, s1"]
     tile = walk.reduction(_single_step)
     tile += ["sub r6, r6, r7, lsl #8", "sub r8, r8, r9, lsl #8", "vmov r2, s2", "vmov r3, s3", "vmov r4, s4"]
     for register in _SUMS[:4]:
-        tile += [f"lsl {register}, {register}, #1", *output.requantize(register, "r2", "r3", "r4")]
+        by = "r4" if isinstance(output, ScaledOutput) else "#1"
+        tile += [f"lsl {register}, {register}, {by}", *output.requantize(register, "r2", "r3", "r4")]
     tile += stores([(register,) for register in _SUMS[:4]], planes=planes)
     return Microkernel(
         name=f"tinyml_gemm_single_{walk.name}_{output.name}{'_planes' if planes else ''}",
@@ -106,36 +114,32 @@ def gemm_single(steps: int, output: Output, *, shared: bool = False, planes: boo
     )
 
 
-def pack_pairs(
-    weight: Ints, bias: Ints, multiplier: Ints, shift: Ints, zero_point: Ints, step: int
-) -> NDArray[np.int32]:
+def pack_pairs(scales: Scales, output: Output | ScaledOutput, step: int) -> NDArray[np.int32]:
     """Return the constants of `gemm_pairs`, [words]: some numbers; for each pair initial sums, scales, and its weights.
 
     Parameters
     ----------
-    weight : [O, K] in the order of the activations, O and K even.
-    bias : [O], the input's offset included: the sum for an input of zeros.
-    multiplier, shift : [O]; the shift is to the right.
+    scales : weights [O, K] in the order of the activations, O and K even; biases [O], the input's offset included.
     step : of `Places`: channels of the output, or bytes of a plane.
     """
+    weight, bias, shift = scales.weight, scales.bias, scales.shift
     b0, b1 = bias[0::2], bias[1::2]
     unsigned0, unsigned1 = (b - 128 * weight[i::2].sum(axis=1) for i, b in enumerate((b0, b1)))
     lh = b0
     lr = unsigned0 + (b0 << 8)
     rh = (b1 << 8) + lh
     rr = (unsigned1 << 8) + (b1 << 16) + lr
-    constant = rounding_constant(shift, zero_point)
-    scales = [values[i::2] for i in range(2) for values in (multiplier, constant, shift)]
-    return _packed([rr, lr, rh, lh, *scales], 256 * weight[1::2] + weight[0::2], step)
+    # Odd sums come shifted as far as any is.
+    shifts = shift[0::2], MOST_RAISED - shift[1::2] if isinstance(output, ScaledOutput) else shift[1::2]
+    each = [(scales.multiplier[i::2], scales.constant[i::2], shifts[i]) for i in range(2)]
+    return _packed([rr, lr, rh, lh, *each[0], *each[1]], 256 * weight[1::2] + weight[0::2], step)
 
 
-def pack_single(
-    weight: Ints, bias: Ints, multiplier: Ints, shift: Ints, zero_point: Ints, step: int
-) -> NDArray[np.int32]:
+def pack_single(scales: Scales, _output: Output | ScaledOutput, step: int) -> NDArray[np.int32]:
     """Return the constants of `gemm_single`: see `pack_pairs`."""
-    raw = bias - 128 * weight.sum(axis=1) + (bias << 8)
-    constant = rounding_constant(shift, zero_point)
-    return _packed([raw, bias, multiplier, constant, shift], weight, step)
+    raw = scales.bias - 128 * scales.weight.sum(axis=1) + (scales.bias << 8)
+    head = [raw, scales.bias, scales.multiplier, scales.constant, scales.shift]
+    return _packed(head, scales.weight, step)
 
 
 def _packed(head: list[Ints], halves: Ints, step: int) -> NDArray[np.int32]:
@@ -178,7 +182,7 @@ def _single_step(i: int, last: bool) -> list[str]:
     return lines
 
 
-def _portable(output: Output, *, head: int, width: int, planes: bool) -> str:
+def _portable(output: Output | ScaledOutput, *, head: int, width: int, planes: bool) -> str:
     pair = width == 2
     bias = (
         "i ? (int32_t)((uint32_t)constants[2] - (uint32_t)constants[3]) / 256 : constants[3]"
@@ -187,7 +191,9 @@ def _portable(output: Output, *, head: int, width: int, planes: bool) -> str:
     )
     weight = "i ? (weights[k] - (int8_t)weights[k]) / 256 : (int8_t)weights[k]" if pair else "weights[k]"
     scale = f"constants + {head - 3 * width} + 3 * i"
-    epilogue = "".join(f"          {line}\n" for line in output.portable().splitlines())
+    raised = f"sum = (int32_t)((uint32_t)sum << {f'(i ? {MOST_RAISED} - s : s)' if pair else 's'});"
+    lines = [*([raised] if isinstance(output, ScaledOutput) else []), *output.portable().splitlines()]
+    epilogue = "".join(f"          {line}\n" for line in lines)
     if planes:
         onward, advance, place = f"{width} * step", f"{PIXELS}", "step * i + p"
     else:

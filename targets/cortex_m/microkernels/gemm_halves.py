@@ -1,7 +1,8 @@
 """Matrix product of int16: four pixels times two channels, an activation or a weight in each half of a word.
 
-Nothing is widened in the loop. Weights are stored doubled, so that the sums come out doubled, as the epilogue wants
-them; there is no bound on them but the epilogue's. The instructions of a step come in one of two orders:
+Nothing is widened in the loop. Weights are stored doubled, or scaled for the shift that all channels share, so that
+sums come out as the epilogue wants them; there is no bound on them but the epilogue's. The instructions of a step come
+in one of two orders:
 
 - mixed, for cores that issue two instructions at a time: a load goes with every other SMLAD, and an operand is loaded
   as soon as the last SMLAD has read its register. Source: experiments with LLVM's model of the Cortex-M7.
@@ -21,8 +22,9 @@ from numpy.typing import NDArray
 from tvm_tinyml.targets.cortex_m.microkernels.gemm import PARAMETERS, as_halves, as_words
 from tvm_tinyml.targets.cortex_m.microkernels.gemm_walks import K_STEP, PIXELS
 from tvm_tinyml.targets.cortex_m.microkernels.microkernel import Microkernel, add
-from tvm_tinyml.targets.cortex_m.microkernels.output import Ints, Output, rounding_constant
+from tvm_tinyml.targets.cortex_m.microkernels.output import Output
 from tvm_tinyml.targets.cortex_m.microkernels.places import Places
+from tvm_tinyml.targets.cortex_m.microkernels.scaled_output import ScaledOutput, Scales, portable_output
 
 UNROLL = 8
 """Steps in the body of the loop."""
@@ -41,7 +43,7 @@ def fits(step: int) -> bool:
     return (PIXELS - 1) * step + 1 <= FARTHEST_STORE
 
 
-def gemm_halves(steps: int, places: Places, output: Output, width: int, *, mixed: bool) -> Microkernel:
+def gemm_halves(steps: int, places: Places, output: Output | ScaledOutput, width: int, *, mixed: bool) -> Microkernel:
     """Return the kernel for ``width`` channels at a time, 1 or 2.
 
     Its arguments are those of `gemm.gemm_pairs` but for the last, its constants those of `pack_halves`; words are
@@ -55,12 +57,14 @@ def gemm_halves(steps: int, places: Places, output: Output, width: int, *, mixed
     else:
         tile += _in_groups(_grouped_pair if width == 2 else _grouped_single, turns, rest)
     for channel in range(width):
-        tile += [f"vmov r{2 + i}, s{width + 3 * channel + i}" for i in range(3)]
+        words = 2 if isinstance(output, ScaledOutput) else 3
+        tile += [f"vmov r{2 + i}, s{width + 3 * channel + i}" for i in range(words)]
         tile += ["vmov r5, s11"] if channel == 0 else []
         registers = [pixel[channel] for pixel in sums]
         epilogues = [output.requantize(register, "r2", "r3", "r4") for register in registers]
         # Stage by stage, so that no instruction waits for the one in front; a clamp's condition must stay together.
-        stages = zip(*epilogues, strict=True) if len(epilogues[0]) == 3 else epilogues
+        whole = any(line.startswith("it ") for line in epilogues[0])
+        stages = epilogues if whole else zip(*epilogues, strict=True)
         tile += [line for stage in stages for line in stage]
         onward = channel * places.channel_step
         if onward + PIXELS > FARTHEST_STORE:
@@ -76,20 +80,19 @@ def gemm_halves(steps: int, places: Places, output: Output, width: int, *, mixed
     )
 
 
-def pack_halves(
-    weight: Ints, bias: Ints, multiplier: Ints, shift: Ints, zero_point: Ints, width: int
-) -> NDArray[np.int32]:
+def pack_halves(scales: Scales, width: int) -> NDArray[np.int32]:
     """Return the constants of `gemm_halves`, [words]: numbers, and each ``width`` channels' biases, scales, weights.
 
-    The parameters are those of `gemm.pack_pairs`.
+    Parameters
+    ----------
+    scales : weights [O, K] in the order of the activations, doubled or scaled as the biases are.
     """
-    count, steps = weight.shape[0] // width, weight.shape[1] // K_STEP
-    constant = rounding_constant(shift, zero_point)
-    scales = np.stack([multiplier, constant, shift], axis=1)
-    head = np.concatenate([2 * bias.reshape(count, width), scales.reshape(count, 3 * width)], axis=1)
-    doubled = 2 * weight.reshape(count, width, steps, K_STEP).transpose(0, 2, 1, 3)
+    count, steps = scales.weight.shape[0] // width, scales.weight.shape[1] // K_STEP
+    each = np.stack([scales.multiplier, scales.constant, scales.shift], axis=1)
+    head = np.concatenate([scales.bias.reshape(count, width), each.reshape(count, 3 * width)], axis=1)
+    weight = scales.weight.reshape(count, width, steps, K_STEP).transpose(0, 2, 1, 3)
     numbers = np.array([count, 4 * width * UNROLL * _runs(steps)[0]], np.int32)
-    rows = np.concatenate([as_words(head), as_halves(doubled.reshape(count, -1))], axis=1)
+    rows = np.concatenate([as_words(head), as_halves(weight.reshape(count, -1))], axis=1)
     return np.concatenate([numbers, rows.ravel()])
 
 
@@ -187,8 +190,9 @@ def _loops(tile: list[str], places: Places, *, looped: bool, width: int) -> list
     return [*lines, "subs r3, #1", "str r3, [sp]", "bne 3b", "pop {r1-r11, pc}"]
 
 
-def _portable(rest: int, places: Places, output: Output, width: int) -> str:
-    epilogue = "".join(f"          {line}\n" for line in output.portable().splitlines())
+def _portable(rest: int, places: Places, output: Output | ScaledOutput, width: int) -> str:
+    epilogue = "".join(f"          {line}\n" for line in portable_output(output))
+    shift = "" if isinstance(output, ScaledOutput) else ", s = scale[2]"
     onward = width * places.channel_step
     return f"""  const int32_t steps = constants[1] / {4 * width} + {rest};
   int32_t count = constants[0];
@@ -199,14 +203,13 @@ def _portable(rest: int, places: Places, output: Output, width: int) -> str:
       for (int32_t i = 0; i < {width}; ++i) {{
         const int16_t *const halves = (const int16_t *)(const void *)tile;
         const int32_t *const scale = constants + {width} + 3 * i;
-        const int32_t m = scale[0], c = scale[1], s = scale[2];
+        const int32_t m = scale[0], c = scale[1]{shift};
         for (int32_t p = 0; p < {PIXELS}; ++p) {{
           int32_t sum = constants[i];
           for (int32_t k = 0; k < {K_STEP} * steps; ++k) {{
             const int16_t weight = weights[{K_STEP * width} * (k / 2) + 2 * i + k % 2];
             sum += weight * halves[{K_STEP * PIXELS} * (k / 2) + 2 * p + k % 2];
           }}
-          sum /= 2;
 {epilogue}          to[{places.pixel_step} * p + {places.channel_step} * i] = result;
         }}
       }}

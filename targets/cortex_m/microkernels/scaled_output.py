@@ -1,9 +1,12 @@
-"""The epilogue where weights are int16: all channels share one shift, an immediate, because their sums are scaled.
+"""The epilogue with one shift for all channels, an immediate, because their sums are scaled.
 
 A sum that comes in 2**up times larger may be shifted right by ``up`` bits more. With ``up`` = shared shift - own shift
 folded into its weights and bias, every channel ends with the same shift, which merges with the saturation and leaves no
 register to fetch. SMMLA of the sum, doubled and scaled, is exact: the half that SMMLAR would add moves into the
 constant as 2**(up - 1), hence ``up`` of 1 at least.
+
+Sums are scaled by their weights, where these are int16, or by a shift that takes the place of the one that doubles them
+(`raised`).
 
 A channel with a larger shift of its own loses bits of its multiplier. Its outputs change at 255 sums at most, and every
 one of them bounds the bias from both sides: where a bias meets all bounds, the outputs are the same for every sum.
@@ -11,6 +14,7 @@ one of them bounds the bias from both sides: where a bias meets all bounds, the 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,6 +24,9 @@ from tvm_tinyml.targets.cortex_m.microkernels.output import Ints, Output, clamp,
 SHIFTS = (10, 12, 8, 14, 6, 16)
 """Shared shifts in order of preference: the fewer there are, the more layers share their code. Weights of 8 bits leave
 room for channels whose own shift is 1 to 7 less."""
+
+MOST_RAISED = 8
+"""Bits by which sums are shifted to the left at most: those of odd channels of `gemm` come so far shifted already."""
 
 HALF, WORD = np.iinfo(np.int16), np.iinfo(np.int32)
 
@@ -61,6 +68,10 @@ class ScaledOutput:
             return [*lines, *clamp(register, self.low + 128, self.high + 128, least=0)]
         return [f"ssat {register}, #8, {register}, asr #{self.shift}", *clamp(register, self.low, self.high)]
 
+    def requantize(self, register: str, multiplier: str, constant: str, _shift: str = "") -> list[str]:
+        """Return the whole: see `Output.requantize`."""
+        return [*self.scale(register, multiplier, constant), *self.bound(register)]
+
     def portable(self) -> str:
         """Return C code that makes an int8 ``result`` of ``sum``, with the channel's ``m`` and ``c``."""
         return (
@@ -83,9 +94,47 @@ class Scales:
     shift: Ints
 
 
+def unscaled(weight: Ints, bias: Ints, multiplier: Ints, shift: Ints, zero_point: Ints) -> Scales:
+    """Return the constants of channels for an `Output` whose kernel doubles sums."""
+    return Scales(weight, bias, multiplier, rounding_constant(shift, zero_point), shift)
+
+
 def doubled(weight: Ints, bias: Ints, multiplier: Ints, shift: Ints, zero_point: Ints) -> Scales:
     """Return the constants of channels for an `Output`."""
     return Scales(2 * weight, 2 * bias, multiplier, rounding_constant(shift, zero_point), shift)
+
+
+def portable_output(output: Output | ScaledOutput) -> list[str]:
+    """Return the lines in C that round a ``sum`` of constants as they are stored: see `Scales`."""
+    single = [] if isinstance(output, ScaledOutput) else ["sum /= 2;"]
+    return [*single, *output.portable().splitlines()]
+
+
+def common_output(output: Output, works: Callable[[ScaledOutput], bool]) -> Output | ScaledOutput:
+    """Return the epilogue that all channels share, with the first shift that works, or ``output`` if none does."""
+    if output.corrected:
+        return output
+    forms = (ScaledOutput(shift, output.low, output.high) for shift in SHIFTS)
+    return next(filter(works, forms), output)
+
+
+def raised(
+    output: ScaledOutput, weight: Ints, bias: Ints, multiplier: Ints, shift: Ints, zero_point: Ints
+) -> Scales | None:
+    """Return the constants of channels whose whole sums are shifted to the left, or None if one does not allow it.
+
+    The parameters are those of `scaled`. ``shift`` of the result is how far, 1 to `MOST_RAISED`; weights and biases
+    stay as they are.
+    """
+    channels = [
+        _Channel(values[0], *(int(value) for value in values[1:])).scaled(output.shift)
+        for values in zip(weight, bias, multiplier, shift, zero_point, strict=True)
+    ]
+    found = [channel for channel in channels if channel is not None and channel[0] <= MOST_RAISED]
+    if len(found) < len(weight):
+        return None
+    ups, _, multipliers, constants = (np.array(values, np.int64) for values in zip(*found, strict=True))
+    return Scales(weight, bias, multipliers, constants, ups)
 
 
 def scaled(

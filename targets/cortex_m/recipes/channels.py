@@ -14,7 +14,8 @@ from tvm_tinyml.passes.integer_ops import Attributes
 from tvm_tinyml.passes.kernels.kernel import constant
 from tvm_tinyml.passes.kernels.sums import largest_sums, sum_bounds
 from tvm_tinyml.targets.cortex_m.microkernels.output import Ints, Output, exact
-from tvm_tinyml.targets.cortex_m.microkernels.product import Product, RawHalves
+from tvm_tinyml.targets.cortex_m.microkernels.product import Layer, Product, RawHalves
+from tvm_tinyml.targets.cortex_m.microkernels.scaled_output import ScaledOutput
 
 RAW = RawHalves()
 
@@ -74,6 +75,11 @@ class Channels:
         return cls(padded[:, order], bias, multiplier, -shift, zero_point, largest_sums(flat, bias))
 
 
+    def part(self, c: slice = slice(None)) -> Layer:
+        """Return what a product keeps of some channels."""
+        return self.weight[c], self.bias[c], self.multiplier[c], self.shift[c], self.zero_point[c]
+
+
 @dataclass(frozen=True)
 class Part:
     """Channels next to each other that one call computes.
@@ -96,10 +102,9 @@ class Part:
         """Channels at a time."""
         return 2 if self.pairs else 1
 
-    def of(self, layer: Channels) -> tuple[Ints, Ints, Ints, Ints, Ints]:
-        """Return what a product keeps of its channels: weights, biases, multipliers, shifts and zero points."""
-        c = slice(self.start, self.stop)
-        return layer.weight[c], layer.bias[c], layer.multiplier[c], layer.shift[c], layer.zero_point[c]
+    def of(self, layer: Channels) -> Layer:
+        """Return what a product keeps of its channels."""
+        return layer.part(slice(self.start, self.stop))
 
 
 def exact_channels(layer: Channels, output: Output) -> NDArray[np.bool_]:
@@ -146,3 +151,12 @@ def split(
 def is_pair(layer: Channels, even: int, product: Product = RAW) -> bool:
     """Return whether a product takes a channel and the next one together."""
     return product.is_pair(layer.weight[even], layer.weight[even + 1], int(layer.largest[even + 1]))
+
+
+def product_constants(
+    product: Product, epilogue: Output | ScaledOutput, part: Part, layer: Channels, step: int
+) -> NDArray[np.int32]:
+    """Return the constants of a product's kernel for a part of a layer: see `Product.constants`."""
+    scales = product.scales(epilogue, part.of(layer))
+    assert scales is not None, "an epilogue that the layer does not allow"
+    return product.constants(scales, epilogue, step, part.width)

@@ -21,8 +21,8 @@ from tvm_tinyml.targets.cortex_m.microkernels.microkernel import Microkernel, te
 from tvm_tinyml.targets.cortex_m.microkernels.output import Output, choose_output
 from tvm_tinyml.targets.cortex_m.microkernels.pack import Window
 from tvm_tinyml.targets.cortex_m.microkernels.places import Places
-from tvm_tinyml.targets.cortex_m.microkernels.product import Product
-from tvm_tinyml.targets.cortex_m.recipes.channels import Channels, Part, split
+from tvm_tinyml.targets.cortex_m.microkernels.product import Product, output_of
+from tvm_tinyml.targets.cortex_m.recipes.channels import Channels, Part, product_constants, split
 from tvm_tinyml.targets.cortex_m.recipes.gemm_of_tiles import multiply_tiles
 from tvm_tinyml.targets.cortex_m.recipes.in_planes import InPlanes, edge_cycles
 from tvm_tinyml.targets.cortex_m.recipes.overlap import overlap
@@ -300,11 +300,12 @@ def _build(
     """Return the function that packs and multiplies block after block."""
     channels, pixels, step = len(layer.bias), source.pixels, results.step
     steps = window.products // K_STEP
-    constants = [product.constants(part.of(layer), step, part.width) for part in parts]
+    epilogue = output_of(product, output, layer.part(), shared=shared)
+    constants = [product_constants(product, epilogue, part, layer, step) for part in parts]
     offsets = [0, *itertools.accumulate(packed.size for packed in constants)]
     in_order = source.in_order(window)
     pack = product.pack_pixels() if in_order else product.pack(window)
-    kernels = {width: product.multiply(steps, results.places, output, width, shared) for width in (1, 2)}
+    kernels = {width: product.multiply(steps, results.places, epilogue, width, shared) for width in (1, 2)}
     reach = gemm.COPIED_WORDS * -(-steps // gemm.COPIED_WORDS)
     beyond = np.zeros(reach - steps if copies else product.beyond_words, np.int32)
     tile_words = window.products * product.value_bytes  # four pixels

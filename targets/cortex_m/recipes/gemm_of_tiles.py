@@ -18,8 +18,8 @@ from tvm_tinyml.targets.cortex_m.microkernels import gemm
 from tvm_tinyml.targets.cortex_m.microkernels.gemm_walks import K_STEP, PIXELS
 from tvm_tinyml.targets.cortex_m.microkernels.microkernel import texts
 from tvm_tinyml.targets.cortex_m.microkernels.output import choose_output
-from tvm_tinyml.targets.cortex_m.microkernels.product import Product
-from tvm_tinyml.targets.cortex_m.recipes.channels import Channels, split
+from tvm_tinyml.targets.cortex_m.microkernels.product import Product, output_of
+from tvm_tinyml.targets.cortex_m.recipes.channels import Channels, product_constants, split
 from tvm_tinyml.targets.cortex_m.recipes.results import Results
 
 
@@ -50,9 +50,10 @@ def multiply_tiles(
     parts = split(layer, output, channels, product, shared=shared)
     if parts is None or not product.fits(steps, results.places):
         return None
-    constants = [product.constants(part.of(layer), results.step, part.width) for part in parts]
+    epilogue = output_of(product, output, layer.part(), shared=shared)
+    constants = [product_constants(product, epilogue, part, layer, results.step) for part in parts]
     offsets = [0, *itertools.accumulate(packed.size for packed in constants)]
-    kernels = {width: product.multiply(steps, results.places, output, width, shared) for width in (1, 2)}
+    kernels = {width: product.multiply(steps, results.places, epilogue, width, shared) for width in (1, 2)}
     reach = gemm.COPIED_WORDS * -(-steps // gemm.COPIED_WORDS)
     values = np.concatenate([*constants, np.zeros(reach - steps if copies else 0, np.int32)])
     with IRBuilder() as builder, T.prim_func(s_tir=True):

@@ -17,11 +17,13 @@ from tests.targets.microkernels.alone import Argument, on_core, on_host
 from tvm_tinyml.benchmark import bench
 from tvm_tinyml.reference import operators
 from tvm_tinyml.targets.cortex_m.microkernels import gemm, gemm_halves
-from tvm_tinyml.targets.cortex_m.microkernels.gemm_halves import BEYOND_WORDS, pack_halves
+from tvm_tinyml.targets.cortex_m.microkernels.gemm_halves import BEYOND_WORDS
 from tvm_tinyml.targets.cortex_m.microkernels.microkernel import Microkernel
 from tvm_tinyml.targets.cortex_m.microkernels.output import Output, choose_output
 from tvm_tinyml.targets.cortex_m.microkernels.pack import Window, pack_pixels, pack_window
 from tvm_tinyml.targets.cortex_m.microkernels.places import Places
+from tvm_tinyml.targets.cortex_m.microkernels.product import Product, RawHalves, WholeHalves
+from tvm_tinyml.targets.cortex_m.microkernels.scaled_output import ScaledOutput, Scales
 from tvm_tinyml.targets.cortex_m.recipes.conv_gemm import FEW_PIXELS
 
 pytestmark = needs_simulator
@@ -37,6 +39,11 @@ OUTPUTS = {
     "clamped": (-20, -20, 60),
     "clamped below the zero point": (3, -100, 90),
 }
+
+
+COMMON, SHARED_SHIFT = "one shift", 10
+FORMS = (*OUTPUTS, COMMON)
+"""How sums are rounded: with a shift of each channel, or with one of all."""
 
 
 def interleave(x: Ints) -> NDArray[np.int8]:
@@ -60,13 +67,16 @@ class Problem:
     def __init__(
         self, rng: np.random.Generator, pixels: int, k: int, channels: int, output: str, **extreme: int
     ) -> None:
-        zero_point, low, high = OUTPUTS[output]
-        self.output = choose_output(zero_point, low, high)
+        zero_point, low, high = OUTPUTS["plain" if output == COMMON else output]
+        self.output: Output | ScaledOutput = choose_output(zero_point, low, high)
+        if output == COMMON:
+            self.output = ScaledOutput(SHARED_SHIFT, low, high)
         self.x = np.full((pixels, k), extreme["x"]) if "x" in extreme else rng.integers(-128, 128, (pixels, k))
         self.w = np.full((channels, k), extreme["w"]) if "w" in extreme else rng.integers(-127, 128, (channels, k))
         self.bias = rng.integers(-20000, 20000, channels)
         self.multiplier = rng.integers(1 << 30, 1 << 31, channels)
-        self.shift = rng.integers(1, 12, channels)
+        # Sums of odd channels are raised by 8 bits at most, one more than lies between the shifts.
+        self.shift = rng.integers(*((SHARED_SHIFT - 7, SHARED_SHIFT) if output == COMMON else (1, 12)), channels)
         self.zero_point = np.full(channels, zero_point)
         x, w = self.x.astype(np.int8), self.w.astype(np.int8)
         scales = [values.astype(np.int32) for values in (self.bias, self.multiplier, -self.shift)]
@@ -77,8 +87,7 @@ class Problem:
     ) -> tuple[Microkernel, list[Argument]]:
         """Return the kernel and its arguments; if `plane`, the output is planes of so many bytes."""
         channels, k = self.w.shape
-        scales = (self.bias, self.multiplier, self.shift, self.zero_point)
-        constants = (gemm.pack_pairs if pairs else gemm.pack_single)(self.w, *scales, plane or channels)
+        constants = RawHalves().constants(self.scales(RawHalves()), self.output, plane or channels, 2 if pairs else 1)
         make = partial(gemm.gemm_pairs if pairs else gemm.gemm_single, planes=plane > 0)
         stream, y = interleave(self.x), np.full((plane or len(self.x)) * channels, UNTOUCHED, np.int8)
         arguments: list[Argument] = [constants, stream, y, (stream, stream.nbytes), 0]
@@ -86,6 +95,12 @@ class Problem:
             arguments[0] = np.concatenate([constants, np.zeros(gemm.COPIED_WORDS, np.int32)])
             arguments[4] = np.zeros(-(-k // 16) * 8, np.int32)
         return make(k // 2, self.output, shared=shared), arguments
+
+    def scales(self, product: Product) -> Scales:
+        """What a product keeps of the channels."""
+        found = product.scales(self.output, (self.w, self.bias, self.multiplier, self.shift, self.zero_point))
+        assert found is not None
+        return found
 
     def in_planes(self, plane: int) -> NDArray[np.int8]:
         """The output in planes of so many bytes, of which the first ones are written."""
@@ -96,7 +111,8 @@ class Problem:
     def call_halves(self, width: int, *, mixed: bool, plane: int = 0) -> tuple[Microkernel, list[Argument]]:
         channels, k = self.w.shape
         beyond = np.zeros(BEYOND_WORDS, np.int32)
-        constants = pack_halves(self.w, self.bias, self.multiplier, self.shift, self.zero_point, width)
+        product = WholeHalves(mixed=mixed)
+        constants = product.constants(self.scales(product), self.output, channels, width)
         stream = np.concatenate([whole_halves(self.x), beyond.view(np.int8)])
         y = np.full((plane or len(self.x)) * channels, UNTOUCHED, np.int8)
         end = stream.nbytes - beyond.nbytes
@@ -112,7 +128,7 @@ def check(problem: Problem, core: str, *, pairs: bool, copies: bool = False, sha
 
 
 @pytest.mark.parametrize("core", CORES)
-@pytest.mark.parametrize("output", OUTPUTS)
+@pytest.mark.parametrize("output", FORMS)
 @pytest.mark.parametrize("pairs", [True, False])
 @pytest.mark.parametrize("shared", [True, False])
 def test_any_length_is_exact(core: str, output: str, pairs: bool, shared: bool, rng: np.random.Generator) -> None:
@@ -177,7 +193,7 @@ def test_whole_halves_store_as_far_as_their_offsets_reach(width: int, rng: np.ra
 
 
 @pytest.mark.parametrize("core", CORES)
-@pytest.mark.parametrize("output", OUTPUTS)
+@pytest.mark.parametrize("output", FORMS)
 @pytest.mark.parametrize("width", [1, 2])
 def test_any_length_of_whole_halves_is_exact(core: str, output: str, width: int, rng: np.random.Generator) -> None:
     for k in (2, 4, 14, 18, 30, 32, 34, 62, 96, 128):
@@ -189,8 +205,8 @@ def test_any_length_of_whole_halves_is_exact(core: str, output: str, width: int,
 
 @pytest.mark.parametrize("width", [1, 2])
 def test_the_body_in_c_of_whole_halves_does_the_same(width: int, rng: np.random.Generator, tmp_path: Path) -> None:
-    for i, output in enumerate(OUTPUTS):
-        problem = Problem(rng, 8, (6, 24, 38, 128)[i], 4, output)
+    for i, output in enumerate(FORMS):
+        problem = Problem(rng, 8, (6, 24, 38, 128, 40)[i], 4, output)
         kernel, arguments = problem.call_halves(width, mixed=i % 2 == 0)
         folder = tmp_path / str(i)
         folder.mkdir()
@@ -222,8 +238,8 @@ def test_single_channels_and_whole_halves_take_any_weight_and_larger_sums(
 
 @pytest.mark.parametrize("pairs", [True, False])
 def test_the_body_in_c_does_the_same(pairs: bool, rng: np.random.Generator, tmp_path: Path) -> None:
-    for i, output in enumerate(OUTPUTS):
-        problem = Problem(rng, 8, (6, 24, 38, 128)[i], 4, output)
+    for i, output in enumerate(FORMS):
+        problem = Problem(rng, 8, (6, 24, 38, 128, 40)[i], 4, output)
         kernel, arguments = problem.call(pairs=pairs, copies=i % 2 == 1, shared=i < 2)
         folder = tmp_path / str(i)
         folder.mkdir()
