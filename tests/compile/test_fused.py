@@ -31,8 +31,8 @@ def always(monkeypatch: pytest.MonkeyPatch) -> None:
     """Fuse whatever can be fused, whether or not that takes less RAM."""
     lower = pipeline._lower
 
-    def fused(*arguments: Any, fuse: bool) -> Any:
-        return lower(*arguments, fuse=True)
+    def fused(*arguments: Any, fuse: bool, lay_out: bool) -> Any:
+        return lower(*arguments, fuse=True, lay_out=lay_out)
 
     monkeypatch.setattr(pipeline, "_lower", fused)
 

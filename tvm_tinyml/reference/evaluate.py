@@ -343,6 +343,7 @@ _OPERATORS: dict[str, Evaluate] = {
     "tinyml.channels": _channels,
     "tinyml.interleave": lambda args, _: movement.concat(args, -1),
     "tinyml.spread": lambda args, _: args[0],
+    "tinyml.lay_out": lambda args, _: args[0],
     "relax.reshape": _reshape,
     "relax.permute_dims": _permute,
     "relax.concat": lambda args, call: movement.concat(args[0], int(call.attrs.axis)),
