@@ -115,7 +115,7 @@ def test_inspect_shows_the_layouts_of_a_target(cli: Run) -> None:
     found = json.loads(printed.out)
     assert found == layouts(library("small", goal="time", memory="l4r5zi-120"))
     assert shown.out.startswith(
-        "small on cortex-m4, goal time, cycles in memory zero-wait\nevery tensor between layers is NHWC;"
+        f"small on cortex-m4, goal time, cycles in memory zero-wait\nresults of layers: {len(found['layers'])} in NHWC;"
     )
     for layer in found["layers"]:
         assert f"\n{layer['name']} " in shown.out

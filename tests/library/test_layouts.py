@@ -27,6 +27,28 @@ def test_every_recipe_says_how_it_computes_and_no_schedule_does(target: str) -> 
     assert any(layer["method"] for layer in library("kws", target).metadata["layers"])
 
 
+def test_a_result_is_read_as_it_was_written() -> None:
+    found = layouts(library("kws", goal="time"))
+    assert found["tensors"] == {"NHWC": 9, "planes": 4}
+    writes = {layer["name"]: layer["writes"] for layer in found["layers"]}
+    reads = {layer["name"]: layer["reads"] for layer in found["layers"]}
+    for i in range(4):
+        assert writes[f"conv2d_{i}"] == reads[f"depthwise_conv2d_{i}"] == "planes"
+        assert writes[f"depthwise_conv2d_{i}"] == reads[f"conv2d_{i + 1}"] == "NHWC"  # rows of 5 pixels are no tiles
+    assert layouts(library("kws", goal="balanced"))["tensors"] == {"NHWC": 13}
+
+
+def test_planes_are_compared_with_strips_and_their_estimate_is_near() -> None:
+    layers = [layer for layer in layouts(library("kws", goal="time"))["layers"] if layer["reads"] == "planes"]
+    assert len(layers) == 4
+    for layer in layers:
+        (taken, cycles), *others = layer["estimates"].items()
+        assert taken == "planes"
+        assert cycles < min(cost for _, cost in others)
+        assert cycles == pytest.approx(layer["cycles"], rel=0.05)
+        assert layer["packing_cycles"] == layer["scratch_bytes"] == 0
+
+
 @pytest.mark.parametrize("target", ["cortex-m4", "cortex-m3"])
 def test_packing_is_a_part_of_the_cycles_that_functions_add_up_to(target: str) -> None:
     found = layouts(library("kws", target))

@@ -14,15 +14,16 @@ import tvm_tinyml as tinyml
 from benchmarks.int8_graph import Int8Graph, Network
 from tests.simulated import needs_simulator
 from tests.targets.microkernels.alone import Argument, on_core, on_host
+from tvm_tinyml.arithmetic import multiply_by_quantized_multiplier
 from tvm_tinyml.benchmark import bench
 from tvm_tinyml.reference import operators
-from tvm_tinyml.targets.cortex_m.microkernels import gemm, gemm_halves
+from tvm_tinyml.targets.cortex_m.microkernels import gemm, gemm_halves, scaled_output
 from tvm_tinyml.targets.cortex_m.microkernels.gemm_halves import BEYOND_WORDS
 from tvm_tinyml.targets.cortex_m.microkernels.microkernel import Microkernel
 from tvm_tinyml.targets.cortex_m.microkernels.output import Output, choose_output
 from tvm_tinyml.targets.cortex_m.microkernels.pack import Window, pack_pixels, pack_window
 from tvm_tinyml.targets.cortex_m.microkernels.places import Places
-from tvm_tinyml.targets.cortex_m.microkernels.product import Product, RawHalves, WholeHalves
+from tvm_tinyml.targets.cortex_m.microkernels.product import Product, RawHalves, WholeHalves, output_of
 from tvm_tinyml.targets.cortex_m.microkernels.scaled_output import ScaledOutput, Scales
 from tvm_tinyml.targets.cortex_m.recipes.conv_gemm import FEW_PIXELS
 
@@ -245,6 +246,60 @@ def test_the_body_in_c_does_the_same(pairs: bool, rng: np.random.Generator, tmp_
         folder.mkdir()
         found = on_host(kernel, arguments, folder)[2]
         np.testing.assert_array_equal(found.reshape(problem.expected.shape), problem.expected)
+
+
+def raised_channel(weight: int, bias: int, multiplier: int, shift: int) -> Scales | None:
+    """Constants of one channel of one product with the shared shift."""
+    values = (np.array([[weight]]), *(np.array([value]) for value in (bias, multiplier, shift, -128)))
+    return scaled_output.raised(ScaledOutput(SHARED_SHIFT, -128, 127), *values)
+
+
+@pytest.mark.parametrize("shift", range(SHARED_SHIFT - 7, SHARED_SHIFT))
+def test_raised_sums_give_the_same_output_for_every_sum(shift: int, rng: np.random.Generator) -> None:
+    for _ in range(8):
+        bias, multiplier = int(rng.integers(-20000, 20000)), int(rng.integers(1 << 30, 1 << 31))
+        scales = raised_channel(100, bias, multiplier, shift)
+        assert scales is not None
+        sums = 100 * np.arange(-128, 128) + bias
+        wanted = multiply_by_quantized_multiplier(sums, np.int64(multiplier), np.int64(-shift)) - 128
+        high = (sums << scales.shift[0]) * scales.multiplier[0] >> 32
+        found = (high + scales.constant[0]) >> SHARED_SHIFT
+        np.testing.assert_array_equal(np.clip(found, -128, 127), np.clip(wanted, -128, 127))
+
+
+@pytest.mark.parametrize(
+    ("weight", "bias", "shift", "fits"),
+    [
+        (1, 0, SHARED_SHIFT - 7, True),
+        (1, 0, SHARED_SHIFT - 8, False),  # further than odd sums come shifted
+        (1, 0, SHARED_SHIFT - 1, True),
+        (1, 0, SHARED_SHIFT, False),  # nothing is left to round with
+        (127, 1 << 22, SHARED_SHIFT - 7, True),
+        (127, 1 << 23, SHARED_SHIFT - 7, False),  # beyond 32 bits
+        (0, 0, 0, False),
+    ],
+)
+def test_sums_are_raised_only_as_far_as_they_fit(weight: int, bias: int, shift: int, fits: bool) -> None:
+    assert (raised_channel(weight, bias, 1 << 30, shift) is not None) == fits
+
+
+def test_a_dead_channel_has_any_shift() -> None:
+    scales = raised_channel(0, 0, 0, 0)
+    assert scales is not None
+    assert scales.constant[0] >> SHARED_SHIFT == -128
+
+
+def test_a_layer_keeps_its_channels_shifts_where_one_is_too_far_from_the_others() -> None:
+    zeros = np.zeros(2, np.int64)
+    layer = (np.ones((2, 2), np.int64), zeros, np.full(2, 1 << 30), np.array([2, 9]), zeros)
+    plain = choose_output(-128, -128, 127)
+    for product, common in ((RawHalves(), False), (WholeHalves(mixed=False), True)):
+        assert isinstance(output_of(product, plain, layer, shared=False), ScaledOutput) == common
+    near = (*layer[:3], np.array([3, 9]), layer[4])
+    assert output_of(RawHalves(), plain, near, shared=False) == ScaledOutput(SHARED_SHIFT, -128, 127)
+    # Code for any number of products is code for any shift, and what rounds negative halves has its own instruction.
+    assert output_of(RawHalves(), plain, near, shared=True) == plain
+    assert output_of(RawHalves(), choose_output(3, -128, 127), near, shared=False) == choose_output(3, -128, 127)
 
 
 def test_equal_names_are_equal_code() -> None:
