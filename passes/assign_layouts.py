@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import tvm
 from tvm import IRModule, relax
 from tvm.ir import Op
@@ -13,12 +15,18 @@ from tvm_tinyml.passes import integer_ops
 from tvm_tinyml.passes.apply_recipes import Recipes, first_kernel
 from tvm_tinyml.passes.callable_pass import CallablePass
 from tvm_tinyml.passes.choose_kernels import choice_of
-from tvm_tinyml.passes.integer_ops import Attributes, attributes_of
+from tvm_tinyml.passes.integer_ops import Attributes, attributes_of, shape_of
 from tvm_tinyml.passes.kernels.kernel import Recipe
 from tvm_tinyml.passes.rewrite_calls import Graph
 from tvm_tinyml.passes.split_padding import without_padding
 from tvm_tinyml.passes.steps import Steps
 from tvm_tinyml.passes.tensor_layouts import INPUT_LAYOUT, OUTPUT_LAYOUT, Layout, encoded
+
+MORE = 1.6
+"""Times the bytes of a tensor in NHWC that planes and tiles may take anywhere."""
+
+ROOM = 1.05
+"""Times the bytes of the largest tensors next to each other that others may take in layouts with more."""
 
 
 @tvm.transform.module_pass(opt_level=0, name="tinyml.AssignLayouts")
@@ -27,7 +35,9 @@ class AssignLayouts(CallablePass):
 
     Both have the kernels that they would have anyway, in another form. What they save together, by their recipes'
     estimates, decides; NHWC stays where nothing is saved, where a tensor has several readers or is an output, and where
-    it is a part of another one. There kernels go on packing what they read.
+    it is a part of another one. There kernels go on packing what they read. A layout that takes much more than NHWC is
+    for tensors that have room beside what they are computed from, and what is computed from them: no more than the
+    largest tensors of the network have.
 
     Parameters
     ----------
@@ -59,6 +69,9 @@ class _Decisions:
         self._graph, self._steps, self._recipes = Graph(main), Steps(main), recipes
         self._recipe_of: dict[relax.Call, Recipe | None] = {}
         self.layouts: dict[relax.Var, Layout] = {}
+        values = [binding.value for block in main.body.blocks for binding in block.bindings]
+        convolutions = [value for value in values if _is_convolution(value)]
+        self._room_bytes = ROOM * max((_bytes(call.args[0]) + _bytes(call) for call in convolutions), default=0)
         for block in main.body.blocks:
             for binding in block.bindings:
                 layout = self._best(binding.value)
@@ -83,6 +96,9 @@ class _Decisions:
             if others is not None and cycles + others > 0:
                 saved[layout] = cycles + others
         for layout in sorted(saved, key=saved.__getitem__, reverse=True):
+            beside = max(_bytes(writer.args[0]), _bytes(reader))
+            if layout.size_bytes > MORE * _bytes(reader.args[0]) and layout.size_bytes + beside > self._room_bytes:
+                continue
             asked_of_both = {**asked, OUTPUT_LAYOUT: layout}, {INPUT_LAYOUT: layout}
             if self._takes(writer, asked_of_both[0]) and self._takes(reader, asked_of_both[1]):
                 return layout
@@ -110,6 +126,11 @@ def _unpadded(call: relax.Call, recipes: Recipes) -> relax.Call:
     if not any(attributes_of(call)["padding"]) or first_kernel(recipes, call, {}):
         return call
     return without_padding(call, relax.BlockBuilder().normalize)
+
+
+def _bytes(tensor: relax.Expr) -> int:
+    """Return what a tensor of int8 takes."""
+    return math.prod(shape_of(tensor))
 
 
 def _is_convolution(value: relax.Expr) -> bool:

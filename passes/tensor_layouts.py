@@ -34,7 +34,11 @@ class Planes:
     bottom: int
     left: int
     border: int
-    name: ClassVar[str] = "planes"
+
+    @property
+    def name(self) -> str:
+        """What people call it."""
+        return "planes"
 
     @property
     def plane_bytes(self) -> int:
@@ -54,25 +58,36 @@ class Planes:
 
 @dataclass(frozen=True)
 class Tiles:
-    """Tiles of four pixels as `gemm` multiplies them: see there.
+    """Tiles of four pixels as matrix products multiply them: of bytes for `gemm`, of halves of words for `gemm_halves`.
 
-    A tile has two pairs of pixels, and of two products of a pair four bytes. Product ``2 m`` is channel ``m``, product
-    ``2 m + 1`` channel ``m + half``: so channels of a half are 8 bytes apart. The first pixel of each pair has its sign
-    flipped. With an odd number of channels the last product is none.
+    A tile has eight values of each two products. Product ``2 m`` is channel ``m``, product ``2 m + 1`` channel
+    ``m + half``: so channels of a half are eight values apart. Bytes are in pairs of pixels, the first one with its
+    sign flipped, halves of words in pairs of products. With an odd number of channels the last product is none.
 
     Attributes
     ----------
     height, width, channels : of the tensor; a row is whole tiles.
+    value_bytes : 1, or 2 for halves of words.
     """
 
     height: int
     width: int
     channels: int
-    name: ClassVar[str] = "tiles"
+    value_bytes: int
 
     PIXELS: ClassVar[int] = 4
-    CHANNEL_STEP: ClassVar[int] = 8
-    """From a channel to the next of its half, in bytes."""
+    SECOND: ClassVar[int] = 2
+    """From the first product of two to the second, in bytes."""
+
+    @property
+    def name(self) -> str:
+        """See `Planes.name`."""
+        return "tiles" if self.value_bytes == 1 else "tiles of halves"
+
+    @property
+    def channel_step(self) -> int:
+        """From a channel to the next of its half, in bytes."""
+        return 8 * self.value_bytes
 
     @property
     def half(self) -> int:
@@ -93,17 +108,23 @@ class Tiles:
     @property
     def row_bytes(self) -> int:
         """From a row of pixels to the next."""
-        return self.width * self.products
+        return self.width * self.products * self.value_bytes
 
     @property
     def column_steps(self) -> tuple[int, int, int]:
         """Bytes from a pixel to the next: within a pair, to the second pair of a tile, and to the next tile."""
-        return 1, 3, self.PIXELS * self.products - 5
+        tile = self.PIXELS * self.products * self.value_bytes
+        return (1, 3, tile - 5) if self.value_bytes == 1 else (4, 4, tile - 12)
+
+    @property
+    def end(self) -> int:
+        """Behind the last tile, in bytes."""
+        return self.height * self.row_bytes
 
     @property
     def size_bytes(self) -> int:
-        """Of the tensor."""
-        return self.height * self.row_bytes
+        """Of the tensor, with two words behind halves that may be loaded for nothing."""
+        return self.end + (8 if self.value_bytes == 2 else 0)
 
 
 Layout: TypeAlias = Planes | Tiles

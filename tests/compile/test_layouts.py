@@ -33,7 +33,7 @@ def test_random_networks_give_the_reference_bytes(core: str) -> None:
         library = build(network, core, "time", io)
         check_poisoned(library.metadata, library.objects, network, f"{core}, {io}, seed {seed}")
         found |= laid(library)
-    assert found == ({"planes", "tiles"} if core.startswith("cortex-m4") else {"planes"})
+    assert found >= ({"planes", "tiles"} if core.startswith("cortex-m4") else {"planes", "tiles of halves"})
 
 
 @pytest.mark.parametrize(("core", "seed"), [("cortex-m4", 8), ("cortex-m7", 1), ("cortex-m33", 8)])

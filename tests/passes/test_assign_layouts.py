@@ -52,7 +52,7 @@ def test_a_depthwise_convolution_reads_planes_and_a_pointwise_one_tiles() -> Non
     assert (planes.height, planes.width, planes.channels) == (12, 12, 40)
     assert (planes.top, planes.bottom, planes.left) == (1, 1, 1)
     assert planes.border == attributes_of(calls(after)[2])["input_zero_point"]
-    assert tiles == Tiles(12, 12, 40)
+    assert tiles == Tiles(12, 12, 40, 1)
 
 
 def test_planes_have_the_border_that_is_read() -> None:
@@ -68,11 +68,10 @@ def test_rows_of_parts_of_tiles_are_read_pixel_by_pixel() -> None:
     assert [layout.name for layout in layouts(chain, (1, 12, 14, 8))] == ["planes"]
 
 
-def test_short_sums_are_not_read_from_tiles() -> None:
-    """What has few products is faster with halves, which are packed."""
-    assert [layout.name for layout in layouts(lambda g, x: g.conv(g.depthwise(g.conv(x, 8), padding=BORDER), 40))] == [
-        "planes"
-    ]
+def test_short_sums_are_read_from_tiles_of_halves() -> None:
+    """What has few products is faster with halves."""
+    found = layouts(lambda g, x: g.conv(g.depthwise(g.conv(g.conv(g.conv(x, 40), 40), 8), padding=BORDER), 40))
+    assert [layout.name for layout in found] == ["planes", "tiles of halves"]
 
 
 def test_each_chain_has_its_own() -> None:
@@ -115,9 +114,14 @@ def test_cores_without_such_kernels_have_none(target: str) -> None:
 
 
 @pytest.mark.parametrize("target", ["cortex-m7", "cortex-m33"])
-def test_cores_that_load_fast_read_planes_and_pack_tiles(target: str) -> None:
-    after = simplified(AssignLayouts(cortex_m(target).recipes("time")), chain, SHAPE)
-    assert [layout.name for layout in laid(after)] == ["planes"]
+def test_cores_that_load_fast_read_tiles_of_halves_where_there_is_room(target: str) -> None:
+    """They take twice the bytes of NHWC: as much as the two largest tensors next to each other."""
+    assign = AssignLayouts(cortex_m(target).recipes("time"))
+    assert [layout.name for layout in laid(simplified(assign, chain, SHAPE))] == ["planes"]
+    after = simplified(assign, lambda g, x: chain(g, g.conv(g.conv(x, 100), 20)), SHAPE)
+    planes, halves = laid(after)
+    assert isinstance(planes, Planes)
+    assert halves == Tiles(12, 12, 40, 2)
 
 
 @pytest.mark.parametrize("seed", range(8))
@@ -147,7 +151,7 @@ def test_no_recipe_takes_a_layout_that_it_does_not_know(asked: str) -> None:
     g = DeadGraph(0)
     module = g.finish(lambda x: chain(g, x), SHAPE)
     for call in calls(module):
-        for layout in (Tiles(12, 12, 9), Planes(12, 12, 40, 3, 3, 1, 0)):
+        for layout in (Tiles(12, 12, 9, 1), Planes(12, 12, 40, 3, 3, 1, 0)):
             assert first_kernel(RECIPES, call, {}) is not None
             found = first_kernel(RECIPES, call, {asked: layout})
             # A matrix product writes whatever planes it is asked for.
@@ -163,22 +167,24 @@ def test_a_layout_that_no_recipe_takes_does_not_reach_the_schedules() -> None:
 
 
 def test_numbers_say_a_layout() -> None:
-    for layout in (Tiles(3, 4, 5), Planes(3, 4, 5, 1, 0, 1, -7)):
+    for layout in (Tiles(3, 4, 5, 2), Planes(3, 4, 5, 1, 0, 1, -7)):
         assert decoded(encoded(layout)) == layout
 
 
 @pytest.mark.parametrize("channels", [1, 2, 7, 8])
-def test_every_value_has_a_place_of_its_own_in_tiles(channels: int) -> None:
-    tiles = Tiles(3, 8, channels)
+@pytest.mark.parametrize("value_bytes", [1, 2])
+def test_every_value_has_a_place_of_its_own_in_tiles(channels: int, value_bytes: int) -> None:
+    tiles = Tiles(3, 8, channels, value_bytes)
     assert sorted(channel for channel in tiles.order if channel >= 0) == list(range(channels))
     within, pair, onward = tiles.column_steps
     columns = [0]
     for column in range(1, tiles.width):
         columns.append(columns[-1] + (within if column % 2 else pair if column % 4 else onward))
-    starts = [tiles.CHANNEL_STEP * (c % tiles.half) + 2 * (c // tiles.half) for c in range(channels)]
+    starts = [tiles.channel_step * (c % tiles.half) + tiles.SECOND * (c // tiles.half) for c in range(channels)]
     places = {row * tiles.row_bytes + column + start for row in range(3) for column in columns for start in starts}
     assert len(places) == 3 * 8 * channels
-    assert max(places) < tiles.size_bytes
+    assert max(places) < tiles.end <= tiles.size_bytes
+    assert all(place % value_bytes == 0 for place in places)
 
 
 def test_planes_end_behind_what_is_loaded_for_nothing() -> None:

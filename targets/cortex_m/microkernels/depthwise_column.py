@@ -92,15 +92,24 @@ class Column:
     second : the column is the second one of a word: see above.
     row_bytes : from a row of the input to the next.
     next_strip : with a stride, the third factor of a second column lies in the next strip.
+    store : instruction that stores an output.
     """
 
     def __init__(
-        self, rows: Rows, output: Output | ScaledOutput, *, second: bool, row_bytes: int, next_strip: bool = False
+        self,
+        rows: Rows,
+        output: Output | ScaledOutput,
+        *,
+        second: bool,
+        row_bytes: int,
+        next_strip: bool = False,
+        store: str = "strb",
     ) -> None:
         self._rows = rows
         self._output = output
         self._second = second
         self._row_bytes = row_bytes
+        self._instruction = store
         self._loads_q = next_strip and rows.stride == 2 and second
         self._waiting: tuple[str, int] | None = None
         self._turn = rows.of_turn
@@ -148,10 +157,10 @@ class Column:
         (total, row), self._waiting = self._waiting, None
         step = self._rows.step
         if step is None:
-            return [f"strb {total}, [{TO}]", f"add {TO}, {TO}, {STEP_OR_TURNS}, lsr #16"]
+            return [f"{self._instruction} {total}, [{TO}]", f"add {TO}, {TO}, {STEP_OR_TURNS}, lsr #16"]
         if self._rows.steps_each:
-            return [f"strb {total}, [{TO}]", *add(TO, TO, step, total)]
-        return [f"strb {total}, [{TO}, #{row * step}]"]
+            return [f"{self._instruction} {total}, [{TO}]", *add(TO, TO, step, total)]
+        return [f"{self._instruction} {total}, [{TO}, #{row * step}]"]
 
     def _begin_loop(self) -> list[str]:
         """Return what finds out where the loop will end, if it does not count."""

@@ -14,8 +14,9 @@ less the border on the left. Most words are not aligned, which takes a cycle or 
 planes into strips. What stands in a border's place is a pixel of the row before or behind: in the first and in the last
 column such weights are zeros, and the sums begin with what the border gives, three products a channel.
 
-Outputs go to pixels, or to the tiles of four pixels that `gemm` multiplies (`tensor_layouts.Tiles`): there the steps
-from column to column take turns, and even columns have their sign flipped, by a constant and a saturation without sign.
+Outputs go to pixels, or to the tiles of four pixels that matrix products multiply (`tensor_layouts.Tiles`): there the
+steps from column to column take turns. Tiles of bytes have the sign of even columns flipped, by a constant and a
+saturation without sign; tiles of halves are stored by STRH.
 """
 
 from __future__ import annotations
@@ -53,7 +54,7 @@ class PlaneSlide:
     rows : of outputs.
     row_bytes : from a row of the input to the next: its pixels.
     left, right : whether the first column reads a border in front of its row, the last one behind it.
-    flips : whether even columns are stored with their sign flipped.
+    tile_bytes : of a value in tiles, 1 or 2; 0 for pixels.
     output : how to round and clamp.
     """
 
@@ -61,7 +62,7 @@ class PlaneSlide:
     row_bytes: int
     left: bool
     right: bool
-    flips: bool
+    tile_bytes: int
     output: Output | ScaledOutput
 
     def microkernel(self) -> Microkernel:
@@ -69,10 +70,10 @@ class PlaneSlide:
 
         Its arguments: numbers of the layer (`numbers`), constants of the first channel (`pack_planes`), the pixel that
         its first output's window begins with, where that output goes, and the number of channels. Numbers and constants
-        are aligned to 4 bytes, planes, of which words are loaded, and the output to nothing. A row and a word behind
-        the last row are loaded for nothing.
+        are aligned to 4 bytes, tiles of halves to 2, planes, of which words are loaded, and other outputs to nothing.
+        A row and a word behind the last row are loaded for nothing.
         """
-        sides = f"{'l' if self.left else ''}{'r' if self.right else ''}{'f' if self.flips else ''}"
+        sides = f"{'l' if self.left else ''}{'r' if self.right else ''}{('', 'f', 'h')[self.tile_bytes]}"
         return Microkernel(
             name=f"tinyml_planes_{self.row_bytes}{sides}_{self.rows.name}_{self.output.name}",
             parameters=(
@@ -137,8 +138,9 @@ class PlaneSlide:
 
     def _column(self, *, second: bool) -> list[str]:
         wide = second and self.rows.stride == 1
-        if second or not self.flips:
-            column = Column(self.rows, self.output, second=wide, row_bytes=self.row_bytes)
+        if second or self.tile_bytes != 1:
+            store = "strh" if self.tile_bytes == 2 else "strb"
+            column = Column(self.rows, self.output, second=wide, row_bytes=self.row_bytes, store=store)
             return [*column.load(), *column.lines()]
         assert isinstance(self.output, ScaledOutput), "no constant flips the sign of channels with shifts of their own"
         column = Column(self.rows, replace(self.output, flipped=True), second=wide, row_bytes=self.row_bytes)
@@ -175,7 +177,9 @@ class PlaneSlide:
         value = f"x[{self.row_bytes} * (line + k) + {self.rows.stride} * column + i]"
         value = f"{' && '.join(inside)} ? {value} : border" if inside else value
         stored = f"{self.rows.step} * rows" if self.rows.steps_each else f"{self.rows.step} * (rows - {self.rows.rest})"
-        result = "(int8_t)(column % 2 ? result : result ^ -128)" if self.flips else "result"
+        result = "(int8_t)(column % 2 ? result : result ^ -128)" if self.tile_bytes == 1 else "result"
+        place = f"to[{self.rows.step} * row]"
+        place = f"*(int16_t *)(void *)&{place}" if self.tile_bytes == 2 else place
         at = f"          const int32_t at = {self.rows.stride} * column + i - {int(self.left)};\n" if inside else ""
         border = "const int32_t border = numbers[6];\n  " if inside else ""
         return f"""  {border}const int32_t rows = {turns}{self.rows.rest};
@@ -190,7 +194,7 @@ class PlaneSlide:
         for (int32_t k = 0; k < {KERNEL}; ++k) for (int32_t i = 0; i < {KERNEL}; ++i) {{
 {at}          sum += w[i == 1 ? 6 + k : 2 * k + i / 2] * ({value});
         }}
-{epilogue}        to[{self.rows.step} * row] = {result};
+{epilogue}        {place} = {result};
       }}
       to += numbers[column % 2 ? 3 + column / 2 % 2 : 2] + {stored};
     }}

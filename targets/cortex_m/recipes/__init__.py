@@ -55,30 +55,27 @@ SHORT_SUM = 24
 
 
 def single_issue_recipes(goal: str) -> Recipes:
-    """Return the recipes of a build's goal, for cores that issue one instruction at a time: see `_dsp`.
-
-    What is packed for the product with the fewest loads may be a tensor of its own.
-    """
+    """Return the recipes of a build's goal, for cores that issue one instruction at a time: see `_dsp`."""
     products: Products = {"raw": RawHalves(), "whole": WholeHalves(mixed=False)}
     return _dsp(
         goal,
         products,
         lambda length, shared: "raw" if shared or length > SHORT_SUM else "whole",
         mixed=False,
-        of_tiles_by="raw",
+        of_tiles=("raw", "whole"),
     )
 
 
 def short_load_recipes(goal: str) -> Recipes:
     """Return the recipes of a build's goal, for cores that issue one instruction at a time, and load in one cycle."""
     products: Products = {"raw": RawHalves(), "whole": WholeHalves(mixed=False)}
-    return _dsp(goal, products, lambda _length, shared: "raw" if shared else "whole", mixed=False)
+    return _dsp(goal, products, lambda _length, shared: "raw" if shared else "whole", mixed=False, of_tiles=("whole",))
 
 
 def dual_issue_recipes(goal: str) -> Recipes:
     """Return the recipes of a build's goal, for cores that issue two instructions at a time: see `_dsp`."""
     products: Products = {"raw": RawHalves(), "whole": WholeHalves(mixed=True)}
-    return _dsp(goal, products, lambda _length, _shared: "whole", mixed=True)
+    return _dsp(goal, products, lambda _length, _shared: "whole", mixed=True, of_tiles=("whole",))
 
 
 def _dsp(
@@ -87,17 +84,21 @@ def _dsp(
     choose: Callable[[int, bool], str],
     *,
     mixed: bool,
-    of_tiles_by: str | None = None,
+    of_tiles: Sequence[str],
 ) -> Recipes:
     """Return recipes for the DSP extension and floating-point registers, which hold what does not change in a loop.
 
     A build for small flash has few: the schedules make less code.
+
+    Parameters
+    ----------
+    of_tiles : products whose packed pixels a tensor may be: see `ConvGemm`.
     """
     moves = {"tinyml.pad2d": (Pad(),), "tinyml.unpack": (Unpack(BY_DSP),)}
     if goal == "flash":
         return moves
     scratch = SCRATCH_BYTES[goal]
-    convolution, rows = ConvGemm(products, choose, scratch.windows, of_tiles_by), DenseRows(scratch.row)
+    convolution, rows = ConvGemm(products, choose, scratch.windows, of_tiles), DenseRows(scratch.row)
     narrow = DenseNarrow()
     winograd = [Winograd(scratch.winograd, mixed=mixed)] if scratch.winograd else []
     of_int16 = Int16Product(scratch.windows)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -103,7 +104,7 @@ class ConvGemm(Recipe):
     choose : which one is taken without a choice, from the products of a sum, and whether the layer shares its code.
     scratch_bytes : packed windows that lie there at once, if four tiles do not take more. The more, the less often the
         weights are read from flash.
-    of_tiles_by : the product whose packed pixels are `Tiles`, where an input may lie so.
+    of_tiles : products whose packed pixels an input may be already: `Tiles`.
 
     Knobs: ``product``; ``tiles`` of four pixels in a block; ``shared``, 1 for code that layers share; ``copies``, 1 if
     the weights of a pair are copied to RAM for each block.
@@ -114,10 +115,10 @@ class ConvGemm(Recipe):
         products: Mapping[str, Product],
         choose: Callable[[int, bool], str],
         scratch_bytes: int = 6144,
-        of_tiles_by: str | None = None,
+        of_tiles: Sequence[str] = (),
     ) -> None:
         self._products = products
-        self._of_tiles_by = of_tiles_by
+        self._by_bytes = {products[name].value_bytes: name for name in of_tiles}
         self._choose = choose
         self._scratch_bytes = scratch_bytes
 
@@ -171,8 +172,9 @@ class ConvGemm(Recipe):
         self, arguments: Sequence[relax.Expr], attributes: Attributes, knobs: Knobs, results: Results | None
     ) -> Kernel | None:
         """Return the kernel for an input that lies in tiles, or None where its conditions are not met."""
-        tiles = _tiles_of(arguments, attributes)
-        if self._of_tiles_by is None or tiles is None or tiles != input_layout(attributes):
+        tiles = input_layout(attributes)
+        name = self._by_bytes.get(tiles.value_bytes) if isinstance(tiles, Tiles) else None
+        if name is None or tiles is None or tiles != _tiles_of(arguments, attributes, self._products[name]):
             return None
         channels, pixels = shape_of(arguments[1])[0], tiles.height * tiles.width
         step = attributes.get("output_step", channels)
@@ -182,23 +184,28 @@ class ConvGemm(Recipe):
             "shared": bool(knobs.get("shared", shared)),
             "copies": bool(knobs.get("copies", worth_copying)),
         }
-        product = self._products[self._of_tiles_by]
+        product = self._products[name]
+        decided["copies"] = decided["copies"] and product.copies
         kernel = multiply_tiles(arguments, attributes, tiles, product, results, schedule=self.name, **decided)
-        return kernel and replace(kernel, output_step=0 if step == channels else step)
+        if kernel is None:
+            return None
+        return replace(kernel, knobs={"product": name, **kernel.knobs}, output_step=0 if step == channels else step)
 
     def reads(self, arguments: Sequence[relax.Expr], attributes: Attributes, knobs: Knobs = NONE) -> Layouts:
-        """See `Recipe.reads`: tiles, which need no packing."""
-        tiles = _tiles_of(arguments, attributes)
-        if self._of_tiles_by is None or tiles is None:
+        """See `Recipe.reads`: tiles for the product that it takes without a choice, which need no packing."""
+        length = shape_of(arguments[0])[3]
+        shared = bool(knobs.get("shared", math.prod(shape_of(arguments[0])[1:3]) <= FEW_PIXELS))
+        by = self._choose(length + length % K_STEP, shared)
+        tiles = _tiles_of(arguments, attributes, self._products[by])
+        if tiles is None or by not in self._by_bytes.values():
             return {}
-        shared = bool(knobs.get("shared", tiles.height * tiles.width <= FEW_PIXELS))
-        name = str(knobs.get("product", self._choose(tiles.products, shared)))
+        name = str(knobs.get("product", by))
         count = tiles.height * tiles.width // PIXELS
         packing = count * tiles.products * PACK_CYCLES[self._products[name].value_bytes]
-        # Where few products are summed, another product has the shorter epilogue.
-        pairs = -(-shape_of(arguments[1])[0] // 2)
-        other = count * pairs * (EPILOGUE_CYCLES - tiles.products // 2) if name != self._of_tiles_by else 0
-        return {tiles: packing - other}
+        # Where few products are summed, products of halves have the shorter epilogue.
+        pairs = count * -(-shape_of(arguments[1])[0] // 2)
+        slower = pairs * (EPILOGUE_CYCLES - tiles.products // 2) * (tiles.value_bytes == 1) if by != name else 0
+        return {tiles: packing - slower}
 
     def writes(
         self, arguments: Sequence[relax.Expr], attributes: Attributes, layout: Layout, knobs: Knobs = NONE
@@ -243,12 +250,13 @@ class ConvGemm(Recipe):
         return max(LEAST_TILES, self._scratch_bytes // (PIXELS * window.products * product.value_bytes))
 
 
-def _tiles_of(arguments: Sequence[relax.Expr], attributes: Attributes) -> Tiles | None:
-    """Return the input of a pointwise convolution in tiles, or None if it is no whole number of them."""
+def _tiles_of(arguments: Sequence[relax.Expr], attributes: Attributes, product: Product) -> Tiles | None:
+    """Return the input of a pointwise convolution in a product's tiles, or None if it is no whole number of them."""
     batch, height, width, channels = shape_of(arguments[0])
     pointwise = shape_of(arguments[1])[1:3] == [1, 1] == attributes["strides"] and not any(attributes["padding"])
     alone = batch == 1 == attributes["groups"] and "input_step" not in attributes
-    return Tiles(height, width, channels) if pointwise and alone and width % Tiles.PIXELS == 0 else None
+    tiles = Tiles(height, width, channels, product.value_bytes)
+    return tiles if pointwise and alone and width % tiles.PIXELS == 0 else None
 
 
 def has_few_groups(arguments: Sequence[relax.Expr], attributes: Attributes) -> bool:

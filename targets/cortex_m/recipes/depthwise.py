@@ -120,7 +120,8 @@ class Depthwise(Recipe):
             return None
         output, channels = _channels(arguments, attributes, layer)
         form, _ = choose_scales(channels, output, own_shifts=knobs.get("shift") == OWN)
-        return -FLIP_CYCLES * layer.channels_in * layer.across.outputs if _writes(layer, form, layout) else None
+        flips = FLIP_CYCLES if layout.value_bytes == 1 else 0
+        return -flips * layer.channels_in * layer.across.outputs if _writes(layer, form, layout) else None
 
     def space(self, arguments: Sequence[relax.Expr], attributes: Attributes) -> Space:
         """See `Recipe.space`."""
@@ -167,7 +168,10 @@ class Depthwise(Recipe):
 
 def _writes(layer: Layer, output: Output | ScaledOutput, tiles: Layout | None) -> bool:
     """Return whether the outputs of planes can be written in a layout; None: NHWC."""
-    return tiles is None or (isinstance(output, ScaledOutput) and tiles == tiles_of(layer))
+    if not isinstance(tiles, Tiles):
+        return tiles is None
+    can = isinstance(output, ScaledOutput) or tiles.value_bytes == 2  # the constant of one shift flips signs
+    return can and tiles == tiles_of(layer, tiles.value_bytes)
 
 
 def _channels(arguments: Sequence[relax.Expr], attributes: Attributes, layer: Layer) -> tuple[Output, Channels]:

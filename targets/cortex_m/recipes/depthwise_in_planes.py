@@ -51,9 +51,9 @@ def planes_of(layer: Layer) -> Planes | None:
     return Planes(down.size, across.size, layer.channels_in, top, bottom, left, layer.border)
 
 
-def tiles_of(layer: Layer) -> Tiles | None:
+def tiles_of(layer: Layer, value_bytes: int) -> Tiles | None:
     """Return its output in tiles, or None if a row of them is no whole number of tiles."""
-    tiles = Tiles(layer.down.outputs, layer.across.outputs, layer.channels_in)
+    tiles = Tiles(layer.down.outputs, layer.across.outputs, layer.channels_in, value_bytes)
     return tiles if tiles.width % tiles.PIXELS == 0 else None
 
 
@@ -86,14 +86,14 @@ def depthwise_in_planes(
     left, right = (border > 0 for border in _border(layer, 1))
     row_step = tiles.row_bytes if tiles else columns * layer.output_step
     shape = Rows.of(stride, row_step, rows, depthwise_planes.LONGEST)
-    slide = PlaneSlide(shape, planes.width, left, right, flips=tiles is not None, output=output)
+    slide = PlaneSlide(shape, planes.width, left, right, tiles.value_bytes if tiles else 0, output)
     column_steps = tiles.column_steps if tiles else (layer.output_step,) * 3
-    channel_step = tiles.CHANNEL_STEP if tiles else 1
+    channel_step = tiles.channel_step if tiles else 1
     numbers = slide.numbers(rows, columns, column_steps, planes.plane_bytes, channel_step, planes.border)
     words = depthwise_planes.plane_words(output)
     constants = np.concatenate([numbers, depthwise_planes.pack_planes(scales, output).ravel()])
     half = tiles.half if tiles else planes.channels
-    starts = [(0, half, 0), (half, planes.channels - half, 2)]
+    starts = [(0, half, 0), (half, planes.channels - half, Tiles.SECOND)]
     with IRBuilder() as builder, T.prim_func(s_tir=True):
         T.func_name("main")
         T.func_attr({"tirx.noalias": True})

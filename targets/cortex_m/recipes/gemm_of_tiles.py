@@ -43,6 +43,7 @@ def multiply_tiles(
     copies : the weights of a pair are copied to RAM.
     schedule : name of the recipe.
     """
+    assert product.value_bytes == layout.value_bytes
     steps, pixels = layout.products // K_STEP, layout.height * layout.width
     channels = shape_of(arguments[1])[0]
     output = choose_output(*(attributes[k] for k in ("output_zero_point", "clamp_min", "clamp_max")))
@@ -55,7 +56,8 @@ def multiply_tiles(
     offsets = [0, *itertools.accumulate(packed.size for packed in constants)]
     kernels = {width: product.multiply(steps, results.places, epilogue, width, shared) for width in (1, 2)}
     reach = gemm.COPIED_WORDS * -(-steps // gemm.COPIED_WORDS)
-    values = np.concatenate([*constants, np.zeros(reach - steps if copies else 0, np.int32)])
+    beyond = np.zeros(reach - steps if copies else product.beyond_words, np.int32)
+    values = np.concatenate([*constants, beyond])
     with IRBuilder() as builder, T.prim_func(s_tir=True):
         T.func_name("main")
         T.func_attr({"tirx.noalias": True})
@@ -73,8 +75,8 @@ def multiply_tiles(
                     packed.access_ptr("r", offset=offset),
                     x.access_ptr("r"),
                     results.pointer(0, 0, part.start),
-                    x.access_ptr("r", offset=layout.size_bytes),
-                    room,
+                    x.access_ptr("r", offset=layout.end),
+                    *([room] if product.copies else []),
                 )
                 T.evaluate(T.call_extern("int32", kernels[part.width].name, *call))
             results.take(0, pixels)
@@ -84,11 +86,11 @@ def multiply_tiles(
     paired, alone = (sum(part.stop - part.start for part in parts if part.pairs is pairs) for pairs in (True, False))
     how = " and ".join(f"{n} channels {way}" for n, way in ((paired, "in pairs"), (alone, "alone")) if n)
     rereads = {
-        kernels[part.width].name: Rereads(part.width * layout.products, pixels // PIXELS, 1)
+        kernels[part.width].name: Rereads(part.width * layout.products * layout.value_bytes, pixels // PIXELS, 1)
         for part in parts
         if not copies
     }
-    knobs: Knobs = {"product": "raw", "shared": int(shared), "copies": int(copies)}
+    knobs: Knobs = {"shared": int(shared), "copies": int(copies)}
     kernel = Kernel(
         "conv2d",
         func,
