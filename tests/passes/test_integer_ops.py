@@ -158,5 +158,5 @@ def test_attributes_come_back_as_python_integers_and_lists() -> None:
 
 def test_every_operator_is_pure_so_that_unused_ones_are_dropped() -> None:
     operators = [value for value in vars(integer_ops).values() if isinstance(value, integer_ops.IntegerOp)]
-    assert len(operators) == 26
+    assert len(operators) == 28
     assert all(operator.op.get_attr("FPurity") for operator in operators)
