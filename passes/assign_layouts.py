@@ -10,7 +10,7 @@ from tvm.ir import Op
 from tvm.ir.transform import PassContext
 from tvm.relax.expr_functor import PyExprMutator, mutator
 
-from tvm_tinyml.choice import knobs_of
+from tvm_tinyml.choice import Knobs, knobs_of
 from tvm_tinyml.passes import integer_ops
 from tvm_tinyml.passes.apply_recipes import Recipes, first_kernel
 from tvm_tinyml.passes.callable_pass import CallablePass
@@ -67,65 +67,61 @@ class _Decisions:
 
     def __init__(self, main: relax.Function, recipes: Recipes) -> None:
         self._graph, self._steps, self._recipes = Graph(main), Steps(main), recipes
-        self._recipe_of: dict[relax.Call, Recipe | None] = {}
+        self._kernels: dict[relax.Call, tuple[relax.Call, Recipe | None]] = {}
         self.layouts: dict[relax.Var, Layout] = {}
         values = [binding.value for block in main.body.blocks for binding in block.bindings]
         convolutions = [value for value in values if _is_convolution(value)]
         self._room_bytes = ROOM * max((_bytes(call.args[0]) + _bytes(call) for call in convolutions), default=0)
-        for block in main.body.blocks:
-            for binding in block.bindings:
-                layout = self._best(binding.value)
-                if layout:
-                    self.layouts[binding.value.args[0]] = layout
+        for reader in convolutions:
+            layout = self._best(reader)
+            if layout:
+                self.layouts[reader.args[0]] = layout
 
-    def _best(self, reader: relax.Expr) -> Layout | None:
-        """Return the layout in which a call is to read its first operand; None: as it is."""
-        if not _is_convolution(reader) or not self._graph.is_read_once(reader.args[0]):
-            return None
+    def _best(self, reader: relax.Call) -> Layout | None:
+        """Return the layout in which a convolution is to read its first operand; None: as it is."""
         writer = self._graph.producer(reader.args[0])
-        if writer is None or not _is_convolution(writer) or self._steps.asked(writer) or self._steps.asked(reader):
+        if writer is None or not _is_convolution(writer) or not self._graph.is_read_once(reader.args[0]):
             return None
-        reads, writes = self._recipe(reader), self._recipe(writer)
-        if reads is None or writes is None:
+        if self._steps.asked(writer) or self._steps.asked(reader):
             return None
-        found = reads.reads(reader.args, attributes_of(reader), knobs_of(choice_of(reader) or {}))
-        asked, knobs = self._asked(writer), knobs_of(choice_of(writer) or {})
-        saved: dict[Layout, int] = {}
-        for layout, cycles in found.items():
-            others = writes.writes(writer.args, asked, layout, knobs)
-            if others is not None and cycles + others > 0:
-                saved[layout] = cycles + others
-        for layout in sorted(saved, key=saved.__getitem__, reverse=True):
-            beside = max(_bytes(writer.args[0]), _bytes(reader))
-            if layout.size_bytes > MORE * _bytes(reader.args[0]) and layout.size_bytes + beside > self._room_bytes:
-                continue
-            asked_of_both = {**asked, OUTPUT_LAYOUT: layout}, {INPUT_LAYOUT: layout}
-            if self._takes(writer, asked_of_both[0]) and self._takes(reader, asked_of_both[1]):
-                return layout
-        return None
+        _, reads = self._kernel(reader)
+        found = reads.reads(reader.args, attributes_of(reader), _knobs(reader)) if reads else None
+        if found is None or not self._has_room(found[0], writer, reader):
+            return None
+        layout, saved = found
+        written, writes = self._kernel(writer)
+        before = self.layouts.get(writer.args[0])
+        asked: Attributes = {INPUT_LAYOUT: before} if before else {}
+        attributes = {**attributes_of(writer), **asked}
+        more = writes.writes(writer.args, attributes, layout, _knobs(writer)) if writes else None
+        if more is None or saved + more <= 0:
+            return None
+        both = self._takes(written, {**asked, OUTPUT_LAYOUT: layout}) and self._takes(reader, {INPUT_LAYOUT: layout})
+        return layout if both else None
 
-    def _asked(self, writer: relax.Call) -> Attributes:
-        """Return the attributes of a call with the layout that its input has."""
-        layout = self.layouts.get(writer.args[0])
-        return {**attributes_of(writer), **({INPUT_LAYOUT: layout} if layout else {})}
+    def _has_room(self, layout: Layout, writer: relax.Call, reader: relax.Call) -> bool:
+        """Return whether a tensor may lie so: see `AssignLayouts`."""
+        beside = max(_bytes(writer.args[0]), _bytes(reader))
+        return layout.size_bytes <= max(MORE * _bytes(reader.args[0]), self._room_bytes - beside)
 
-    def _recipe(self, call: relax.Call) -> Recipe | None:
-        """Return the recipe that takes a call as it is."""
-        if call not in self._recipe_of:
-            found = first_kernel(self._recipes, _unpadded(call, self._recipes), {})
-            self._recipe_of[call] = None if found is None else found[1]
-        return self._recipe_of[call]
+    def _kernel(self, call: relax.Call) -> tuple[relax.Call, Recipe | None]:
+        """Return a call as a recipe takes it, with its padding or when that is split off, and the recipe, if any."""
+        if call not in self._kernels:
+            found = first_kernel(self._recipes, call, {})
+            if found is None and any(attributes_of(call)["padding"]):
+                taken = without_padding(call, relax.BlockBuilder().normalize)
+                found = first_kernel(self._recipes, taken, {})
+            else:
+                taken = call
+            self._kernels[call] = taken, None if found is None else found[1]
+        return self._kernels[call]
 
     def _takes(self, call: relax.Call, asked: Attributes) -> bool:
-        layouts = {name: asked[name] for name in (INPUT_LAYOUT, OUTPUT_LAYOUT) if name in asked}
-        return first_kernel(self._recipes, _unpadded(call, self._recipes), layouts) is not None
+        return first_kernel(self._recipes, call, asked) is not None
 
 
-def _unpadded(call: relax.Call, recipes: Recipes) -> relax.Call:
-    """Return a call as the recipe that takes it sees it: with its padding, or when that is split off."""
-    if not any(attributes_of(call)["padding"]) or first_kernel(recipes, call, {}):
-        return call
-    return without_padding(call, relax.BlockBuilder().normalize)
+def _knobs(call: relax.Call) -> Knobs:
+    return knobs_of(choice_of(call) or {})
 
 
 def _bytes(tensor: relax.Expr) -> int:

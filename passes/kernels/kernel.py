@@ -18,9 +18,6 @@ from tvm_tinyml.passes.integer_ops import Attributes, shape_of, span
 from tvm_tinyml.passes.pack_weights import NARROW, as_attribute, coding_of_layer
 from tvm_tinyml.passes.tensor_layouts import NHWC, Layout, encoded
 
-Layouts = Mapping[Layout, int]
-"""Layouts, and the cycles that each saves against NHWC, about."""
-
 
 @dataclass(frozen=True)
 class KernelTraits:
@@ -144,9 +141,14 @@ class Recipe(ABC):
         The attributes may ask for steps and layouts of input and output: see `Kernel`, which tells what became of it.
         """
 
-    def reads(self, arguments: Sequence[relax.Expr], attributes: Attributes, knobs: Knobs = NONE) -> Layouts:
-        """Return the layouts in which it can read the first argument of a call, beside NHWC."""
-        return {}
+    def reads(
+        self, arguments: Sequence[relax.Expr], attributes: Attributes, knobs: Knobs = NONE
+    ) -> tuple[Layout, int] | None:
+        """Return the layout in which it reads the first argument of a call best, beside NHWC, if there is one.
+
+        With it come the cycles that it saves so, about.
+        """
+        return None
 
     def writes(
         self, arguments: Sequence[relax.Expr], attributes: Attributes, layout: Layout, knobs: Knobs = NONE

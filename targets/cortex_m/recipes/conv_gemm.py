@@ -14,7 +14,7 @@ from tvm.script.ir_builder import tirx as T
 
 from tvm_tinyml.choice import NONE, Knobs, Space
 from tvm_tinyml.passes.integer_ops import Attributes, shape_of, span, window_extent
-from tvm_tinyml.passes.kernels.kernel import Kernel, Layouts, Method, Recipe, Rereads, flat
+from tvm_tinyml.passes.kernels.kernel import Kernel, Method, Recipe, Rereads, flat
 from tvm_tinyml.passes.tensor_layouts import Layout, Planes, Tiles, input_layout, output_layout
 from tvm_tinyml.targets.cortex_m.microkernels import gemm
 from tvm_tinyml.targets.cortex_m.microkernels.gemm_walks import K_STEP, PIXELS
@@ -118,7 +118,7 @@ class ConvGemm(Recipe):
         of_tiles: Sequence[str] = (),
     ) -> None:
         self._products = products
-        self._by_bytes = {products[name].value_bytes: name for name in of_tiles}
+        self._of_tiles = of_tiles
         self._choose = choose
         self._scratch_bytes = scratch_bytes
 
@@ -137,7 +137,7 @@ class ConvGemm(Recipe):
         if isinstance(planes_out, Planes):
             results = InPlanes(planes_out)
         if tiles_in:
-            return self._of_tiles(arguments, attributes, knobs, results)
+            return self._multiply_tiles(arguments, attributes, knobs, results)
         input_step, step = attributes.get("input_step", 0), attributes.get("output_step", channels)
         source, window = geometry(arguments, attributes, input_step)
         if source.pixels < PIXELS or not self.allows(arguments, attributes, knobs):
@@ -168,13 +168,14 @@ class ConvGemm(Recipe):
         chosen: Knobs = {"product": name, "tiles": tiles, "shared": int(shared), "copies": int(copies)}
         return replace(kernel, knobs=chosen, input_step=input_step, output_step=0 if step == channels else step)
 
-    def _of_tiles(
+    def _multiply_tiles(
         self, arguments: Sequence[relax.Expr], attributes: Attributes, knobs: Knobs, results: Results | None
     ) -> Kernel | None:
         """Return the kernel for an input that lies in tiles, or None where its conditions are not met."""
         tiles = input_layout(attributes)
-        name = self._by_bytes.get(tiles.value_bytes) if isinstance(tiles, Tiles) else None
-        if name is None or tiles is None or tiles != _tiles_of(arguments, attributes, self._products[name]):
+        names = (n for n in self._of_tiles if _tiles_of(arguments, attributes, self._products[n]) == tiles)
+        name = next(names, None)
+        if name is None or not isinstance(tiles, Tiles):
             return None
         channels, pixels = shape_of(arguments[1])[0], tiles.height * tiles.width
         step = attributes.get("output_step", channels)
@@ -191,21 +192,23 @@ class ConvGemm(Recipe):
             return None
         return replace(kernel, knobs={"product": name, **kernel.knobs}, output_step=0 if step == channels else step)
 
-    def reads(self, arguments: Sequence[relax.Expr], attributes: Attributes, knobs: Knobs = NONE) -> Layouts:
+    def reads(
+        self, arguments: Sequence[relax.Expr], attributes: Attributes, knobs: Knobs = NONE
+    ) -> tuple[Layout, int] | None:
         """See `Recipe.reads`: tiles for the product that it takes without a choice, which need no packing."""
         length = shape_of(arguments[0])[3]
         shared = bool(knobs.get("shared", math.prod(shape_of(arguments[0])[1:3]) <= FEW_PIXELS))
         by = self._choose(length + length % K_STEP, shared)
         tiles = _tiles_of(arguments, attributes, self._products[by])
-        if tiles is None or by not in self._by_bytes.values():
-            return {}
+        if tiles is None or by not in self._of_tiles:
+            return None
         name = str(knobs.get("product", by))
         count = tiles.height * tiles.width // PIXELS
         packing = count * tiles.products * PACK_CYCLES[self._products[name].value_bytes]
         # Where few products are summed, products of halves have the shorter epilogue.
         pairs = count * -(-shape_of(arguments[1])[0] // 2)
         slower = pairs * (EPILOGUE_CYCLES - tiles.products // 2) * (tiles.value_bytes == 1) if by != name else 0
-        return {tiles: packing - slower}
+        return tiles, packing - slower
 
     def writes(
         self, arguments: Sequence[relax.Expr], attributes: Attributes, layout: Layout, knobs: Knobs = NONE

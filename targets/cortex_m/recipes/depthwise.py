@@ -16,7 +16,7 @@ from tvm.script.ir_builder import tirx as T
 
 from tvm_tinyml.choice import NONE, Knobs, Space, Value
 from tvm_tinyml.passes.integer_ops import Attributes
-from tvm_tinyml.passes.kernels.kernel import Kernel, Layouts, Method, Recipe, flat
+from tvm_tinyml.passes.kernels.kernel import Kernel, Method, Recipe, flat
 from tvm_tinyml.passes.tensor_layouts import Layout, Planes, Tiles, input_layout, output_layout
 from tvm_tinyml.targets.cortex_m.microkernels.microkernel import texts
 from tvm_tinyml.targets.cortex_m.microkernels.output import Output, choose_output
@@ -100,16 +100,18 @@ class Depthwise(Recipe):
         knobs = {**_knobs(choices[0]), "shift": shift_of(form)}
         return replace(kernel, method=method, knobs=knobs, input_step=steps[0], output_step=steps[1])
 
-    def reads(self, arguments: Sequence[relax.Expr], attributes: Attributes, knobs: Knobs = NONE) -> Layouts:
+    def reads(
+        self, arguments: Sequence[relax.Expr], attributes: Attributes, knobs: Knobs = NONE
+    ) -> tuple[Layout, int] | None:
         """See `Recipe.reads`: planes, if it has a kernel for them."""
         layer = Layer.of(arguments, attributes, attributes.get("input_step", 0))
         planes = planes_of(layer)
         if planes is None:
-            return {}
+            return None
         output, channels = _channels(arguments, attributes, layer)
         form, _ = choose_scales(channels, output, own_shifts=knobs.get("shift") == OWN)
         choices = [choice for choice in self._choices(layer, form, knobs.get("rows")) if _has(choice, knobs)]
-        return {planes: round(_cycles(choices[0]) - cycles_in_planes(layer))} if choices else {}
+        return (planes, round(_cycles(choices[0]) - cycles_in_planes(layer))) if choices else None
 
     def writes(
         self, arguments: Sequence[relax.Expr], attributes: Attributes, layout: Layout, knobs: Knobs = NONE

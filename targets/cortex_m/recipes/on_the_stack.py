@@ -10,7 +10,7 @@ from tvm import relax
 from tvm_tinyml.choice import NONE, Knobs, Space
 from tvm_tinyml.passes.apply_recipes import Recipes
 from tvm_tinyml.passes.integer_ops import Attributes
-from tvm_tinyml.passes.kernels.kernel import Kernel, Layouts, Recipe
+from tvm_tinyml.passes.kernels.kernel import Kernel, Recipe
 from tvm_tinyml.passes.tensor_layouts import Layout
 from tvm_tinyml.targets.assembly import assembly_of, c_of
 from tvm_tinyml.targets.cortex_m.microkernels.on_the_stack import assembly_on_the_stack, c_on_the_stack
@@ -45,7 +45,9 @@ class _OnTheStack(Recipe):
         """See `Recipe.leaves_padding`."""
         return self._recipe.leaves_padding(arguments, attributes)
 
-    def reads(self, arguments: Sequence[relax.Expr], attributes: Attributes, knobs: Knobs = NONE) -> Layouts:
+    def reads(
+        self, arguments: Sequence[relax.Expr], attributes: Attributes, knobs: Knobs = NONE
+    ) -> tuple[Layout, int] | None:
         """See `Recipe.reads`."""
         return self._recipe.reads(arguments, attributes, knobs)
 

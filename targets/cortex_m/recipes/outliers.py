@@ -22,7 +22,7 @@ from tvm.script.ir_builder import tirx as T
 
 from tvm_tinyml.choice import NONE, Knobs, Space
 from tvm_tinyml.passes.integer_ops import Attributes, shape_of, window_extent
-from tvm_tinyml.passes.kernels.kernel import Kernel, Layouts, Recipe, constant
+from tvm_tinyml.passes.kernels.kernel import Kernel, Recipe, constant
 from tvm_tinyml.passes.kernels.requantize import clamp, requantize_helper
 from tvm_tinyml.passes.kernels.sums import largest_sum
 from tvm_tinyml.passes.tensor_layouts import Layout, input_layout, output_layout
@@ -71,10 +71,12 @@ class WithOutliers(Recipe):
         """Return that of the recipe."""
         return self.recipe.leaves_padding(arguments, attributes)
 
-    def reads(self, arguments: Sequence[relax.Expr], attributes: Attributes, knobs: Knobs = NONE) -> Layouts:
+    def reads(
+        self, arguments: Sequence[relax.Expr], attributes: Attributes, knobs: Knobs = NONE
+    ) -> tuple[Layout, int] | None:
         """Return that of the recipe where there are no other channels: the loop knows one layout."""
         alone = not len(self._outliers(arguments, attributes))
-        return self.recipe.reads(arguments, attributes, knobs) if alone else {}
+        return self.recipe.reads(arguments, attributes, knobs) if alone else None
 
     def writes(
         self, arguments: Sequence[relax.Expr], attributes: Attributes, layout: Layout, knobs: Knobs = NONE
