@@ -20,7 +20,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from tvm_tinyml.targets.cortex_m.microkernels.depthwise_column import KERNEL, NEXT_STRIP, TO, Column, P, Rows
+from tvm_tinyml.targets.cortex_m.microkernels.depthwise_column import KERNEL, NEXT_STRIP, TO, Column, OutputRows, P
 from tvm_tinyml.targets.cortex_m.microkernels.microkernel import Microkernel, add, move
 from tvm_tinyml.targets.cortex_m.microkernels.output import Output
 from tvm_tinyml.targets.cortex_m.microkernels.planes import ROW_BYTES
@@ -50,14 +50,14 @@ class Slide:
     output : how to round and clamp.
     """
 
-    rows: Rows
+    rows: OutputRows
     output: Output | ScaledOutput
 
     @classmethod
     def of(cls, stride: int, row_step: int | None, rows: int, output: Output | ScaledOutput) -> Slide:
         """Return the kernel for so many rows of outputs."""
         longest = LONGEST_SHARED[stride] if row_step is None else LONGEST
-        return cls(Rows.of(stride, row_step, rows, longest), output)
+        return cls(OutputRows.of(stride, row_step, rows, longest), output)
 
     def last_argument(self, rows: int, row_step: int) -> int:
         """Return the turns of the loop, or the step where that is no part of the code."""

@@ -33,7 +33,7 @@ MULTIPLIER, CONSTANT, TO, NEXT_STRIP, STEP_OR_TURNS = "r9", "r10", "r11", "r8", 
 
 
 @dataclass(frozen=True)
-class Rows:
+class OutputRows:
     """The rows of outputs of a column.
 
     Attributes
@@ -50,7 +50,7 @@ class Rows:
     rest: int
 
     @classmethod
-    def of(cls, stride: int, step: int | None, rows: int, longest: int) -> Rows:
+    def of(cls, stride: int, step: int | None, rows: int, longest: int) -> OutputRows:
         """Return so many rows, of which up to ``longest`` are written out."""
         loops = rows > longest
         return cls(stride, step, loops, rows % rows_of_turn(stride) if loops else rows)
@@ -97,7 +97,7 @@ class Column:
 
     def __init__(
         self,
-        rows: Rows,
+        rows: OutputRows,
         output: Output | ScaledOutput,
         *,
         second: bool,

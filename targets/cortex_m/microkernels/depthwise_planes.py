@@ -27,7 +27,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from tvm_tinyml.targets.cortex_m.microkernels.depthwise_column import CONSTANT, KERNEL, TO, Column, Rows
+from tvm_tinyml.targets.cortex_m.microkernels.depthwise_column import CONSTANT, KERNEL, TO, Column, OutputRows
 from tvm_tinyml.targets.cortex_m.microkernels.microkernel import Microkernel
 from tvm_tinyml.targets.cortex_m.microkernels.output import Output
 from tvm_tinyml.targets.cortex_m.microkernels.scaled_output import ScaledOutput, Scales, portable_output
@@ -58,7 +58,7 @@ class PlaneSlide:
     output : how to round and clamp.
     """
 
-    rows: Rows
+    rows: OutputRows
     row_bytes: int
     left: bool
     right: bool

@@ -195,14 +195,15 @@ class ConvGemm(Recipe):
     def reads(
         self, arguments: Sequence[relax.Expr], attributes: Attributes, knobs: Knobs = NONE
     ) -> tuple[Layout, int] | None:
-        """See `Recipe.reads`: tiles for the product that it takes without a choice, which need no packing."""
+        """See `Recipe.reads`: tiles for the product that it takes without a choice, or for that which it takes."""
         length = shape_of(arguments[0])[3]
         shared = bool(knobs.get("shared", math.prod(shape_of(arguments[0])[1:3]) <= FEW_PIXELS))
-        by = self._choose(length + length % K_STEP, shared)
+        default = self._choose(length + length % K_STEP, shared)
+        name = str(knobs.get("product", default))
+        by = default if default in self._of_tiles else name
         tiles = _tiles_of(arguments, attributes, self._products[by])
         if tiles is None or by not in self._of_tiles:
             return None
-        name = str(knobs.get("product", by))
         count = tiles.height * tiles.width // PIXELS
         packing = count * tiles.products * PACK_CYCLES[self._products[name].value_bytes]
         # Where few products are summed, products of halves have the shorter epilogue.

@@ -13,7 +13,7 @@ from tvm_tinyml.passes.integer_ops import Attributes
 from tvm_tinyml.passes.kernels.kernel import Kernel, Method, flat
 from tvm_tinyml.passes.tensor_layouts import Planes, Tiles
 from tvm_tinyml.targets.cortex_m.microkernels import depthwise_planes
-from tvm_tinyml.targets.cortex_m.microkernels.depthwise_column import KERNEL, STRIDES, Rows
+from tvm_tinyml.targets.cortex_m.microkernels.depthwise_column import KERNEL, STRIDES, OutputRows
 from tvm_tinyml.targets.cortex_m.microkernels.depthwise_planes import PlaneSlide
 from tvm_tinyml.targets.cortex_m.microkernels.microkernel import texts
 from tvm_tinyml.targets.cortex_m.microkernels.output import Output
@@ -85,7 +85,7 @@ def depthwise_in_planes(
     stride, rows, columns = layer.across.stride, layer.down.outputs, layer.across.outputs
     left, right = (border > 0 for border in _border(layer, 1))
     row_step = tiles.row_bytes if tiles else columns * layer.output_step
-    shape = Rows.of(stride, row_step, rows, depthwise_planes.LONGEST)
+    shape = OutputRows.of(stride, row_step, rows, depthwise_planes.LONGEST)
     slide = PlaneSlide(shape, planes.width, left, right, tiles.value_bytes if tiles else 0, output)
     column_steps = tiles.column_steps if tiles else (layer.output_step,) * 3
     channel_step = tiles.channel_step if tiles else 1

@@ -15,7 +15,7 @@ from tests.targets.microkernels.test_depthwise import CORES, FORMS, SHARED_SHIFT
 from tests.targets.microkernels.test_gemm import UNTOUCHED, interleave, whole_halves
 from tvm_tinyml.device import Simulator, assemble
 from tvm_tinyml.device.memory import MemoryMap
-from tvm_tinyml.targets.cortex_m.microkernels.depthwise_column import STRIDES, Rows
+from tvm_tinyml.targets.cortex_m.microkernels.depthwise_column import STRIDES, OutputRows
 from tvm_tinyml.targets.cortex_m.microkernels.depthwise_planes import LONGEST, PlaneSlide, pack_planes
 from tvm_tinyml.targets.cortex_m.microkernels.microkernel import Microkernel
 from tvm_tinyml.targets.cortex_m.microkernels.scaled_output import ScaledOutput
@@ -69,7 +69,7 @@ class Planes(Problem):
             pixel = channels + gap
             row_step, steps, channel_step, size = columns * pixel, (pixel,) * 3, 1, pixel
         kernel = PlaneSlide(
-            Rows.of(stride, row_step, rows, LONGEST), row_bytes, *self.sides, tile_bytes=tiles, output=self.output
+            OutputRows.of(stride, row_step, rows, LONGEST), row_bytes, *self.sides, tile_bytes=tiles, output=self.output
         )
         numbers = kernel.numbers(rows, columns, steps, row_bytes * self.x.shape[1], channel_step, BORDER)
         y = np.full(rows * columns * size, UNTOUCHED, np.int8)
@@ -164,7 +164,7 @@ def test_any_clamp_is_kept_with_signs_flipped(tiles: int, low: int, high: int, r
     problem = Planes(rng, (4, 4), 1, (True, True), "scaled")
     _, arguments = problem.call(tiles=tiles)
     output = ScaledOutput(SHARED_SHIFT, low, high)
-    rows = Rows.of(1, 4 * problem.channels * (1 + tiles), 4, LONGEST)
+    rows = OutputRows.of(1, 4 * problem.channels * (1 + tiles), 4, LONGEST)
     clamped = PlaneSlide(rows, 4, True, True, tiles, output).microkernel()
     problem.clamp_to(low, high)
     expected = problem.in_tiles(1) if tiles else problem.expected.ravel()
