@@ -22,11 +22,8 @@ from tvm_tinyml.passes.split_padding import without_padding
 from tvm_tinyml.passes.steps import Steps
 from tvm_tinyml.passes.tensor_layouts import INPUT_LAYOUT, OUTPUT_LAYOUT, Layout, encoded
 
-MORE = 1.6
-"""Times the bytes of a tensor in NHWC that planes and tiles may take anywhere."""
-
-ROOM = 1.05
-"""Times the bytes of the largest tensors next to each other that others may take in layouts with more."""
+ROOM = 1.1
+"""Times the bytes of the largest tensors next to each other that others may take in another layout."""
 
 
 @tvm.transform.module_pass(opt_level=0, name="tinyml.AssignLayouts")
@@ -35,9 +32,11 @@ class AssignLayouts(CallablePass):
 
     Both have the kernels that they would have anyway, in another form. What they save together, by their recipes'
     estimates, decides; NHWC stays where nothing is saved, where a tensor has several readers or is an output, and where
-    it is a part of another one. There kernels go on packing what they read. A layout that takes much more than NHWC is
-    for tensors that have room beside what they are computed from, and what is computed from them: no more than the
-    largest tensors of the network have.
+    it is a part of another one. There kernels go on packing what they read.
+
+    No tensor lies over another one in these layouts, and some take more than NHWC. So a tensor must have room beside
+    what it is computed from, and what is computed from it: hardly more than the two largest that are next to each other
+    anyway, where a depthwise convolution that keeps the shape writes over what it reads.
 
     Parameters
     ----------
@@ -71,7 +70,7 @@ class _Decisions:
         self.layouts: dict[relax.Var, Layout] = {}
         values = [binding.value for block in main.body.blocks for binding in block.bindings]
         convolutions = [value for value in values if _is_convolution(value)]
-        self._room_bytes = ROOM * max((_bytes(call.args[0]) + _bytes(call) for call in convolutions), default=0)
+        self._room_bytes = ROOM * max(map(_together, convolutions), default=0)
         for reader in convolutions:
             layout = self._best(reader)
             if layout:
@@ -101,8 +100,7 @@ class _Decisions:
 
     def _has_room(self, layout: Layout, writer: relax.Call, reader: relax.Call) -> bool:
         """Return whether a tensor may lie so: see `AssignLayouts`."""
-        beside = max(_bytes(writer.args[0]), _bytes(reader))
-        return layout.size_bytes <= max(MORE * _bytes(reader.args[0]), self._room_bytes - beside)
+        return layout.size_bytes + max(_bytes(writer.args[0]), _bytes(reader)) <= self._room_bytes
 
     def _kernel(self, call: relax.Call) -> tuple[relax.Call, Recipe | None]:
         """Return a call as a recipe takes it, with its padding or when that is split off, and the recipe, if any."""
@@ -127,6 +125,13 @@ def _knobs(call: relax.Call) -> Knobs:
 def _bytes(tensor: relax.Expr) -> int:
     """Return what a tensor of int8 takes."""
     return math.prod(shape_of(tensor))
+
+
+def _together(call: relax.Call) -> int:
+    """Return what input and result of a convolution take in NHWC."""
+    image, result = shape_of(call.args[0]), shape_of(call)
+    in_place = attributes_of(call)["groups"] == image[3] > 1 and image == result
+    return _bytes(call) if in_place else _bytes(call.args[0]) + _bytes(call)
 
 
 def _is_convolution(value: relax.Expr) -> bool:

@@ -28,7 +28,7 @@ def laid(library: tinyml.Library) -> set[str]:
 @pytest.mark.parametrize("core", runnable(CORES))
 def test_random_networks_give_the_reference_bytes(core: str) -> None:
     found = set[str]()
-    for seed in range(12) if core == "cortex-m4" else (3, 8, 11):
+    for seed in (*range(9), 24, 25) if core == "cortex-m4" else (3, 8, 24):
         network, io = layout_network(seed), ("workspace", "caller")[seed % 2]
         library = build(network, core, "time", io)
         check_poisoned(library.metadata, library.objects, network, f"{core}, {io}, seed {seed}")
@@ -36,7 +36,7 @@ def test_random_networks_give_the_reference_bytes(core: str) -> None:
     assert found >= ({"planes", "tiles"} if core.startswith("cortex-m4") else {"planes", "tiles of halves"})
 
 
-@pytest.mark.parametrize(("core", "seed"), [("cortex-m4", 8), ("cortex-m7", 1), ("cortex-m33", 8)])
+@pytest.mark.parametrize(("core", "seed"), [("cortex-m4", 24), ("cortex-m7", 2), ("cortex-m33", 8)])
 def test_on_the_core_gcc_makes_the_same_bytes_of_the_c_form(core: str, seed: int, tmp_path: Path) -> None:
     network = layout_network(seed)
     library = build(network, core, "time", "workspace", "both")
@@ -44,7 +44,7 @@ def test_on_the_core_gcc_makes_the_same_bytes_of_the_c_form(core: str, seed: int
     check_poisoned(library.metadata, cross_compile(library, tmp_path, core), network, core)
 
 
-@pytest.mark.parametrize(("core", "seed"), [("cortex-m4", 8), ("cortex-m4", 11), ("cortex-m7", 1)])
+@pytest.mark.parametrize(("core", "seed"), [("cortex-m4", 8), ("cortex-m4", 24), ("cortex-m7", 8)])
 def test_on_the_host_the_c_form_does_nothing_undefined(core: str, seed: int, tmp_path: Path) -> None:
     network = layout_network(seed)
     library = build(network, core, "time", "workspace", "both")

@@ -72,7 +72,7 @@ class DeadGraph:
         options = {"strides": [1, 1], "padding": [0, 0, 0, 0], "dilation": [1, 1], **attributes}
         own = {"groups": groups, "input_zero_point": self.zero_point}
         numbers = self._per_channel(weight, dead, bias)
-        return self.emit(integer_ops.conv2d(x, *numbers, **own, **options, **self._output()))
+        return self.emit(integer_ops.conv2d(x, *numbers, **{**own, **self._output(), **options}))
 
     def depthwise(self, x: relax.Var, kernel: int = 3, multiplier: int = 1, **more: Any) -> relax.Var:
         """Add a depthwise convolution; `dead`, `bias` and attributes as for `conv`."""

@@ -25,13 +25,13 @@ from tvm_tinyml.pipeline import integer_graph
 from tvm_tinyml.targets.cortex_m import cortex_m
 
 RECIPES = cortex_m("cortex-m4").recipes("time")
-SHAPE = (1, 12, 12, 8)
+SHAPE = (1, 12, 12, 40)
 BORDER = [1, 1, 1, 1]
 
 
 def chain(g: DeadGraph, x: relax.Var, **depthwise: Any) -> relax.Var:
-    """Add a depthwise convolution between two pointwise ones."""
-    return g.conv(g.depthwise(g.conv(x, 40), **{"padding": BORDER, **depthwise}), 12)
+    """Add a depthwise convolution, whose clamp is that of a ReLU, between two pointwise ones."""
+    return g.conv(g.depthwise(g.conv(x, 40), **{"padding": BORDER, "clamp_min": g.zero_point, **depthwise}), 12)
 
 
 def laid(module: tvm.IRModule) -> list[Layout]:
@@ -65,7 +65,7 @@ def test_planes_have_the_border_that_is_read() -> None:
 
 
 def test_rows_of_parts_of_tiles_are_read_pixel_by_pixel() -> None:
-    assert [layout.name for layout in layouts(chain, (1, 12, 14, 8))] == ["planes"]
+    assert [layout.name for layout in layouts(chain, (1, 12, 14, 40))] == ["planes"]
 
 
 def test_short_sums_are_read_from_tiles_of_halves() -> None:
@@ -74,8 +74,20 @@ def test_short_sums_are_read_from_tiles_of_halves() -> None:
     assert [layout.name for layout in found] == ["planes", "tiles of halves"]
 
 
+def test_a_shift_of_each_channel_makes_no_tiles_of_bytes() -> None:
+    """What rounds halves of negative numbers has no constant that flips signs."""
+    assert [layout.name for layout in layouts(lambda g, x: chain(g, x, clamp_min=-128))] == ["planes"]
+
+
+def test_tensors_without_room_stay() -> None:
+    """As a block of a MobileNetV2 that widens its input: the depthwise convolution can write over what it reads."""
+    assert unchanged(AssignLayouts(RECIPES), chain, (1, 12, 12, 8))
+    wide = (1, 12, 12, 7)
+    assert unchanged(AssignLayouts(RECIPES), lambda g, x: g.conv(g.depthwise(g.conv(x, 42), padding=BORDER), 7), wide)
+
+
 def test_each_chain_has_its_own() -> None:
-    found = layouts(lambda g, x: chain(g, chain(g, x), strides=[2, 2], padding=[0, 0, 1, 1]))
+    found = layouts(lambda g, x: chain(g, g.conv(chain(g, x), 40), strides=[2, 2], padding=[0, 0, 1, 1]))
     assert [layout.name for layout in found] == ["planes", "tiles", "planes"]
     assert [layout.width for layout in found] == [12, 12, 12]
 
@@ -102,7 +114,7 @@ def test_what_no_kernel_reads_so_stays(build: Build) -> None:
     assert unchanged(AssignLayouts(RECIPES), build, SHAPE)
 
 
-@pytest.mark.parametrize("shape", [(2, 12, 12, 8), (1, 8, 8, 8), (1, 12, 1, 8), (1, 3, 256, 8)])
+@pytest.mark.parametrize("shape", [(2, 12, 12, 40), (1, 8, 8, 40), (1, 80, 1, 40), (1, 3, 256, 40)])
 def test_several_images_and_few_narrow_or_wide_pixels_stay(shape: tuple[int, ...]) -> None:
     assert unchanged(AssignLayouts(RECIPES), chain, shape)
 
@@ -113,13 +125,18 @@ def test_cores_without_such_kernels_have_none(target: str) -> None:
     assert unchanged(AssignLayouts({}), chain, SHAPE)
 
 
-@pytest.mark.parametrize("target", ["cortex-m7", "cortex-m33"])
-def test_cores_that_load_fast_read_tiles_of_halves_where_there_is_room(target: str) -> None:
-    """They take twice the bytes of NHWC: as much as the two largest tensors next to each other."""
+@pytest.mark.parametrize(("target", "chosen"), [("cortex-m7", None), ("cortex-m33", "whole")])
+def test_products_of_halves_read_tiles_of_halves_where_there_is_room(target: str, chosen: str | None) -> None:
+    """They take twice the bytes of NHWC: no more than the two largest tensors next to each other."""
     assign = AssignLayouts(cortex_m(target).recipes("time"))
     assert [layout.name for layout in laid(simplified(assign, chain, SHAPE))] == ["planes"]
-    after = simplified(assign, lambda g, x: chain(g, g.conv(g.conv(x, 100), 20)), SHAPE)
-    planes, halves = laid(after)
+    g = DeadGraph(0)
+    before = g.finish(lambda x: chain(g, g.conv(g.conv(x, 100), 20)), SHAPE)
+    if chosen:
+        assert [layout.name for layout in laid(assign(before))] == ["planes"]
+        choice = {KERNEL: "ConvGemm", "product": chosen}
+        before = ChooseKernels(lambda calls: [*[None] * (len(calls) - 1), choice])(before)
+    planes, halves = laid(assign(before))
     assert isinstance(planes, Planes)
     assert halves == Tiles(12, 12, 40, 2)
 
