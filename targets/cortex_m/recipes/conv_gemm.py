@@ -24,7 +24,7 @@ from tvm_tinyml.targets.cortex_m.microkernels.pack import Window
 from tvm_tinyml.targets.cortex_m.microkernels.places import Places
 from tvm_tinyml.targets.cortex_m.microkernels.product import Product, output_of
 from tvm_tinyml.targets.cortex_m.recipes.channels import Channels, Part, product_constants, split
-from tvm_tinyml.targets.cortex_m.recipes.gemm_of_tiles import multiply_tiles
+from tvm_tinyml.targets.cortex_m.recipes.gemm_of_tiles import cycles_saved, multiply_tiles, tiles_of
 from tvm_tinyml.targets.cortex_m.recipes.in_planes import InPlanes, edge_cycles
 from tvm_tinyml.targets.cortex_m.recipes.overlap import overlap
 from tvm_tinyml.targets.cortex_m.recipes.results import Results
@@ -37,9 +37,8 @@ FEW_PIXELS = 64
 """Layers of so few output pixels share code whatever their channels: they take few cycles, and behind the last strides
 of a network they are many and, without dead channels, all different."""
 
-PACK_CYCLES, EPILOGUE_CYCLES, STORE_CYCLES = {1: 7, 2: 9}, 22, 3
-"""What packing a tile takes for each product, by the bytes of a value; by how much the epilogues of a pair differ; and
-what a tile of a pair saves by planes."""
+STORE_CYCLES = 3
+"""What a tile of a pair of channels saves where its outputs go to planes."""
 
 TILES = (*range(1, 17), 20, 24, 32)
 """Of a block, to choose from."""
@@ -173,7 +172,7 @@ class ConvGemm(Recipe):
     ) -> Kernel | None:
         """Return the kernel for an input that lies in tiles, or None where its conditions are not met."""
         tiles = input_layout(attributes)
-        names = (n for n in self._of_tiles if _tiles_of(arguments, attributes, self._products[n]) == tiles)
+        names = (n for n in self._of_tiles if tiles_of(arguments, attributes, self._products[n]) == tiles)
         name = next(names, None)
         if name is None or not isinstance(tiles, Tiles):
             return None
@@ -201,15 +200,10 @@ class ConvGemm(Recipe):
         default = self._choose(length + length % K_STEP, shared)
         name = str(knobs.get("product", default))
         by = default if default in self._of_tiles else name
-        tiles = _tiles_of(arguments, attributes, self._products[by])
+        tiles = tiles_of(arguments, attributes, self._products[by])
         if tiles is None or by not in self._of_tiles:
             return None
-        count = tiles.height * tiles.width // PIXELS
-        packing = count * tiles.products * PACK_CYCLES[self._products[name].value_bytes]
-        # Where few products are summed, products of halves have the shorter epilogue.
-        pairs = count * -(-shape_of(arguments[1])[0] // 2)
-        slower = pairs * (EPILOGUE_CYCLES - tiles.products // 2) * (tiles.value_bytes == 1) if by != name else 0
-        return tiles, packing - slower
+        return tiles, cycles_saved(tiles, shape_of(arguments[1])[0], self._products[name])
 
     def writes(
         self, arguments: Sequence[relax.Expr], attributes: Attributes, layout: Layout, knobs: Knobs = NONE
@@ -252,15 +246,6 @@ class ConvGemm(Recipe):
 
     def _most_tiles(self, window: Window, product: Product) -> int:
         return max(LEAST_TILES, self._scratch_bytes // (PIXELS * window.products * product.value_bytes))
-
-
-def _tiles_of(arguments: Sequence[relax.Expr], attributes: Attributes, product: Product) -> Tiles | None:
-    """Return the input of a pointwise convolution in a product's tiles, or None if it is no whole number of them."""
-    batch, height, width, channels = shape_of(arguments[0])
-    pointwise = shape_of(arguments[1])[1:3] == [1, 1] == attributes["strides"] and not any(attributes["padding"])
-    alone = batch == 1 == attributes["groups"] and "input_step" not in attributes
-    tiles = Tiles(height, width, channels, product.value_bytes)
-    return tiles if pointwise and alone and width % tiles.PIXELS == 0 else None
 
 
 def has_few_groups(arguments: Sequence[relax.Expr], attributes: Attributes) -> bool:

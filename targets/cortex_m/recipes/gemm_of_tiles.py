@@ -22,6 +22,34 @@ from tvm_tinyml.targets.cortex_m.microkernels.product import Product, output_of
 from tvm_tinyml.targets.cortex_m.recipes.channels import Channels, product_constants, split
 from tvm_tinyml.targets.cortex_m.recipes.results import Results
 
+PACK_CYCLES = {1: 7, 2: 9}
+"""What packing a tile takes for each product, by the bytes of a value."""
+
+EPILOGUE_CYCLES = 22
+"""By how much that of a pair of channels is longer where values are bytes; for every two products it wins a cycle."""
+
+
+def tiles_of(arguments: Sequence[relax.Expr], attributes: Attributes, product: Product) -> Tiles | None:
+    """Return the input of a pointwise convolution in a product's tiles, or None if it is no whole number of them."""
+    batch, height, width, channels = shape_of(arguments[0])
+    pointwise = shape_of(arguments[1])[1:3] == [1, 1] == attributes["strides"] and not any(attributes["padding"])
+    alone = batch == 1 == attributes["groups"] and "input_step" not in attributes
+    tiles = Tiles(height, width, channels, product.value_bytes)
+    return tiles if pointwise and alone and width % tiles.PIXELS == 0 else None
+
+
+def cycles_saved(tiles: Tiles, channels: int, instead: Product) -> int:
+    """Return what a convolution to so many channels saves by reading tiles, about.
+
+    Parameters
+    ----------
+    instead : the product that it would pack NHWC for.
+    """
+    count = tiles.height * tiles.width // PIXELS
+    packing = count * tiles.products * PACK_CYCLES[instead.value_bytes]
+    longer = instead.value_bytes - tiles.value_bytes  # 1 where bytes take the place of halves
+    return packing - longer * count * -(-channels // 2) * (EPILOGUE_CYCLES - tiles.products // K_STEP)
+
 
 def multiply_tiles(
     arguments: Sequence[relax.Expr],
