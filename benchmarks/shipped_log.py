@@ -2,6 +2,9 @@
 
 For each core the layers of some networks are tuned into ``tvm_tinyml/tuning/shipped``. It may be stopped at any time,
 and goes on where it was. At its end it writes ``results/shipped_log.md``, which says at which commit the log was made.
+
+``python -m benchmarks.shipped_log --measure-again`` looks for nothing: where kernels have changed, it notes what the
+choices that are in the log cost now. What no longer gives a kernel is left out.
 """
 
 from __future__ import annotations
@@ -10,19 +13,23 @@ import argparse
 import math
 import subprocess
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import tvm_tinyml as tinyml
 from benchmarks.baseline import OURS, REAL, content, shared_models
 from benchmarks.layer_shapes import layer_shapes
 from benchmarks.networks import mobilenet_v1, mobilenet_v2
+from tvm_tinyml.choice import KERNEL, Choice
 from tvm_tinyml.tables import table
 from tvm_tinyml.targets.cortex_m import cortex_m
 from tvm_tinyml.tuning.choose import shipped_log
 from tvm_tinyml.tuning.journal import Journal
+from tvm_tinyml.tuning.lock import exclusive
 from tvm_tinyml.tuning.log import TuningLog
-from tvm_tinyml.tuning.records import Record
+from tvm_tinyml.tuning.measure import FLASH, Job, Measured, Outcome, Workers
+from tvm_tinyml.tuning.records import Entry, Record, key_text
+from tvm_tinyml.tuning.task import Task
 from tvm_tinyml.tuning.tune import TuneOptions, tasks_for, tune
 
 RESULTS = Path(__file__).with_name("results")
@@ -69,8 +76,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--trials", type=int, default=64, help="for each operator at most; default: 64")
     parser.add_argument("--target", help="only this one")
+    parser.add_argument("--measure-again", action="store_true", help="measure what is in the log, and nothing else")
     options = parser.parse_args()
     folder = shipped_log()
+    if options.measure_again:
+        for target in dict.fromkeys(part.target for part in PARTS if options.target in (None, part.target)):
+            print(target, *measure_again(folder, target), flush=True)
+        return
     for part in PARTS:
         if options.target not in (None, part.target):
             continue
@@ -89,6 +101,47 @@ def main() -> None:
     text = "\n".join(_report(folder))
     print(text)
     (RESULTS / "shipped_log.md").write_text(text + "\n", encoding="utf-8")
+
+
+def measure_again(folder: Path, target: str) -> tuple[int, int]:
+    """Measure every choice in a core's log, and return how many there are and how many cost something else now."""
+    tasks: dict[str, Task] = {}
+    models = {name: data for part in PARTS if part.target == target for name, data in part.models.items()}
+    with exclusive(folder, target), Workers() as workers:
+        log, changed = TuningLog.load(folder, target), 0
+        for data in models.values():
+            model = tinyml.load(data(), name="model")
+            tasks |= {key_text(task.key): task for task in tasks_for(model, cortex_m(target), FLASH)}
+        entries = [entry for entry in log if entry.text in tasks]
+        jobs = {
+            entry.text: [Job(tasks[entry.text].workload, target, choice) for choice in _choices(entry)]
+            for entry in entries
+        }
+        measured = workers.measure(job for of_entry in jobs.values() for job in of_entry)
+        outcomes = {id(job): outcome for job, outcome in measured}
+        for entry in entries:
+            found = [outcomes[id(job)] for job in jobs[entry.text]]
+            pairs = zip(_choices(entry), found, strict=True)
+            default, *records = (_now(tasks[entry.text], entry, *pair) for pair in pairs)
+            changed += sum(new != old for new, old in zip(records, entry.records, strict=True))
+            log.prune(lambda key, text=entry.text: key_text(key) != text)
+            log.add(entry.key, [record for record in (default, *records) if record], entry.trials, default)
+        log.save()
+    return sum(len(entry.records) for entry in entries), changed
+
+
+def _choices(entry: Entry) -> list[Choice | None]:
+    """Return what was chosen in an entry, first nothing: what the compiler does by itself."""
+    return [None, *(record.choice for record in entry.records)]
+
+
+def _now(task: Task, entry: Entry, choice: Choice | None, outcome: Outcome) -> Record | None:
+    """Return what a choice costs now, or None if it gives no kernel any more."""
+    if not isinstance(outcome, Measured):
+        return None
+    made = outcome.choice if task.choices.has(outcome.choice) else {KERNEL: outcome.choice[KERNEL]}
+    costs = {name: getattr(outcome, name) for name in ("cycles", "instructions", "workspace_bytes", "code_bytes")}
+    return replace(entry.records[0], choice=choice or made, **costs)
 
 
 def _report(folder: Path) -> Iterator[str]:

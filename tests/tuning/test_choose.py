@@ -192,6 +192,32 @@ def test_a_choice_that_takes_more_scratch_than_the_goal_allows_is_left_alone(tmp
     assert chosen(tall(), "balanced", tuning_log=both) == {text_of(few.choice)}
 
 
+@cache
+def weighty() -> Network:
+    """A pointwise layer most of whose flash is weights."""
+    graph = Int8Graph(0, samples=2)
+    x = graph.input((1, 4, 4, 128), (0.1, -128))
+    return graph.finish("weighty", graph.conv(x, 128, (1, 1), activation="RELU"))
+
+
+def test_weights_that_take_twice_the_flash_must_save_as_many_cycles(tmp_path: Path) -> None:
+    """16 KB more are worth a 64th of the cycles if time is the goal, and a sixth if it is balanced."""
+
+    def record(product: str, cycles: int) -> Record:
+        fixed = {KERNEL: "ConvGemm", "product": product, "tiles": 4, "shared": 0, "copies": 0}
+        (choice,) = (each for each in tasks(weighty)[0].choices.every() if is_as_chosen(each, fixed))
+        found = measured(weighty, 0, text_of(choice))
+        assert found is not None
+        return costing(found, cycles, cycles)
+
+    narrow = dataclasses.replace(record("raw", 100_000), code_bytes=400)
+    for cycles, for_time, for_both in ((99_000, "raw", "raw"), (97_000, "whole", "raw"), (80_000, "whole", "whole")):
+        folder = written(tmp_path / str(cycles), weighty, {0: [narrow, record("whole", cycles)]})
+        for goal, product in (("time", for_time), ("balanced", for_both)):
+            (choice,) = chosen(weighty(), goal, tuning_log=folder)
+            assert f'"product":"{product}"' in choice.replace(" ", ""), (cycles, goal)
+
+
 def test_what_is_missing_is_named(tmp_path: Path) -> None:
     folder = written(tmp_path, several, {number: [another(several, number)] for number in (0, *numbers(several)[3:])})
     with pytest.raises(NotTunedError) as caught:

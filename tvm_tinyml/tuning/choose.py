@@ -1,8 +1,8 @@
 """What a compile takes from tuning logs.
 
 The fastest kernel of each operator by itself is not what a network wants: many operators share code, and a kernel of
-its own for each would save a few cycles and cost kilobytes. So all operators are decided together: cycles plus code,
-weighed by the goal, code that is there already for nothing.
+its own for each would save a few cycles and cost kilobytes. So all operators are decided together: cycles plus flash,
+weighed by the goal, code that is there already for nothing. Constants count, too: some kernels keep weights in 16 bits.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from pathlib import Path
 
 import tvm
 from tvm import relax
+from tvm.ir import GenericConst
 
 from tvm_tinyml.choice import KERNEL, Choice, is_as_chosen, text_of
 from tvm_tinyml.device.timing import MODEL_VERSION
@@ -31,7 +32,7 @@ from tvm_tinyml.tuning.records import Entry, Key, Record, describe, key_text
 from tvm_tinyml.tuning.space import GOAL, Kernels
 
 SHARE_OF_CYCLES = {"time": 1e-6, "balanced": 1e-5}
-"""By goal: of the network's cycles, what a byte of code must save. Builds for small RAM or flash take no choice: what
+"""By goal: of the network's cycles, what a byte of flash must save. Builds for small RAM or flash take no choice: what
 was measured are the kernels of the other goals, and theirs take the least, whatever they cost."""
 
 INSTRUCTION_BYTES = 3
@@ -48,13 +49,13 @@ class Candidate:
     Attributes
     ----------
     cycles : of all layers that are the operator.
-    code_bytes : by name of a function, about.
+    flash_bytes : by name of a function, about; constants are with those of the operator alone.
     """
 
     choice: Choice
     cycles: int
     workspace_bytes: int
-    code_bytes: Mapping[str, int]
+    flash_bytes: Mapping[str, int]
 
 
 @dataclass
@@ -173,7 +174,8 @@ class Chooser:
     def _candidate(self, record: Record, kernel: Kernel, text: str, count: int) -> Candidate:
         code = {name: INSTRUCTION_BYTES * body.count("\n") for name, body in assembly_of(kernel.func).items()}
         own_bytes = max(LEAST_FUNCTION_BYTES, record.code_bytes - sum(code.values()))
-        code[text + text_of(record.choice)] = own_bytes
+        constants = (argument.value.numpy() for argument in kernel.arguments if isinstance(argument, GenericConst))
+        code[text + text_of(record.choice)] = own_bytes + count * sum(array.nbytes for array in constants)
         return Candidate(record.choice, count * self._cycles(record), record.workspace_bytes, code)
 
     @property
@@ -190,23 +192,23 @@ class Chooser:
 
 
 def pick(operators: Sequence[Sequence[Candidate]], share: float) -> list[Candidate]:
-    """Return a candidate for each operator: few cycles and little code in all.
+    """Return a candidate for each operator: few cycles and little flash in all.
 
     One operator after the other is decided anew, with what the others call at no cost, until none changes.
 
     Parameters
     ----------
-    share : of the cycles of all, what a byte of code must save.
+    share : of the cycles of all, what a byte of flash must save.
     """
     picked = [min(candidates, key=lambda each: each.cycles) for candidates in operators]
     rate = share * sum(candidate.cycles for candidate in picked)
     for _ in range(len(operators) + 1):
         before = list(picked)
         for i, candidates in enumerate(operators):
-            there = {name for other in (*picked[:i], *picked[i + 1 :]) for name in other.code_bytes}
+            there = {name for other in (*picked[:i], *picked[i + 1 :]) for name in other.flash_bytes}
 
             def cost(candidate: Candidate, there: set[str] = there) -> tuple[float, int]:
-                added = sum(size for name, size in candidate.code_bytes.items() if name not in there)
+                added = sum(size for name, size in candidate.flash_bytes.items() if name not in there)
                 return candidate.cycles + rate * added, candidate.workspace_bytes
 
             picked[i] = min(candidates, key=cost)
