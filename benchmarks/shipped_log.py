@@ -125,7 +125,8 @@ def measure_again(folder: Path, target: str) -> tuple[int, int]:
             default, *records = (_now(tasks[entry.text], entry, *pair) for pair in pairs)
             changed += sum(new != old for new, old in zip(records, entry.records, strict=True))
             log.prune(lambda key, text=entry.text: key_text(key) != text)
-            log.add(entry.key, [record for record in (default, *records) if record], entry.trials, default)
+            if left := [record for record in (default, *records) if record]:
+                log.add(entry.key, left, entry.trials, default)
         log.save()
     return sum(len(entry.records) for entry in entries), changed
 

@@ -16,6 +16,7 @@ from tvm_tinyml.passes.choose_kernels import choice_of
 from tvm_tinyml.passes.integer_ops import Attributes, attributes_of
 from tvm_tinyml.passes.kernels.kernel import Kernel, Recipe, call_kernel
 from tvm_tinyml.passes.pack_weights import coding_of_layer, stored_bytes
+from tvm_tinyml.passes.split_padding import CONVOLUTIONS, without_padding
 from tvm_tinyml.passes.steps import Steps
 from tvm_tinyml.passes.tensor_layouts import input_layout, output_layout
 from tvm_tinyml.passes.weight_codes import Coding
@@ -104,6 +105,14 @@ def _first(
         if recipe.leaves_padding(call.args, attributes_of(call)):
             return None
     return None
+
+
+def first_kernel_of_either(recipes: Recipes, call: relax.Call, asked: Attributes) -> tuple[Kernel, Recipe] | None:
+    """Return what `first_kernel` finds for a call or, if no recipe takes it so, for what `SplitPadding` makes of it."""
+    found = first_kernel(recipes, call, asked)
+    if found is None and call.op in CONVOLUTIONS and any(attributes_of(call)["padding"]):
+        found = first_kernel(recipes, without_padding(call, relax.BlockBuilder().normalize), asked)
+    return found
 
 
 def _has_layouts(kernel: Kernel, asked: Attributes) -> bool:

@@ -12,13 +12,12 @@ from tvm.relax.expr_functor import PyExprMutator, mutator
 
 from tvm_tinyml.choice import Knobs, knobs_of
 from tvm_tinyml.passes import integer_ops
-from tvm_tinyml.passes.apply_recipes import Recipes, first_kernel
+from tvm_tinyml.passes.apply_recipes import Recipes, first_kernel_of_either
 from tvm_tinyml.passes.callable_pass import CallablePass
 from tvm_tinyml.passes.choose_kernels import choice_of
 from tvm_tinyml.passes.integer_ops import Attributes, attributes_of, shape_of
 from tvm_tinyml.passes.kernels.kernel import Recipe
 from tvm_tinyml.passes.rewrite_calls import Graph
-from tvm_tinyml.passes.split_padding import without_padding
 from tvm_tinyml.passes.steps import Steps
 from tvm_tinyml.passes.tensor_layouts import INPUT_LAYOUT, OUTPUT_LAYOUT, Layout, encoded
 
@@ -66,7 +65,7 @@ class _Decisions:
 
     def __init__(self, main: relax.Function, recipes: Recipes) -> None:
         self._graph, self._steps, self._recipes = Graph(main), Steps(main), recipes
-        self._kernels: dict[relax.Call, tuple[relax.Call, Recipe | None]] = {}
+        self._recipe_of: dict[relax.Call, Recipe | None] = {}
         self.layouts: dict[relax.Var, Layout] = {}
         values = [binding.value for block in main.body.blocks for binding in block.bindings]
         convolutions = [value for value in values if _is_convolution(value)]
@@ -83,39 +82,34 @@ class _Decisions:
             return None
         if self._steps.asked(writer) or self._steps.asked(reader):
             return None
-        _, reads = self._kernel(reader)
+        reads = self._recipe(reader)
         found = reads.reads(reader.args, attributes_of(reader), _knobs(reader)) if reads else None
         if found is None or not self._has_room(found[0], writer, reader):
             return None
         layout, saved = found
-        written, writes = self._kernel(writer)
+        writes = self._recipe(writer)
         before = self.layouts.get(writer.args[0])
         asked: Attributes = {INPUT_LAYOUT: before} if before else {}
         attributes = {**attributes_of(writer), **asked}
         more = writes.writes(writer.args, attributes, layout, _knobs(writer)) if writes else None
         if more is None or saved + more <= 0:
             return None
-        both = self._takes(written, {**asked, OUTPUT_LAYOUT: layout}) and self._takes(reader, {INPUT_LAYOUT: layout})
+        both = self._takes(writer, {**asked, OUTPUT_LAYOUT: layout}) and self._takes(reader, {INPUT_LAYOUT: layout})
         return layout if both else None
 
     def _has_room(self, layout: Layout, writer: relax.Call, reader: relax.Call) -> bool:
         """Return whether a tensor may lie so: see `AssignLayouts`."""
         return layout.size_bytes + max(_bytes(writer.args[0]), _bytes(reader)) <= self._room_bytes
 
-    def _kernel(self, call: relax.Call) -> tuple[relax.Call, Recipe | None]:
-        """Return a call as a recipe takes it, with its padding or when that is split off, and the recipe, if any."""
-        if call not in self._kernels:
-            found = first_kernel(self._recipes, call, {})
-            if found is None and any(attributes_of(call)["padding"]):
-                taken = without_padding(call, relax.BlockBuilder().normalize)
-                found = first_kernel(self._recipes, taken, {})
-            else:
-                taken = call
-            self._kernels[call] = taken, None if found is None else found[1]
-        return self._kernels[call]
+    def _recipe(self, call: relax.Call) -> Recipe | None:
+        """Return the recipe that takes a call as it is."""
+        if call not in self._recipe_of:
+            found = first_kernel_of_either(self._recipes, call, {})
+            self._recipe_of[call] = None if found is None else found[1]
+        return self._recipe_of[call]
 
     def _takes(self, call: relax.Call, asked: Attributes) -> bool:
-        return first_kernel(self._recipes, call, asked) is not None
+        return first_kernel_of_either(self._recipes, call, asked) is not None
 
 
 def _knobs(call: relax.Call) -> Knobs:

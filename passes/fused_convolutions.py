@@ -7,13 +7,12 @@ from collections.abc import Sequence
 from tvm import relax
 
 from tvm_tinyml.passes import integer_ops
-from tvm_tinyml.passes.apply_recipes import Recipes, first_kernel
+from tvm_tinyml.passes.apply_recipes import Recipes, first_kernel_of_either
 from tvm_tinyml.passes.choose_kernels import choice_of, with_choice
 from tvm_tinyml.passes.integer_ops import CONV2D_THEN, attributes_of
 from tvm_tinyml.passes.lower_to_kernels import LOWERINGS
 from tvm_tinyml.passes.pack_weights import coding_of_layer
 from tvm_tinyml.passes.rewrite_calls import Graph
-from tvm_tinyml.passes.split_padding import without_padding
 from tvm_tinyml.passes.steps import Steps
 
 
@@ -52,7 +51,5 @@ def fused(
 
 def _recipe_of(call: relax.Call, recipes: Recipes) -> str | None:
     """Return the name of the recipe that will take a convolution, with its padding or when that is split off."""
-    found = first_kernel(recipes, call, {})
-    if found is None and any(attributes_of(call)["padding"]):
-        found = first_kernel(recipes, without_padding(call, relax.BlockBuilder().normalize), {})
+    found = first_kernel_of_either(recipes, call, {})
     return None if found is None else found[1].name

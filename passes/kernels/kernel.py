@@ -227,7 +227,7 @@ def constant(expr: relax.Expr) -> NDArray[np.generic]:
 
 
 def flat(x: relax.Expr, step: int = 0, layout: Layout | None = None) -> relax.Expr:
-    """Return the elements of a tensor as they lie, with ``step`` of them from a pixel to the next, if it is not 0."""
+    """Return the elements of a tensor as they lie: in a layout, or ``step`` from pixel to pixel, if not 0."""
     shape = shape_of(x)
     if layout:
         return integer_ops.view(x, begin=0, shape=[layout.size_bytes])

@@ -8,9 +8,8 @@ from enum import Enum
 from tvm import relax
 
 from tvm_tinyml.passes import integer_ops
-from tvm_tinyml.passes.apply_recipes import Recipes, first_kernel
-from tvm_tinyml.passes.integer_ops import attributes_of, shape_of
-from tvm_tinyml.passes.split_padding import without_padding
+from tvm_tinyml.passes.apply_recipes import Recipes, first_kernel, first_kernel_of_either
+from tvm_tinyml.passes.integer_ops import shape_of
 from tvm_tinyml.passes.steps import operator
 
 INTERLEAVE, CHANNELS = integer_ops.interleave.op, integer_ops.channels.op
@@ -61,9 +60,7 @@ class Decisions:
     def _can_write(self, call: relax.Expr, step: int) -> bool:
         if operator(call) is None:
             return False
-        found = first_kernel(self._recipes, call, {"output_step": step})
-        if found is None and call.op == integer_ops.conv2d.op and any(attributes_of(call)["padding"]):
-            return self._can_write(without_padding(call, relax.BlockBuilder().normalize), step)
+        found = first_kernel_of_either(self._recipes, call, {"output_step": step})
         return found is not None and found[0].output_step == step
 
     def _decide(self, binding: relax.VarBinding) -> None:

@@ -17,7 +17,7 @@ class Core:
     fpu : GCC's name of its FPU.
     mainline : ARMv7-M or later: SMULL, SSAT, unaligned words.
     dual_issue : two instructions of most kinds at a time.
-    load_cycles : of a load behind which no other one comes.
+    load_cycles : of a load behind which no other one comes: see ``targets/timing``, where some are assumptions.
     summary : one line for the table of targets.
     """
 

@@ -169,4 +169,5 @@ def output_of(product: Product, output: Output, layer: Layer, *, shared: bool) -
     """
     if shared and product.shares:
         return output
-    return common_output(output, lambda form: product.scales(form, layer) is not None)
+    found = common_output(output, lambda form: product.scales(form, layer))
+    return found[0] if found else output

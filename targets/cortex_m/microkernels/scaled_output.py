@@ -110,12 +110,19 @@ def portable_output(output: Output | ScaledOutput) -> list[str]:
     return [*single, *output.portable().splitlines()]
 
 
-def common_output(output: Output, works: Callable[[ScaledOutput], bool]) -> Output | ScaledOutput:
-    """Return the epilogue that all channels share, with the first shift that works, or ``output`` if none does."""
+def common_output(
+    output: Output, scales_of: Callable[[ScaledOutput], Scales | None]
+) -> tuple[ScaledOutput, Scales] | None:
+    """Return the epilogue that all channels share, with the first shift that they allow, if there is one.
+
+    Parameters
+    ----------
+    scales_of : constants of the channels for an epilogue, or None where one of them does not allow it.
+    """
     if output.corrected:
-        return output
+        return None
     forms = (ScaledOutput(shift, output.low, output.high) for shift in SHIFTS)
-    return next(filter(works, forms), output)
+    return next(((form, scales) for form in forms if (scales := scales_of(form)) is not None), None)
 
 
 def raised(

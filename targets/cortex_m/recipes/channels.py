@@ -74,7 +74,6 @@ class Channels:
         padded = np.concatenate([flat, np.zeros((len(flat), 1), np.int64)], axis=1)
         return cls(padded[:, order], bias, multiplier, -shift, zero_point, largest_sums(flat, bias))
 
-
     def part(self, c: slice = slice(None)) -> Layer:
         """Return what a product keeps of some channels."""
         return self.weight[c], self.bias[c], self.multiplier[c], self.shift[c], self.zero_point[c]

@@ -46,7 +46,7 @@ from tvm_tinyml.targets.cortex_m.recipes.depthwise_strips import Strips
 from tvm_tinyml.targets.cortex_m.recipes.overlap import overlap
 
 FLIP_CYCLES = 3
-"""What a column of outputs takes more if every second one has its sign flipped."""
+"""What a column of outputs takes more if every second one has its sign flipped; instructions of its kernel."""
 
 Choice: TypeAlias = "tuple[Layer, list[Plan]]"
 

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
-from tvm_tinyml.targets.cortex_m.microkernels import scaled_output
 from tvm_tinyml.targets.cortex_m.microkernels.output import Output
-from tvm_tinyml.targets.cortex_m.microkernels.scaled_output import ScaledOutput, Scales
+from tvm_tinyml.targets.cortex_m.microkernels.scaled_output import (
+    ScaledOutput,
+    Scales,
+    common_output,
+    doubled,
+    scaled,
+)
 from tvm_tinyml.targets.cortex_m.recipes.channels import Channels
 
 COMMON, OWN = "common", "own"
@@ -14,13 +19,8 @@ COMMON, OWN = "common", "own"
 def choose_scales(channels: Channels, output: Output, *, own_shifts: bool) -> tuple[Output | ScaledOutput, Scales]:
     """Return the cheapest epilogue, or that with a shift for each channel, and the constants for it."""
     scale = (channels.weight, channels.bias, channels.multiplier, channels.shift, channels.zero_point)
-    if not output.corrected and not own_shifts:
-        for shift in scaled_output.SHIFTS:
-            form = ScaledOutput(shift, output.low, output.high)
-            scales = scaled_output.scaled(form, *scale)
-            if scales is not None:
-                return form, scales
-    return output, scaled_output.doubled(*scale)
+    found = None if own_shifts else common_output(output, lambda form: scaled(form, *scale))
+    return found or (output, doubled(*scale))
 
 
 def shift_of(form: Output | ScaledOutput) -> str:
